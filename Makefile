@@ -1,0 +1,81 @@
+# make run    a gateway to look at, on http://127.0.0.1:8000/ (make run PORT=8123)
+# make test   all tests (make test ARGS="-k hub -x")
+# make lint   what CI checks beside the tests
+# make bench  what it costs, beside a plain Channels application
+# make format, make clean
+
+HOST ?= 127.0.0.1
+PORT ?= 8000
+
+VENV := .venv
+PY := $(VENV)/bin/python
+INSTALLED := $(VENV)/installed
+INSTALLED_DEV := $(VENV)/installed-dev
+SECRET := $(VENV)/secret-key
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check
+# What is linted is the project, not the developer's settings.
+PLAIN := env -u DJANGO_SETTINGS_MODULE DATABASE_URL=sqlite://:memory:
+
+.DELETE_ON_ERROR:
+.PHONY: run test lint format clean hooks
+
+run: $(INSTALLED) $(SECRET)
+	@echo "Preparing the database ..."
+	@export SECRET_KEY="$${SECRET_KEY:-$$(cat $(SECRET))}" MARKETMUX_ANONYMOUS=1; \
+	$(PY) manage.py migrate --verbosity 0 && \
+	$(PY) manage.py seed_instruments && \
+	echo "Starting the gateway with a mock price feed (Ctrl-C stops it) ..." && \
+	exec $(PY) manage.py serve --host $(HOST) --port $(PORT) --feed
+
+test: $(INSTALLED_DEV)
+	@env -u DJANGO_SETTINGS_MODULE $(PY) -m pytest $(ARGS)
+
+# What it costs: the parts, and whole servers beside a plain Channels application (make bench ARGS="--quick hub").
+.PHONY: bench
+bench: $(INSTALLED_DEV)
+	@env -u DJANGO_SETTINGS_MODULE $(PY) -m tests.benchmarks $(ARGS)
+
+lint: $(INSTALLED_DEV)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PLAIN) $(PY) -m mypy
+	$(PLAIN) $(PY) manage.py makemigrations --check --dry-run --skip-checks
+	$(PY) -m pre_commit validate-config
+	$(VENV)/bin/shellcheck .ci/run
+	$(VENV)/bin/hadolint Dockerfile
+	$(PY) -m check_jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+	$(PY) -m check_jsonschema --builtin-schema vendor.github-workflows .github/workflows/ci.yml
+
+format: $(INSTALLED_DEV)
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+hooks: $(INSTALLED_DEV)
+	$(PY) -m pre_commit install
+
+clean:
+	rm -rf $(VENV) staticfiles .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The commands are tried, not looked up: a version manager's stand-ins exist for versions that are not installed.
+$(PY):
+	@for python in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
+		if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$python; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then echo "MarketMux needs Python 3.11 or newer, and found none (make run PYTHON=/path/to/python3)"; exit 1; fi; \
+	echo "Creating $(VENV) with $$($$found --version) ..."; \
+	$$found -m venv --clear $(VENV) || { rm -rf $(VENV); echo "Could not create $(VENV)"; exit 1; }
+
+$(INSTALLED): requirements.txt | $(PY)
+	@echo "Installing what the gateway needs ..."
+	@$(PIP) -r requirements.txt
+	@touch $@
+
+$(INSTALLED_DEV): requirements.txt requirements-dev.txt | $(PY)
+	@echo "Installing what tests and linters need ..."
+	@$(PIP) -r requirements-dev.txt
+	@touch $(INSTALLED) $@
+
+# One key for all runs, so that a login in the admin survives a restart.
+$(SECRET): | $(PY)
+	@umask 077 && $(PY) -c 'import secrets; print(secrets.token_urlsafe(50))' > $@

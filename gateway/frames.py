@@ -1,0 +1,34 @@
+"""Server-to-client WebSocket frames (RFC 6455): unmasked, unfragmented text.
+
+A tick is framed once, and the same bytes go to every subscriber. No I/O here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+__all__ = ["text_frame", "texts"]
+
+_TEXT = 0x81  # FIN and opcode 1
+
+
+def text_frame(payload: bytes) -> bytes:
+    """The frame that carries ``payload``, UTF-8 text, to a client."""
+    size = len(payload)
+    if size < 126:
+        return bytes((_TEXT, size)) + payload
+    if size < 65_536:
+        return bytes((_TEXT, 126)) + size.to_bytes(2, "big") + payload
+    return bytes((_TEXT, 127)) + size.to_bytes(8, "big") + payload
+
+
+def texts(frames: bytes) -> Iterator[str]:
+    """The texts of frames made by :func:`text_frame` and joined: for servers that do their own framing."""
+    start, end = 0, len(frames)
+    while start < end:
+        size, start = frames[start + 1], start + 2
+        if size >= 126:
+            width = 2 if size == 126 else 8
+            size, start = int.from_bytes(frames[start : start + width], "big"), start + width
+        yield frames[start : start + size].decode()
+        start += size

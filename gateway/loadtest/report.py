@@ -1,0 +1,172 @@
+"""What a run found, as figures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Self
+
+from gateway.loadtest.crowd import Crowd
+from gateway.loadtest.ledger import Ledger, Listener, Tally
+from gateway.loadtest.publisher import Publisher
+
+__all__ = ["Cost", "Deliveries", "Latency", "Report", "Subscribers", "Ticks"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subscribers:
+    """``refused`` counts by reason; ``closed``, during the run, by close code (1006: without a close frame)."""
+
+    asked: int
+    opened: int
+    refused: Mapping[str, int]
+    closed: Mapping[int, int]
+    connect_seconds: float
+
+    @classmethod
+    def of(cls, crowd: Crowd, asked: int, connect_seconds: float) -> Self:
+        return cls(
+            asked=asked,
+            opened=crowd.opened,
+            refused=dict(crowd.refused),
+            closed=dict(crowd.closed),
+            connect_seconds=round(connect_seconds, 3),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ticks:
+    """What the run itself published; ``refusals`` counts refused and unanswered POSTs by reason."""
+
+    published: int
+    accepted: int
+    refused: int
+    unanswered: int
+    refusals: Mapping[str, int]
+    seconds: float
+
+    @classmethod
+    def of(cls, publisher: Publisher, seconds: float) -> Self:
+        return cls(
+            published=publisher.published,
+            accepted=publisher.accepted,
+            refused=publisher.refused,
+            unanswered=publisher.unanswered,
+            refusals=dict(publisher.refusals),
+            seconds=round(seconds, 3),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deliveries:
+    """What the subscribers read. Where the run published nothing itself, only ``count`` and ``conflated`` are known.
+
+    ``expected`` are the deliveries of accepted ticks; ``count`` may be more where POSTs went unanswered. ``lost`` are
+    those expected that had not come by the end of the grace period, the ones the gateway owned up to (``conflated``)
+    among them. ``foreign`` are ticks of other publishers, ``unasked`` those of symbols the subscriber had not asked
+    for; ``count`` has neither. ``per_second`` is over the time until the last delivery.
+    """
+
+    count: int
+    per_second: float
+    conflated: int
+    errors: Mapping[str, int]
+    expected: int | None = None
+    lost: int | None = None
+    out_of_order: int | None = None
+    duplicates: int | None = None
+    foreign: int | None = None
+    unasked: int | None = None
+
+    @classmethod
+    def of(cls, tally: Ledger | Listener, subscribers: Mapping[str, int], seconds: float) -> Self:
+        """``subscribers`` is how many there were of each symbol, ``seconds`` the time until the last delivery."""
+        return cls(
+            count=tally.deliveries,
+            per_second=round(tally.deliveries / seconds, 1),
+            conflated=tally.conflated,
+            errors=dict(tally.errors),
+            **(_balance(tally, subscribers) if isinstance(tally, Ledger) else {}),
+        )
+
+
+def _balance(ledger: Ledger, subscribers: Mapping[str, int]) -> dict[str, int]:
+    return {
+        "expected": ledger.expected(subscribers),
+        "lost": ledger.lost(subscribers),
+        "out_of_order": ledger.out_of_order,
+        "duplicates": ledger.duplicates,
+        "foreign": ledger.foreign,
+        "unasked": ledger.unasked,
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Latency:
+    """Milliseconds, None where nothing was delivered. ``since`` is where the clock starts: the moment just before the
+    POST was written (``"post"``), or the tick's own timestamp."""
+
+    since: str
+    p50: float | None
+    p90: float | None
+    p99: float | None
+    p999: float | None
+    max: float | None
+
+    @classmethod
+    def of(cls, tally: Tally) -> Self:
+        since = "post" if isinstance(tally, Ledger) else "timestamp"
+        return cls(since=since, **{name: tally.latencies.percentile(share) for name, share in _SHARES.items()})
+
+
+_SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999, "max": 1.0}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """CPU seconds of the generator itself: to connect, and from the first tick to the end of the grace period."""
+
+    connect_cpu_seconds: float
+    run_cpu_seconds: float
+    run_seconds: float
+    microseconds_per_delivery: float | None
+
+    @classmethod
+    def of(cls, connect: float, run: float, run_seconds: float, deliveries: int) -> Self:
+        return cls(
+            connect_cpu_seconds=round(connect, 3),
+            run_cpu_seconds=round(run, 3),
+            run_seconds=round(run_seconds, 3),
+            microseconds_per_delivery=round(run / deliveries * 1e6, 2) if deliveries else None,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """``ticks`` is None where the run published nothing itself."""
+
+    subscribers: Subscribers
+    ticks: Ticks | None
+    deliveries: Deliveries
+    latency_ms: Latency
+    cost: Cost
+    interrupted: bool
+
+    @property
+    def ok(self) -> bool:
+        """Every subscriber stayed, every tick was taken, and every delivery came once and in its place."""
+        refused = self.ticks is not None and (self.ticks.refused or self.ticks.unanswered)
+        subscribers, deliveries = self.subscribers, self.deliveries
+        return not (
+            refused
+            or subscribers.refused
+            or subscribers.closed
+            or deliveries.lost
+            or deliveries.out_of_order
+            or deliveries.duplicates
+            or deliveries.unasked
+        )
+
+    def json(self) -> str:
+        return json.dumps({"ok": self.ok, **asdict(self)})

@@ -1,0 +1,167 @@
+"""``manage.py serve``: the production server."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import sys
+from argparse import SUPPRESS, ArgumentTypeError
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from channels.routing import get_default_application
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError, connections
+from django.db.migrations.executor import MigrationExecutor
+
+from gateway.server import BACKLOG, GatewayServer, Job, raise_open_file_limit
+from gateway.supervisor import Supervisor, bind, url
+from ticks import bus, feed
+
+logger = logging.getLogger(__name__)
+
+
+class Command(BaseCommand):
+    help = "Serves MarketMux over HTTP and WebSocket: one process a worker, all on one port."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+        parser.add_argument(
+            "--port", type=_within(0, 65_535), default=8000, help="port to listen on (default: %(default)s)"
+        )
+        parser.add_argument(
+            "--workers",
+            type=_within(1, 1_000),
+            default=1,
+            help="processes to serve with; more than one need REDIS_URL (default: %(default)s)",
+        )
+        parser.add_argument("--feed", action="store_true", help="publish made-up ticks of the active instruments")
+        parser.add_argument(
+            "--feed-rate", type=_within(1, 1_000_000), default=20, help="made-up ticks a second (default: %(default)s)"
+        )
+        # What the supervisor tells the workers it starts.
+        parser.add_argument("--listen-fd", type=int, help=SUPPRESS)
+        parser.add_argument("--lifeline-fd", type=int, help=SUPPRESS)
+
+    def handle(self, *, listen_fd: int | None, lifeline_fd: int | None, **options: Any) -> None:
+        if listen_fd is not None and lifeline_fd is not None:
+            _work(listen_fd, lifeline_fd, options["feed_rate"] if options["feed"] else None)
+            return
+        with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C before there is a worker to stop
+            sys.exit(self._supervise(**options))
+
+    def _supervise(
+        self, *, host: str, port: int, workers: int, feed: bool, feed_rate: int, verbosity: int, **_: Any
+    ) -> int:
+        _check_workers(workers)
+        _check_migrations()
+        listeners = _bind(host, port, workers)
+        address = url(listeners[0])
+        supervisor = Supervisor(
+            listeners,
+            command=partial(_worker_command, feed_rate if feed else None, verbosity),
+            environment=_worker_environment(),
+            on_ready=lambda: self._say(f"MarketMux is ready at {address} ({_plural(workers, 'worker')}, {_bus()})"),
+        )
+        return supervisor.run()
+
+    def _say(self, text: str) -> None:
+        self.stdout.write(text)
+        self.stdout.flush()
+
+
+def _work(listen_fd: int, lifeline_fd: int, feed_rate: int | None) -> None:
+    """Serves as one worker on the descriptors that the supervisor has handed over."""
+    raise_open_file_limit()
+    jobs: Sequence[Job] = () if feed_rate is None else (partial(feed.run, None, feed_rate, bus.publish),)
+    application = get_default_application()
+    listener = socket.socket(fileno=listen_fd)
+    try:
+        listener.listen(BACKLOG)
+    except OSError as error:  # a second gateway came while neither of the two was listening yet
+        raise CommandError(f"Cannot listen on {url(listener)}: {error.strerror}") from error
+    GatewayServer(
+        application,
+        listener,
+        max_message_bytes=settings.MARKETMUX_MAX_MESSAGE_BYTES,
+        lifeline=socket.socket(fileno=lifeline_fd),
+        jobs=jobs,
+    ).run()
+
+
+def _worker_command(
+    feed_rate: int | None, verbosity: int, number: int, listen_fd: int, lifeline_fd: int
+) -> Sequence[str]:
+    command = [
+        sys.executable,
+        str(Path(settings.BASE_DIR) / "manage.py"),
+        "serve",
+        "--skip-checks",  # the supervisor has run them
+        f"--verbosity={verbosity}",
+        f"--listen-fd={listen_fd}",
+        f"--lifeline-fd={lifeline_fd}",
+    ]
+    if feed_rate is not None and number == 0:
+        command += ["--feed", f"--feed-rate={feed_rate}"]
+    return command
+
+
+def _worker_environment() -> dict[str, str]:
+    """Workers must agree on the secret key, and so must one and its replacement."""
+    return os.environ | {"SECRET_KEY": settings.SECRET_KEY}
+
+
+def _check_workers(workers: int) -> None:
+    if workers > 1 and not settings.REDIS_URL:
+        raise CommandError(
+            f"--workers {workers} needs REDIS_URL: on the in-memory bus each worker would see only its own ticks."
+        )
+
+
+def _check_migrations() -> None:
+    """Ticks pass without a database, so one that is not up to date is no reason to stay down."""
+    connection = connections["default"]
+    try:
+        executor = MigrationExecutor(connection)
+        plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    except DatabaseError as error:
+        raise CommandError(f"The database cannot be used: {error}") from error
+    finally:
+        connection.close()
+    if plan:
+        logger.warning(
+            "The database lacks %s, so keys, logins, admin and recording do not work. Apply: python manage.py migrate",
+            _plural(len(plan), "migration"),
+        )
+
+
+def _bind(host: str, port: int, count: int) -> list[socket.socket]:
+    try:
+        return bind(host, port, count)
+    except OSError as error:
+        raise CommandError(f"Cannot listen on {host} port {port}: {error.strerror}") from error
+
+
+def _bus() -> str:
+    return "Redis bus" if settings.REDIS_URL else "in-memory bus"
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _within(lowest: int, highest: int) -> Callable[[str], int]:
+    """An argument type: a whole number from ``lowest`` to ``highest``."""
+
+    def whole(text: str) -> int:
+        number = int(text)
+        if not lowest <= number <= highest:
+            raise ArgumentTypeError(f"{number} is not between {lowest} and {highest}")
+        return number
+
+    return whole

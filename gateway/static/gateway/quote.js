@@ -1,0 +1,36 @@
+// What the page knows of one symbol: its newest tick, the first one it saw, and the way between them.
+
+import { compare, subtract } from "./exact.js";
+import { History } from "./history.js";
+
+export class Quote {
+  first = null;
+  tick = null;
+  /** 1 or -1 after a tick that moved the price, else 0. */
+  direction = 0;
+  history = new History();
+
+  constructor(symbol, name) {
+    this.symbol = symbol;
+    this.name = name;
+  }
+
+  /** Takes a tick, whose numbers are strings of digits, received at `time` (ms). */
+  take(tick, time) {
+    this.direction = this.tick === null ? 0 : compare(tick.price, this.tick.price);
+    this.first ??= tick.price;
+    this.tick = tick;
+    this.history.add(Number(tick.price), time);
+  }
+
+  /** The price less the first price seen: exact digits. */
+  get change() {
+    return subtract(this.tick.price, this.first);
+  }
+
+  /** The change in percent of the first price's size; null where that is zero. */
+  get percent() {
+    const base = Math.abs(Number(this.first));
+    return base === 0 ? null : (Number(this.change) / base) * 100;
+  }
+}

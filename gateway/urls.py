@@ -1,0 +1,11 @@
+"""HTTP paths of the gateway itself."""
+
+from django.urls import path
+
+from gateway.views import healthz, index, metrics
+
+urlpatterns = [
+    path("", index, name="index"),
+    path("healthz", healthz, name="healthz"),
+    path("metrics", metrics, name="metrics"),
+]

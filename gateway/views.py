@@ -1,0 +1,108 @@
+"""The pages of the gateway itself: the demo page, and the answer to whether it is well."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, Final, TypedDict
+
+from channels.layers import get_channel_layer
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render, resolve_url
+from django.urls import reverse
+from django.utils.cache import add_never_cache_headers
+from django.utils.http import urlencode
+from django.views.decorators.csrf import ensure_csrf_cookie
+from django.views.decorators.http import require_safe
+
+from gateway import VERSION
+from gateway.metrics import collect
+from gateway.metrics import render as render_metrics
+from ticks.models import Instrument
+
+__all__ = ["healthz", "index", "metrics"]
+
+logger = logging.getLogger(__name__)
+
+PING_TIMEOUT: Final = 1.0
+"""How long the bus may take to answer before the gateway counts as unavailable, in seconds."""
+
+_WEBSOCKET_PATH: Final = "/ws"
+_CONTENT_SECURITY_POLICY: Final = "; ".join(
+    [
+        "default-src 'none'",
+        *(f"{kind}-src 'self'" for kind in ("script", "style", "img", "connect")),
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    ]
+)
+
+
+class Listed(TypedDict):
+    """An instrument, as far as the page has to know it."""
+
+    symbol: str
+    name: str
+
+
+class PageConfig(TypedDict):
+    """What the demo page's scripts are told (static/gateway/main.js)."""
+
+    instruments: list[Listed]
+    websocket_path: str
+    ticks_url: str
+    csrf_cookie: str
+    max_symbols: int
+
+
+@require_safe
+@ensure_csrf_cookie
+def index(request: HttpRequest) -> HttpResponse:
+    """The demo page. Anybody may see it; prices come through the WebSocket, which asks who it is."""
+    config: PageConfig = {
+        "instruments": list(Instrument.objects.filter(active=True).order_by("symbol").values("symbol", "name")),
+        "websocket_path": _WEBSOCKET_PATH,
+        "ticks_url": reverse("ticks"),
+        "csrf_cookie": settings.CSRF_COOKIE_NAME,
+        "max_symbols": settings.MARKETMUX_MAX_SYMBOLS,
+    }
+    login_url = f"{resolve_url(settings.LOGIN_URL)}?{urlencode({'next': request.path})}"
+    context = {"config": config, "anonymous": settings.MARKETMUX_ANONYMOUS, "login_url": login_url}
+    response = render(request, "index.html", context)
+    response["Content-Security-Policy"] = _CONTENT_SECURITY_POLICY
+    return response
+
+
+@require_safe
+async def healthz(_request: HttpRequest) -> JsonResponse:
+    """200 if the bus answers in time, else 503: for load balancers and container health checks."""
+    well = await _bus_answers()
+    response = JsonResponse(
+        {
+            "status": "ok" if well else "unavailable",
+            "bus": "redis" if settings.REDIS_URL else "memory",
+            "version": VERSION,
+        },
+        status=200 if well else 503,
+    )
+    add_never_cache_headers(response)
+    return response
+
+
+@require_safe
+async def metrics(_request: HttpRequest) -> HttpResponse:
+    """What this worker holds and has done, for Prometheus."""
+    return HttpResponse(render_metrics(collect()), content_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+async def _bus_answers() -> bool:
+    layer: Any = get_channel_layer()
+    try:
+        async with asyncio.timeout(PING_TIMEOUT):
+            await layer.ping()
+    except Exception as error:  # whatever is wrong with the bus, the answer is the same
+        logger.warning("The bus did not answer a ping: %r", error)
+        return False
+    return True

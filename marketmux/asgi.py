@@ -1,0 +1,26 @@
+"""The map: WebSockets go to the gateway, HTTP to Django, and publishers' ticks to their view by a shorter way."""
+
+import os
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "marketmux.settings")
+django = get_asgi_application()
+
+# Only now: what follows needs the apps to be loaded.
+from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
+from django.urls import reverse  # noqa: E402
+
+from gateway import collector  # noqa: E402
+from gateway.routing import websocket_urlpatterns  # noqa: E402
+from ticks.endpoint import TicksEndpoint  # noqa: E402
+from ticks.views import TickListView  # noqa: E402
+
+application = ProtocolTypeRouter(
+    {
+        "http": TicksEndpoint(reverse("ticks"), TickListView.as_view(), django),
+        "websocket": URLRouter(websocket_urlpatterns),
+    }
+)
+
+collector.freeze()

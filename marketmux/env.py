@@ -1,0 +1,64 @@
+"""Reads the environment; a variable that makes no sense keeps its default and is remembered as a problem.
+
+Settings must import even where a variable is wrong, so that a system check can say which one and why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import dj_database_url
+import environs
+from environs import validate
+
+__all__ = ["Environment"]
+
+T = TypeVar("T")
+
+
+class Environment:
+    """Typed access to the environment and, behind it, to a ``.env`` file.
+
+    ``problems`` maps the name of each variable that could not be read to what is wrong with it.
+    """
+
+    def __init__(self, dotenv: Path) -> None:
+        self._env = environs.Env()
+        self._env.read_env(dotenv, recurse=False)
+        self.problems: dict[str, str] = {}
+
+    def text(self, name: str, default: str = "") -> str:
+        return self._read(self._env.str, name, default)
+
+    def flag(self, name: str, default: bool = False) -> bool:
+        return self._read(self._env.bool, name, default)
+
+    def whole(self, name: str, default: int, minimum: int = 1) -> int:
+        return self._read(self._env.int, name, default, validate=validate.Range(min=minimum))
+
+    def seconds(self, name: str, default: float, minimum: float = 0.0) -> float:
+        return self._read(self._env.float, name, default, validate=validate.Range(min=minimum))
+
+    def words(self, name: str, default: list[str]) -> list[str]:
+        """A comma-separated list."""
+        return [word.strip() for word in self._read(self._env.list, name, default) if word.strip()]
+
+    def database(self, name: str, default: str) -> dict[str, Any]:
+        """A Django ``DATABASES`` entry from a URL."""
+        try:
+            return dict(dj_database_url.parse(self.text(name, default), conn_max_age=60))
+        except (ValueError, KeyError) as error:
+            self.problems[name] = str(error)
+            return dict(dj_database_url.parse(default))
+
+    def _read(self, method: Callable[..., Any], name: str, default: T, **options: Any) -> T:
+        if not self._env.str(name, "").strip():  # compose files pass on what is unset as an empty text
+            return default
+        try:
+            value: T = method(name, default, **options)
+        except environs.EnvError as error:
+            self.problems[name] = str(error)
+            return default
+        return value

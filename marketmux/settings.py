@@ -1,0 +1,152 @@
+"""Settings of the MarketMux project, from the environment (docs/configuration.md has the table)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from django.core.management.utils import get_random_secret_key
+
+from marketmux.env import Environment
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+env = Environment(BASE_DIR / ".env")
+
+DEBUG = env.flag("DEBUG")
+# Without a key of its own a process makes one up: what it signs is worthless to others and after a restart.
+SECRET_KEY = env.text("SECRET_KEY") or get_random_secret_key()
+SECRET_KEY_IS_EPHEMERAL = not env.text("SECRET_KEY")
+ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
+
+CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS", [])
+if env.flag("MARKETMUX_BEHIND_PROXY"):
+    # Only where a proxy in front sets or removes these headers itself: anybody else could forge them.
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    USE_X_FORWARDED_HOST = True
+
+# MarketMux
+
+MARKETMUX_ANONYMOUS = env.flag("MARKETMUX_ANONYMOUS")
+MARKETMUX_ALLOWED_ORIGINS = env.words("MARKETMUX_ALLOWED_ORIGINS", [])
+MARKETMUX_MAX_SYMBOLS = env.whole("MARKETMUX_MAX_SYMBOLS", 1_000)
+MARKETMUX_MAX_MESSAGE_BYTES = env.whole("MARKETMUX_MAX_MESSAGE_BYTES", 65_536, minimum=128)
+MARKETMUX_MAX_COMMANDS_PER_SECOND = env.whole("MARKETMUX_MAX_COMMANDS_PER_SECOND", 100)
+MARKETMUX_UNSENT_BYTES = env.whole("MARKETMUX_UNSENT_BYTES", 1_048_576, minimum=4_096)
+MARKETMUX_SLOW_CLIENT_SECONDS = env.seconds("MARKETMUX_SLOW_CLIENT_SECONDS", 30.0, minimum=1.0)
+MARKETMUX_LEAVE_DELAY_SECONDS = env.seconds("MARKETMUX_LEAVE_DELAY_SECONDS", 1.0)
+MARKETMUX_LINGER_MS = env.seconds("MARKETMUX_LINGER_MS", 0.0)
+MARKETMUX_RECORD = env.flag("MARKETMUX_RECORD")
+MARKETMUX_RECORD_QUEUE = env.whole("MARKETMUX_RECORD_QUEUE", 100_000)
+
+# The bus
+
+REDIS_URL = env.text("REDIS_URL")
+CHANNEL_LAYERS = {
+    "default": (
+        {"BACKEND": "gateway.layers.RedisLayer", "CONFIG": {"hosts": [REDIS_URL]}}
+        if REDIS_URL
+        else {"BACKEND": "gateway.layers.MemoryLayer"}
+    )
+}
+
+# Django
+
+INSTALLED_APPS = [
+    "daphne",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "channels",
+    "rest_framework",
+    "ticks",
+    "gateway",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "marketmux.urls"
+ASGI_APPLICATION = "marketmux.asgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+DATABASES = {"default": env.database("DATABASE_URL", f"sqlite:///{BASE_DIR / 'db.sqlite3'}")}
+if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    # Readers and the recorder's bulk writes do not block each other in WAL mode.
+    DATABASES["default"]["OPTIONS"] = {
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+    }
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+LOGIN_URL = "admin:login"
+
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = "UTC"
+USE_I18N = False
+USE_TZ = True
+
+STATIC_URL = "static/"
+WHITENOISE_USE_FINDERS = True  # static files come from the apps: nothing to collect first
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "ticks.authentication.ApiKeyAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["ticks.authentication.MaySubscribe"],
+    "EXCEPTION_HANDLER": "ticks.errors.exception_handler",
+    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
+}
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "root": {"handlers": ["console"], "level": "WARNING"},
+    "loggers": {
+        "ticks": {"level": "INFO"},
+        "gateway": {"level": "INFO"},
+        # A refused request is the client's mistake: the access log has it, the error log need not.
+        "django.request": {"level": "ERROR"},
+        "django.security.DisallowedHost": {"level": "CRITICAL"},
+    },
+}
+
+ENVIRONMENT_PROBLEMS = env.problems
+"""What of the environment could not be read, by variable; system checks report it."""

@@ -1,0 +1,11 @@
+"""HTTP paths of the project."""
+
+from django.contrib import admin
+from django.urls import include, path
+
+urlpatterns = [
+    path("", include("gateway.urls")),
+    path("api/v1/", include("ticks.urls")),
+    path("api/auth/", include("rest_framework.urls")),
+    path("admin/", admin.site.urls),
+]

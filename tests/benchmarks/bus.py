@@ -1,0 +1,154 @@
+"""The channel layers: publishing batches, and what comes back through the listener; and what both cost Redis itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from typing import Any
+
+from gateway.layers import MemoryLayer, RedisLayer
+from tests.benchmarks.codec import counted, sample_ticks
+from tests.benchmarks.measure import Benchmark, Effort, Work, cpu_clock, finished
+from tests.servers import RedisServer
+from ticks.tick import group_name
+
+__all__ = ["memory_benchmarks", "redis_benchmarks"]
+
+Layer = Any
+"""Either of the gateway's two: Channels has no types."""
+
+LISTENERS = 8
+TIMEOUT = 20.0
+
+_PUBLISH_MANY = "for i = 1, ARGV[2] do redis.call('PUBLISH', KEYS[1], ARGV[1]) end"
+"""One short command that makes Redis send many messages: so this process pays for receiving them and little else."""
+
+
+class Sink:
+    """Counts what a layer hands over."""
+
+    def __init__(self, layer: Layer) -> None:
+        self.count = 0
+        self._due = 0
+        self._arrived = asyncio.Event()
+        layer.tap(self._take)
+
+    def expect(self, count: int) -> None:
+        self._arrived.clear()
+        self._due = self.count + count
+
+    async def wait(self) -> None:
+        async with asyncio.timeout(TIMEOUT):
+            await self._arrived.wait()
+
+    def _take(self, messages: Iterable[tuple[str, Any]]) -> None:
+        self.count += sum(1 for _ in messages)
+        if self.count >= self._due:
+            self._arrived.set()
+
+
+@asynccontextmanager
+async def _open(layer: Layer) -> AsyncIterator[Layer]:
+    try:
+        yield layer
+    finally:
+        await layer.flush()
+
+
+def _batch(ticks: int) -> list[tuple[str, Any]]:
+    return [(group_name(tick.symbol), tick.message()) for tick in sample_ticks(ticks)]
+
+
+@asynccontextmanager
+async def publishing(
+    effort: Effort, *, make: Callable[[], Layer], ticks: int, listeners: int = 0
+) -> AsyncIterator[Work]:
+    """Batches of ``ticks``, one after the other, each acknowledged, to ``listeners`` that are members of all groups.
+
+    The memory layer always has one: it is its own listener.
+    """
+    batch = _batch(ticks)
+    groups = list({group for group, _ in batch})
+    batches = effort.of(max(1, 200 // ticks))
+    async with _open(make()) as layer, _audience(make, groups, listeners) as sinks:
+        if isinstance(layer, MemoryLayer):
+            sinks.append(Sink(layer))
+            await layer.join(groups)
+
+        async def work() -> int:
+            before = [sink.count for sink in sinks]
+            for sink in sinks:
+                sink.expect(batches * ticks)
+            for _ in range(batches):
+                await layer.group_send_batch(batch)
+            for sink, count in zip(sinks, before, strict=True):
+                await sink.wait()
+                finished(batches * ticks, sink.count - count)
+            return batches * ticks
+
+        yield work
+
+
+@asynccontextmanager
+async def _audience(make: Callable[[], Layer], groups: list[str], listeners: int) -> AsyncIterator[list[Sink]]:
+    layers = [make() for _ in range(listeners)]
+    sinks = [Sink(layer) for layer in layers]
+    try:
+        for layer in layers:
+            await layer.join(groups)
+        yield sinks
+    finally:
+        for layer in layers:
+            await layer.flush()
+
+
+@asynccontextmanager
+async def receiving(effort: Effort, *, url: str) -> AsyncIterator[Work]:
+    """Messages of one group, from Redis through the listener and the layer to the tap."""
+    group = group_name("AAPL")
+    count = effort.of(1_000)
+    async with _open(RedisLayer(hosts=[url])) as layer:
+        sink = Sink(layer)
+        await layer.join([group])
+        (payload,) = [layer.serialize(tick.message()) for tick in sample_ticks(1)]
+        loop_layer = layer._get_layer()
+        publish_many = loop_layer._shards[0].redis.register_script(_PUBLISH_MANY)
+        channel = loop_layer._get_group_channel_name(group)
+
+        async def work() -> int:
+            before = sink.count
+            sink.expect(count)
+            await publish_many(keys=[channel], args=[payload, count])
+            await sink.wait()
+            return finished(count, sink.count - before)
+
+        yield work
+
+
+def memory_benchmarks() -> Iterator[Benchmark]:
+    for ticks in (1, 100, 1_000):
+        yield Benchmark(
+            f"publish in memory, {counted(ticks)} a batch", "tick", partial(publishing, make=MemoryLayer, ticks=ticks)
+        )
+
+
+def redis_benchmarks(redis: RedisServer) -> Iterator[Benchmark]:
+    """``redis`` runs; the last two are about its own CPU time."""
+
+    def make() -> Layer:
+        return RedisLayer(hosts=[redis.url])
+
+    for ticks in (1, 100, 1_000):
+        yield Benchmark(
+            f"publish into Redis, {counted(ticks)} a batch", "tick", partial(publishing, make=make, ticks=ticks)
+        )
+    yield Benchmark("from Redis through the listener to the tap", "tick", partial(receiving, url=redis.url))
+    clock = cpu_clock(redis.pid)
+    for listeners in (0, LISTENERS):
+        prepare: Callable[[Effort], AbstractAsyncContextManager[Work]] = partial(
+            publishing, make=make, ticks=100, listeners=listeners
+        )
+        name = f"Redis's own CPU, batches of 100, {listeners} gateways listen"
+        yield Benchmark(name, "tick", prepare, clock)

@@ -1,0 +1,502 @@
+"""What a deployment needs, computed from measured costs: ``python -m tests.benchmarks.capacity --clients 100000``.
+
+The model. A worker is a process that fills one core. What it does in a second is
+
+    fan-out    its clients' writes x the cost of a write, and their ticks x the cost of a tick within one
+    bus        every tick of a symbol that one of its clients has, once, however many clients
+    ingest     its part of the ticks that come in, by POST
+    upkeep     pings and timeouts of its clients
+
+A client gets at most one write a pass, so the more ticks a pass brings, the less a delivery costs; the two costs are
+fitted to the scenarios that were measured. The number of workers is the smallest that leaves the headroom, and in
+which the last client of a pass does not wait longer than it may.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+__all__ = ["MEASURED", "Fit", "Load", "Measured", "Needs", "Point", "needs"]
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A measured scenario: ``us`` is server CPU per delivery, ingest included. A client had ``share`` of the symbols;
+    ``rate`` ticks a second, ``batch`` in each POST, came to ``subscribers`` clients each."""
+
+    name: str
+    share: float
+    subscribers: float
+    rate: float
+    batch: float
+    us: float
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What was measured, in microseconds of CPU and in KB; the comments name the command's figure.
+
+    ``points`` are whole-server runs; ``post_us`` and ``batch_us`` such runs with one client, per tick, in POSTs of one
+    and of a hundred ticks. ``redis_us`` is Redis's own CPU per tick published, ``redis_listener_us`` what each gateway
+    that listens adds to it.
+    """
+
+    points: tuple[Point, ...]
+    post_us: float
+    batch_us: float
+    bus_us: float
+    accept_us: float
+    upkeep_us: float
+    client_kb: float
+    process_mb: float
+    redis_us: float
+    redis_listener_us: float
+
+
+# Measured with
+#     make bench ARGS="--json bench.json"
+# and written with
+#     .venv/bin/python -m tests.benchmarks.capacity --bench bench.json --source
+# To take points, accepting and memory from larger runs of compare.py, add: --compare compare.json
+MEASURED: Final = Measured(
+    points=(  # compare.py --rounds 3, the table of docs/performance.md
+        Point("one", share=1.0, subscribers=1_000, rate=50, batch=1, us=7.39),
+        Point("wide", share=1.0, subscribers=5_000, rate=10, batch=1, us=7.29),
+        Point("mixed", share=0.2, subscribers=100, rate=1_000, batch=10, us=3.98),
+        Point("busy", share=0.2, subscribers=100, rate=5_000, batch=50, us=0.97),
+        Point("burst", share=1.0, subscribers=100, rate=10_000, batch=100, us=0.24),
+    ),
+    post_us=839.0,  # server: posts
+    batch_us=20.0,  # server: stream
+    bus_us=4.28,  # from Redis through the listener to the tap + Tick.from_message + tick_frame
+    accept_us=380.0,  # compare.py: wide
+    upkeep_us=3.0,  # server: idle, cores by clients
+    client_kb=19.8,  # compare.py: wide
+    process_mb=93.0,  # server: idle
+    redis_us=1.3,  # Redis's own CPU, 0 gateways listen
+    redis_listener_us=0.179,  # Redis's own CPU, 8 gateways listen, less the above, by 8
+)
+
+# Taken from specifications, not measured.
+SEGMENT_BYTES: Final = 1_448
+"""Payload of a TCP segment on Ethernet, with timestamps."""
+SEGMENT_OVERHEAD: Final = 90
+"""Ethernet with its preamble and gap (38), IPv4 (20), TCP with timestamps (32)."""
+BUS_OVERHEAD: Final = 60
+"""A message on the bus beyond the frame's own bytes: MessagePack's keys, the channel's name, RESP."""
+KERNEL_KB: Final = 5.0
+"""An idle TCP connection in the kernel: socket, file, epoll entry. Not in a process's memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """``rate`` is ticks a second over all symbols, in batches of ``batch``; a client has ``per_client`` of ``symbols``.
+
+    ``frame_bytes`` is a tick's WebSocket frame. ``linger_ms`` is MARKETMUX_LINGER_MS: ticks that come within it are one
+    pass.
+    """
+
+    clients: int
+    symbols: int = 1_000
+    per_client: int = 20
+    rate: float = 1_000.0
+    batch: float = 10.0
+    frame_bytes: float = 105.0
+    linger_ms: float = 0.0
+
+    @property
+    def share(self) -> float:
+        return self.per_client / self.symbols
+
+    @property
+    def ticks_per_pass(self) -> float:
+        return max(1.0, self.batch, self.rate * self.linger_ms / 1_000)
+
+    @property
+    def deliveries(self) -> float:
+        """A second."""
+        return self.clients * self.share * self.rate
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """``use`` is how much of a core may be busy in the mean: the rest is the headroom for bursts, accepts and
+    collections. ``pass_ms`` is how long the last client of a pass may wait behind the others."""
+
+    use: float = 0.6
+    pass_ms: float = 50.0
+
+
+STEPS: Final = 50
+FAN_OUT_SHARE: Final = 0.25
+"""Part of a point's cost that must be fan-out for the point to be of use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """Microseconds: a delivery costs ``write_us`` by the ticks of a write, and ``tick_us``. ``error`` is the largest
+    factor by which it misses a point."""
+
+    write_us: float
+    tick_us: float
+    error: float
+
+    @classmethod
+    def to(cls, measured: Measured) -> Fit:
+        """Least squares of the ratios' logarithms: twice as much is as wrong as half as much. No cost is below zero.
+
+        A point of which little is left when the way in is taken off says nothing of the fan-out; ``ValueError`` if
+        fewer than two do.
+        """
+        points = [point for point in measured.points if _fan_out(point, measured) >= FAN_OUT_SHARE * point.us]
+        if len(points) < 2:
+            raise ValueError("fewer than two points tell what the fan-out costs")
+        rows = [(1 / ticks_per_write(point.share, point.batch), _fan_out(point, measured)) for point in points]
+        write_us, tick_us = _solve([(inverse, us, 1 / us**2) for inverse, us in rows])
+        for _ in range(STEPS):
+            write_us, tick_us = _solve([_linear(inverse, us, write_us * inverse + tick_us) for inverse, us in rows])
+        ratios = [(write_us * inverse + tick_us) / us for inverse, us in rows]
+        return cls(write_us, tick_us, max(max(ratio, 1 / ratio) for ratio in ratios))
+
+    def per_delivery(self, ticks: float) -> float:
+        """The cost of a delivery that shares its write with others: ``ticks`` in the mean."""
+        return self.write_us / ticks + self.tick_us
+
+
+def _fan_out(point: Point, measured: Measured) -> float:
+    """A delivery's cost without its part of the tick's way in, which all subscribers share, and of the client's upkeep."""
+    post_us, tick_us = ingest_costs(measured)
+    way_in = (post_us / point.batch + tick_us + measured.bus_us) / point.subscribers
+    return point.us - way_in - measured.upkeep_us / (point.rate * point.share)
+
+
+def ingest_costs(measured: Measured) -> tuple[float, float]:
+    """What a POST costs and what each tick in it does, from runs with POSTs of 1 and of 100. Their one subscriber's
+    delivery is part of it; the bus is not."""
+    post_us = (measured.post_us - measured.batch_us) / (1 - 1 / 100)
+    return post_us, max(0.0, measured.post_us - post_us - measured.bus_us)
+
+
+def _linear(inverse: float, us: float, fitted: float) -> tuple[float, float, float]:
+    """A row whose squared error is, near ``fitted``, that of the logarithm; large steps are cut short."""
+    step = min(max(math.log(us / fitted), -0.5), 0.5)
+    return inverse, fitted * (1 + step), 1 / fitted**2
+
+
+def _solve(weighted: Sequence[tuple[float, float, float]]) -> tuple[float, float]:
+    """Slope and intercept, neither below zero, of the line through ``(x, y, weight)``."""
+    weight = sum(w for _, _, w in weighted)
+    mean_x = sum(w * x for x, _, w in weighted) / weight
+    mean_y = sum(w * y for _, y, w in weighted) / weight
+    spread = sum(w * (x - mean_x) ** 2 for x, _, w in weighted)
+    slope = sum(w * (x - mean_x) * (y - mean_y) for x, y, w in weighted) / spread if spread else 0.0
+    if slope < 0:
+        return 0.0, mean_y
+    if mean_y < slope * mean_x:
+        return sum(w * x * y for x, y, w in weighted) / sum(w * x * x for x, _, w in weighted), 0.0
+    return slope, mean_y - slope * mean_x
+
+
+def touched(share: float, ticks: float) -> float:
+    """How likely a pass of ``ticks`` ticks has one for a client that has ``share`` of the symbols."""
+    return 1.0 if share >= 1 else 1 - (1 - share) ** ticks
+
+
+def ticks_per_write(share: float, ticks: float) -> float:
+    return ticks * share / touched(share, ticks)
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """``cores`` is what the workers are busy with in the mean, ``workers`` how many leave the headroom: None if none
+    do, since each has to read the whole bus. Bits are those on the wire."""
+
+    delivery_us: float
+    ticks_per_write: float
+    workers: int | None
+    cores: float
+    memory_gb: float
+    pass_ms: float
+    redis_cores: float
+    redis_messages: float
+    redis_mbit: float
+    egress_gbit: float
+    packets: float
+    storm_seconds: float
+
+
+def needs(load: Load, measured: Measured = MEASURED, limits: Limits | None = None) -> Needs:
+    """What ``load`` takes."""
+    limits = limits or Limits()
+    fit = Fit.to(measured)
+    found = _smallest(load, measured, fit, limits)
+    workers = found or 1
+    per_write = ticks_per_write(load.share, load.ticks_per_pass)
+    writes = load.deliveries / per_write
+    segments = writes * math.ceil(per_write * load.frame_bytes / SEGMENT_BYTES)
+    listened = workers * _heard(load, workers)
+    bus_bytes = load.frame_bytes + BUS_OVERHEAD
+    return Needs(
+        delivery_us=fit.per_delivery(per_write),
+        ticks_per_write=per_write,
+        workers=found,
+        cores=workers * _busy(load, measured, fit, workers),
+        memory_gb=(workers * measured.process_mb / 1024 + load.clients * (measured.client_kb + KERNEL_KB) / 1024**2),
+        pass_ms=_pass_ms(load, fit, workers),
+        redis_cores=(load.rate * measured.redis_us + listened * measured.redis_listener_us) / 1e6,
+        redis_messages=load.rate + listened,
+        redis_mbit=(load.rate + listened) * bus_bytes * 8 / 1e6,
+        egress_gbit=(load.deliveries * load.frame_bytes + segments * SEGMENT_OVERHEAD) * 8 / 1e9,
+        packets=segments,
+        storm_seconds=load.clients * measured.accept_us / workers / 1e6,
+    )
+
+
+def _smallest(load: Load, measured: Measured, fit: Fit, limits: Limits) -> int | None:
+    """The fewest workers that stay within the limits: doubled until enough, then narrowed down."""
+
+    def is_enough(workers: int) -> bool:
+        return _busy(load, measured, fit, workers) <= limits.use and _pass_ms(load, fit, workers) <= limits.pass_ms
+
+    most = 1
+    while not is_enough(most):
+        most *= 2
+        if most > load.clients * 2 and most > 1_024:
+            return None
+    fewest = most // 2
+    while most - fewest > 1:
+        middle = (most + fewest) // 2
+        fewest, most = (fewest, middle) if is_enough(middle) else (middle, most)
+    return most
+
+
+def _busy(load: Load, measured: Measured, fit: Fit, workers: int) -> float:
+    """The part of a core that each of so many workers uses."""
+    per_write = ticks_per_write(load.share, load.ticks_per_pass)
+    post_us, tick_us = ingest_costs(measured)
+    shared = (
+        load.deliveries * fit.per_delivery(per_write)
+        + load.rate * (post_us / load.batch + tick_us)
+        + load.clients * measured.upkeep_us
+    )
+    return (shared / workers + _heard(load, workers) * measured.bus_us) / 1e6
+
+
+def _heard(load: Load, workers: int) -> float:
+    """Ticks a second that a worker gets from Redis: those of symbols that at least one of its clients has."""
+    return load.rate * touched(load.share, load.clients / workers)
+
+
+def _pass_ms(load: Load, fit: Fit, workers: int) -> float:
+    ticks = load.ticks_per_pass
+    clients = load.clients / workers
+    return clients * (touched(load.share, ticks) * fit.write_us + ticks * load.share * fit.tick_us) / 1_000
+
+
+# From the benchmarks' own figures
+
+
+def from_bench(record: Mapping[str, Any]) -> Measured:
+    """The costs in what ``python -m tests.benchmarks --json`` wrote, of a full run."""
+    parts = {part["name"]: part["cpu"]["median"] / 1_000 for part in record["parts"]}
+    servers = {each["scenario"]: each for each in record["servers"] if each["system"] == "marketmux"}
+    idle, redis = servers["idle"], _named(parts, "0 gateways listen")
+    return Measured(
+        points=tuple(_bench_point(servers[name]) for name in ("crowd", "hot", "mixed", "burst")),
+        post_us=_rounded(servers["posts"]["cpu_per_delivery"]),
+        batch_us=_rounded(servers["stream"]["cpu_per_delivery"]),
+        bus_us=_rounded(sum(_named(parts, name) for name in ("to the tap", "from_message", "tick_frame"))),
+        accept_us=_rounded(servers["crowd"]["cpu_per_connection"]),
+        upkeep_us=_rounded(idle["cores"] / idle["clients"] * 1e6),
+        client_kb=_rounded(servers["crowd"]["kb_per_connection"]),
+        process_mb=_rounded(idle["process_mb"]),
+        redis_us=_rounded(redis),
+        redis_listener_us=_rounded((_named(parts, "8 gateways listen") - redis) / 8),
+    )
+
+
+def with_compare(measured: Measured, record: Mapping[str, Any]) -> Measured:
+    """``measured`` with MarketMux's figures of what ``compare.py --json`` wrote in place of those it has."""
+    runs = {name: systems["marketmux"] for name, systems in record.items() if "marketmux" in systems}
+    fullest = max(runs.values(), key=lambda run: run["rounds"][0]["conns"])
+    return replace(
+        measured,
+        points=tuple(_compare_point(name, run) for name, run in runs.items()),
+        accept_us=_rounded(fullest["us_per_connect"]),
+        client_kb=_rounded(fullest["kb_per_conn"]),
+    )
+
+
+def _bench_point(run: Mapping[str, Any]) -> Point:
+    share = run["per_client"] / run["symbols"]
+    us = _rounded(run["cpu_per_delivery"])
+    return Point(run["scenario"], share, run["clients"] * share, run["rate"], run["batch"], us)
+
+
+def _compare_point(name: str, run: Mapping[str, Any]) -> Point:
+    first = run["rounds"][0]
+    subscribers = first["expected"] / first["ticks"]
+    return Point(
+        name,
+        share=_rounded(subscribers / first["conns"]),
+        subscribers=round(subscribers),
+        rate=_rounded(first["ticks_per_s"]),
+        batch=round(first["ticks"] / first["posts"]),
+        us=run["us_per_delivery"],
+    )
+
+
+def _named(parts: Mapping[str, float], text: str) -> float:
+    return next(us for name, us in parts.items() if text in name)
+
+
+def _rounded(value: float) -> float:
+    """To three digits that count."""
+    return float(f"{value:.3g}")
+
+
+# Printing
+
+
+def assumptions(measured: Measured, limits: Limits) -> Iterator[str]:
+    fit = Fit.to(measured)
+    post_us, tick_us = ingest_costs(measured)
+    yield f"A write to a client costs {fit.write_us:.2f} µs and each tick in it {fit.tick_us:.2f} µs: fitted, to within a factor of {fit.error:.1f}, to"
+    for point in measured.points:
+        per_write = ticks_per_write(point.share, point.batch)
+        model, us = fit.per_delivery(per_write), _fan_out(point, measured)
+        unused = "" if us >= FAN_OUT_SHARE * point.us else " (mostly ingest, left out)"
+        yield (
+            f"    {point.name}: {per_write:.1f} ticks a write, {point.us:.2f} µs a delivery, of it fan-out "
+            f"{us:.2f}, fitted {model:.2f}{unused}"
+        )
+    yield f"Taking ticks in costs {post_us:.0f} µs a POST and {tick_us:.1f} µs a tick; POSTs are spread over the workers."
+    yield f"Each worker pays {measured.bus_us:.1f} µs for each tick of the symbols that its clients have between them."
+    yield f"A client costs {measured.client_kb:.1f} KB in its worker and some {KERNEL_KB:.0f} KB in the kernel (assumed),"
+    yield f"    {measured.accept_us:.0f} µs to accept, and {measured.upkeep_us:.1f} µs a second of pings and timers."
+    yield f"A worker has {measured.process_mb:.0f} MB before its first client, and at most {limits.use:.0%} of a core busy;"
+    yield f"    the last client of a pass waits at most {limits.pass_ms:g} ms for the others."
+    yield f"Redis spends {measured.redis_us:.2f} µs a tick, and {measured.redis_listener_us:.2f} µs for each gateway that gets it."
+    yield f"On the wire {SEGMENT_OVERHEAD} bytes are added to each TCP segment of {SEGMENT_BYTES}; acknowledgements are not counted."
+    yield "All symbols tick alike and have equally many clients. A storm: all clients come back at once."
+    yield "The machine: the one the costs were measured on; two workers on two cores are taken to do twice the work of one."
+
+
+def table(loads: Iterable[Load], measured: Measured, limits: Limits) -> Table:
+    result = Table(box=box.SIMPLE_HEAD)
+    for heading in (
+        *("clients", "ticks/s", "deliveries\n/s", "ticks/\nwrite", "µs/\ndelivery", "workers", "busy\ncores", "GB"),
+        *("pass\nms", "Redis\ncores", "Redis\nmsgs/s", "Redis\nMbit/s", "egress\nGbit/s", "packets/s", "storm\ns"),
+    ):
+        result.add_column(heading, justify="right", no_wrap=True)
+    clients = 0
+    for load in loads:
+        if clients not in {0, load.clients}:
+            result.add_section()
+        clients = load.clients
+        result.add_row(*_cells(load, needs(load, measured, limits)))
+    return result
+
+
+def _cells(load: Load, need: Needs) -> Iterator[str]:
+    yield from (f"{load.clients:,}", f"{load.rate:,.0f}", _short(load.deliveries), f"{need.ticks_per_write:.2f}")
+    yield f"{need.delivery_us:.2f}"
+    if need.workers is None:
+        yield from ("none", *["-"] * 9)
+        return
+    yield from (f"{need.workers:,}", f"{need.cores:.1f}", f"{need.memory_gb:.1f}", f"{need.pass_ms:.1f}")
+    yield from (f"{need.redis_cores:.2f}", _short(need.redis_messages), _short(need.redis_mbit))
+    yield from (f"{need.egress_gbit:.2f}", _short(need.packets), f"{need.storm_seconds:.1f}")
+
+
+def _short(value: float) -> str:
+    for unit, name in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if value >= unit:
+            return f"{value / min(unit, 1e3 if name == 'k' else unit):.3g}{name}"
+    return f"{value:,.0f}"
+
+
+CLIENTS: Final = (10_000, 100_000, 1_000_000)
+WIDTH: Final = 150
+RATES: Final = (100.0, 1_000.0, 10_000.0)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = _parse(arguments)
+    measured, limits = _measured(options), Limits(options.use, options.pass_ms)
+    if options.source:
+        Console(width=1_000, highlight=False, markup=False).print(f"MEASURED: Final = {measured!r}")
+        return
+    console = Console(highlight=False)
+    console.width = max(console.width, WIDTH)  # a table that wraps is worse than one that must be scrolled
+    console.print("Assumptions", style="bold")
+    for line in assumptions(measured, limits):
+        console.print(line, soft_wrap=True)
+    loads = list(_loads(options))
+    console.print(
+        f"\nA client has {options.per_client:,} of {options.symbols:,} symbols; frames of {options.bytes:g} bytes, "
+        f"POSTs of {options.batch:g} ticks, MARKETMUX_LINGER_MS={options.linger:g}",
+        soft_wrap=True,
+    )
+    console.print(table(loads, measured, limits))
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks.capacity", description="What a deployment needs, from measured costs."
+    )
+    standard, limits = Load(0), Limits()
+    add = parser.add_argument
+    add("--clients", type=int, nargs="+", default=CLIENTS, metavar="N")
+    add("--rate", type=float, nargs="+", default=RATES, metavar="T", help="ticks a second over all symbols")
+    add("--symbols", type=int, default=standard.symbols, metavar="S")
+    add("--per-client", type=int, default=standard.per_client, metavar="K")
+    add("--bytes", type=float, default=standard.frame_bytes, metavar="B", help="of a tick's frame")
+    add("--batch", type=float, default=standard.batch, metavar="N", help="ticks in a POST")
+    add("--linger", type=float, default=standard.linger_ms, metavar="MS", help="MARKETMUX_LINGER_MS")
+    add("--use", type=float, default=limits.use, metavar="SHARE", help="of a core that may be busy")
+    add("--pass-ms", type=float, default=limits.pass_ms, metavar="MS", help="longest pass")
+    add("--bench", type=Path, metavar="FILE", help="costs from python -m tests.benchmarks --json")
+    add("--compare", type=Path, metavar="FILE", help="fan-out, accepting and memory from compare.py --json")
+    add("--source", action="store_true", help="print the costs as the source of MEASURED, and nothing else")
+    options = parser.parse_args(arguments)
+    if not 1 <= options.per_client <= options.symbols or options.batch < 1 or min(options.clients) < 1:
+        parser.error("at least one client and one tick a POST, and 1 <= K <= S")
+    return options
+
+
+def _measured(options: argparse.Namespace) -> Measured:
+    measured = MEASURED
+    if options.bench:
+        measured = from_bench(json.loads(options.bench.read_text()))
+    if options.compare:
+        measured = with_compare(measured, json.loads(options.compare.read_text()))
+    return measured
+
+
+def _loads(options: argparse.Namespace) -> Iterator[Load]:
+    for clients in options.clients:
+        for rate in options.rate:
+            yield Load(
+                clients,
+                symbols=options.symbols,
+                per_client=options.per_client,
+                rate=rate,
+                batch=options.batch,
+                frame_bytes=options.bytes,
+                linger_ms=options.linger,
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""The fan-out alone: hub and outboxes, with sockets that only count."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+
+from gateway.errors import Closure
+from gateway.hub import Hub
+from gateway.memberships import Memberships
+from gateway.outbox import Outbox
+from gateway.protocol import tick_frame
+from tests.benchmarks.measure import Benchmark, Effort, Work, finished
+from ticks.tick import Tick
+
+__all__ = ["BENCHMARKS"]
+
+PATIENCE = 86_400.0
+"""Nobody is closed for being slow while the clock runs."""
+
+
+class CountingWire:
+    """A socket that takes everything at once; or, while ``full``, only after the outbox has been told that it is."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self.full = False
+        self._outbox: Outbox | None = None
+
+    def open(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+
+    def send(self, frames: bytes) -> int:
+        if self.full:
+            return 0
+        self.bytes += len(frames)
+        return len(frames)
+
+    def finish(self, rest: bytes) -> None:
+        self.bytes += len(rest)
+
+    def drain(self) -> None:
+        if self._outbox is not None:
+            self._outbox.drained()
+
+    def close(self, closure: Closure) -> None: ...
+
+    def release(self) -> None: ...
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+
+class Audience:
+    """A hub and its clients, each subscribed to ``per_client`` of ``symbols``; every ``slow_every``-th never keeps up."""
+
+    def __init__(self, clients: int, symbols: int, per_client: int, slow_every: int = 0) -> None:
+        self._names = [f"S{number:03}" for number in range(symbols)]
+        self._per_client = per_client
+        self.wires = [CountingWire() for _ in range(clients)]
+        self.slow = self.wires[::slow_every] if slow_every else []
+        self.hub = Hub(Memberships(_nothing, _nothing, 1.0))
+        # All of one length: bytes written divided by it is frames written.
+        self.frames = [(name, tick_frame(Tick(name, "150.25", "2026-05-12T15:04:05.123456Z"))) for name in self._names]
+
+    async def gather(self) -> None:
+        """Brings in the clients. Slow ones fall behind with their first frame."""
+        for index, wire in enumerate(self.wires):
+            outbox = Outbox(wire, PATIENCE)
+            self.hub.add(outbox)
+            await self.hub.subscribe(outbox, self._symbols_of(index))
+        for wire in self.slow:
+            wire.full = True
+        if self.slow:
+            self.hub.deliver(self.frames)
+
+    def _symbols_of(self, index: int) -> list[str]:
+        return [self._names[(index + step) % len(self._names)] for step in range(self._per_client)]
+
+    def subscribers(self, symbol: str) -> int:
+        return sum(symbol in self._symbols_of(index) for index in range(len(self.wires)))
+
+    def frames_written(self) -> int:
+        return sum(wire.bytes for wire in self.wires) // len(self.frames[0][1])
+
+    def deliver(self, passes: Sequence[Sequence[tuple[str, bytes]]], due: int) -> int:
+        """Makes the passes; ``due`` deliveries, and each must have been written, or parked where the client is behind."""
+        hub = self.hub
+        written, parked = self.frames_written(), hub.parked
+        for ticks in passes:
+            hub.deliver(ticks)
+        return finished(due, self.frames_written() - written + hub.parked - parked)
+
+
+async def _nothing(symbols: Sequence[str]) -> None: ...
+
+
+@asynccontextmanager
+async def hot(effort: Effort, *, ticks: int, slow_every: int = 0) -> AsyncIterator[Work]:
+    """1,000 clients of one symbol, of which ``ticks`` ticks come in each pass."""
+    audience = Audience(effort.of(1_000), 1, 1, slow_every)
+    await audience.gather()
+    passes = [audience.frames * ticks] * effort.of(20)
+    due = sum(map(len, passes)) * len(audience.wires)
+
+    async def work() -> int:
+        return audience.deliver(passes, due)
+
+    yield work
+
+
+@asynccontextmanager
+async def lists(effort: Effort, *, ticks: int, slow_every: int = 0) -> AsyncIterator[Work]:
+    """500 clients, each with 20 of 100 symbols; the symbols tick in turn, ``ticks`` of them in each pass."""
+    audience = Audience(effort.of(500), 100, 20, slow_every)
+    await audience.gather()
+    turn = audience.frames * max(1, ticks // len(audience.frames))
+    passes = [turn[start : start + ticks] for start in range(0, len(turn), ticks)]
+    due = sum(audience.subscribers(symbol) for some in passes for symbol, _ in some)
+
+    async def work() -> int:
+        return audience.deliver(passes, due)
+
+    yield work
+
+
+@asynccontextmanager
+async def park_and_drain(effort: Effort) -> AsyncIterator[Work]:
+    """A client of 20 symbols that is behind: 10 ticks of each are parked, then the newest ones and a receipt go out."""
+    audience = Audience(1, 20, 20, slow_every=1)
+    await audience.gather()
+    ticks = audience.frames * 10
+    (wire,) = audience.wires
+    rounds = effort.of(50)
+
+    async def work() -> int:
+        done = 0
+        for _ in range(rounds):
+            parked, skipped, written = audience.hub.parked, audience.hub.counts()["skipped_total"], wire.bytes
+            audience.hub.deliver(ticks)
+            wire.drain()
+            skipped = audience.hub.counts()["skipped_total"] - skipped
+            newest = len(audience.frames) if wire.bytes > written else 0
+            done += min(audience.hub.parked - parked, skipped + newest)
+        return finished(rounds * len(ticks), done)
+
+    yield work
+
+
+def _benchmark(name: str, prepare: Callable[[Effort], AbstractAsyncContextManager[Work]]) -> Benchmark:
+    return Benchmark(name, "delivery", prepare)
+
+
+BENCHMARKS = [
+    _benchmark("hub, 1,000 clients of 1 symbol, 1 tick a pass", partial(hot, ticks=1)),
+    _benchmark("hub, 1,000 clients of 1 symbol, 10 ticks a pass", partial(hot, ticks=10)),
+    _benchmark("hub, 1,000 clients of 1 symbol, 1 tick a pass, 10 % behind", partial(hot, ticks=1, slow_every=10)),
+    _benchmark("hub, 500 clients of 20 in 100 symbols, 10 ticks a pass", partial(lists, ticks=10)),
+    _benchmark("hub, 500 clients of 20 in 100 symbols, 100 ticks a pass", partial(lists, ticks=100)),
+    _benchmark(
+        "hub, 500 clients of 20 in 100 symbols, 10 ticks a pass, 10 % behind", partial(lists, ticks=10, slow_every=10)
+    ),
+    _benchmark("outbox, 10 ticks of 20 symbols parked, then drained", park_and_drain),
+]

@@ -1,0 +1,143 @@
+"""Fixtures that start real servers (tests/servers.py) and stop them again."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import hypothesis
+import pytest
+
+from tests.servers import GatewayProcess, RedisServer, ServerKind, live_gateways, migrate
+
+OUTPUT_SHOWN = 20_000
+
+# A shell without job control starts what runs in the background with SIGINT ignored, and that is inherited: the servers
+# and commands that tests interrupt would never notice.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# A busy machine is no reason to fail.
+hypothesis.settings.register_profile(
+    "tests", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], max_examples=200
+)
+hypothesis.settings.load_profile("tests")
+
+
+class StartGateway(Protocol):
+    """Starts a gateway that is stopped at the end of the test; see :class:`GatewayProcess` for the arguments."""
+
+    def __call__(
+        self,
+        redis_url: str | None = None,
+        workers: int = 1,
+        server: ServerKind = "serve",
+        arguments: tuple[str, ...] = (),
+        ready: bool = True,
+        **environment: str,
+    ) -> GatewayProcess: ...
+
+
+@pytest.fixture(scope="session")
+def shared_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """The Redis that most tests share; use ``redis_url``, which hands it over empty."""
+    redis = _redis(tmp_path_factory.mktemp("redis"))
+    redis.start()
+    yield redis
+    redis.stop()
+
+
+@pytest.fixture
+def redis_url(shared_redis: RedisServer) -> str:
+    """The URL of a real Redis without a key in it."""
+    shared_redis.flush()
+    return shared_redis.url
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis of the test's own, running, to be stopped, killed or frozen."""
+    redis = _redis(tmp_path)
+    redis.start()
+    yield redis
+    redis.stop()
+
+
+@pytest.fixture(scope="session")
+def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file with all tables and no rows of ours; gateways get copies."""
+    database = tmp_path_factory.mktemp("database") / "db.sqlite3"
+    migrate(database)
+    return database
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory, migrated_database: Path) -> Iterator[GatewayProcess]:
+    """One worker on the in-memory bus, shared by the tests of a module."""
+    process = GatewayProcess(tmp_path_factory.mktemp("gateway"), database=migrated_database)
+    process.start()
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+def start_gateway(tmp_path: Path, migrated_database: Path) -> Iterator[StartGateway]:
+    """Starts gateways, as many as the test likes, each with a database of its own."""
+    started: list[GatewayProcess] = []
+    numbers = itertools.count(1)
+
+    def start(
+        redis_url: str | None = None,
+        workers: int = 1,
+        server: ServerKind = "serve",
+        arguments: tuple[str, ...] = (),
+        ready: bool = True,
+        **environment: str,
+    ) -> GatewayProcess:
+        process = GatewayProcess(
+            tmp_path / f"gateway{next(numbers)}",
+            server=server,
+            workers=workers,
+            redis_url=redis_url,
+            arguments=arguments,
+            database=migrated_database,
+            **environment,
+        )
+        started.append(process)
+        process.start(ready)
+        return process
+
+    yield start
+    _stop_all(started)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Adds to a failing test's report what its gateways printed."""
+    report = yield
+    if report.failed:
+        for process in live_gateways():
+            report.sections.append((f"output of the gateway at {process.http}", process.output()[-OUTPUT_SHOWN:]))
+    return report
+
+
+def _redis(directory: Path) -> RedisServer:
+    try:
+        return RedisServer(directory)
+    except FileNotFoundError as error:
+        reason = f"needs a real Redis: {error}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+
+
+def _stop_all(processes: list[GatewayProcess]) -> None:
+    try:
+        for process in processes:
+            process.stop()
+    finally:
+        for process in processes:
+            process.kill()

@@ -1,0 +1,21 @@
+"""An environment without the developer's own settings: what a test sees is what it sets."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+__all__ = ["clean_environment"]
+
+_OURS: Final = frozenset(
+    {"ALLOWED_HOSTS", "ASGI_THREADS", "DATABASE_URL", "DEBUG", "DJANGO_SETTINGS_MODULE", "REDIS_URL", "SECRET_KEY"}
+)
+
+
+def clean_environment() -> dict[str, str]:
+    """This process's environment without the variables that the settings read."""
+    return {name: value for name, value in os.environ.items() if not _is_ours(name)}
+
+
+def _is_ours(name: str) -> bool:
+    return name in _OURS or name.startswith("MARKETMUX_")

@@ -1,0 +1,196 @@
+"""The HTTP API on a real server, by both ways in: the publishers' short one, and Django's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.conftest import StartGateway
+from tests.servers import GatewayProcess
+
+WHEN = "2026-05-12T15:04:05Z"
+
+
+@pytest.fixture(params=["short", "django"])
+def http(request: pytest.FixtureRequest, gateway: GatewayProcess) -> Iterator[httpx.Client]:
+    """A client of the gateway; one with a cookie is taken for a browser, whose requests pass Django's middleware."""
+    cookies = {"theme": "dark"} if request.param == "django" else {}
+    with httpx.Client(base_url=gateway.http, cookies=cookies) as client:
+        yield client
+
+
+def post(http: httpx.Client, body: Any, content_type: str = "application/json", **headers: str) -> httpx.Response:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return http.post("/api/v1/ticks", content=content, headers={"content-type": content_type, **headers})
+
+
+def test_one_tick_is_accepted_and_can_be_read(http: httpx.Client) -> None:
+    response = post(http, b'{"symbol": "BRK.B", "price": 150.250, "timestamp": "2026-05-12T17:04:05.120+02:00"}')
+    assert (response.status_code, response.json()) == (202, {"accepted": 1})
+    assert response.headers["content-type"] == "application/json"
+    assert http.get("/api/v1/ticks/BRK.B").text == (
+        '{"symbol":"BRK.B","price":150.250,"timestamp":"2026-05-12T15:04:05.120Z"}'
+    )
+
+
+def test_a_batch_is_accepted(http: httpx.Client) -> None:
+    batch = [{"symbol": f"S{number}", "price": number, "bid": "1.50", "size": 3} for number in range(1000)]
+    assert post(http, batch).json() == {"accepted": 1000}
+    assert http.get("/api/v1/ticks/S999").json()["price"] == 999
+
+
+def test_newline_delimited_json_is_accepted(http: httpx.Client) -> None:
+    body = b'{"symbol":"L1","price":1}\n{"symbol":"L2","price":2.50}\n'
+    assert post(http, body, "application/x-ndjson").json() == {"accepted": 2}
+    assert http.get("/api/v1/ticks/L2").json()["price"] == 2.5
+    refused = post(http, b'{"symbol":"L3","price":1}\n{"symbol":"L 4","price":1}\n', "application/x-ndjson")
+    assert (refused.status_code, refused.json()["errors"][0]["index"]) == (400, 1)
+    assert http.get("/api/v1/ticks/L3").status_code == 404
+
+
+def test_a_chunked_body_is_accepted(http: httpx.Client) -> None:
+    chunks = iter([b'[{"symbol":"CHUNKED",', b'"price":1}]'])
+    response = http.post("/api/v1/ticks", content=chunks, headers={"content-type": "application/json"})
+    assert (response.status_code, response.json()) == (202, {"accepted": 1})
+
+
+def test_a_compressed_body_is_refused(http: httpx.Client) -> None:
+    response = post(http, b"\x1f\x8b", **{"content-encoding": "gzip"})
+    assert (response.status_code, response.json()["code"]) == (415, "unsupported_media_type")
+
+
+def test_one_bad_item_and_nothing_is_published(http: httpx.Client) -> None:
+    batch = [{"symbol": "ATOMIC", "price": 1}, {"symbol": "ATOMIC", "price": "x"}, {"symbol": "A B", "price": 1}]
+    response = post(http, batch)
+    assert response.status_code == 400
+    body = response.json()
+    assert body["code"] == "invalid_ticks"
+    assert [(error["index"], error["field"]) for error in body["errors"]] == [(1, "price"), (2, "symbol")]
+    assert http.get("/api/v1/ticks/ATOMIC").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b"", 400, "parse_error"),
+        (b"nope", 400, "parse_error"),
+        (b"[" * 3000 + b"]" * 3000, 400, "parse_error"),
+        (b'{"symbol":"A","price":' + b"[" * 3000 + b"]" * 3000 + b"}", 400, "parse_error"),
+        (b"\xff\xfe\x00", 400, "parse_error"),
+        (b'{"symbol":"A","price":1,"price":2}', 400, "invalid_ticks"),
+        (b'{"symbol":"A","price":1,"note":""}', 400, "invalid_ticks"),
+        (b'{"symbol":"A"}', 400, "invalid_ticks"),
+        (b"3", 400, "invalid_ticks"),
+        (b'{"symbol":"A","price":NaN}', 400, "parse_error"),
+        (json.dumps([{"symbol": "A", "price": 1}] * 1001).encode(), 400, "invalid_ticks"),
+        (b" " * 1_048_577, 413, "too_large"),
+        (b'[{"symbol":"A","price":1}' + b" " * 2_000_000 + b"]", 413, "too_large"),
+    ],
+    ids=lambda value: value[:30].decode("latin1") if isinstance(value, bytes) else None,
+)
+def test_a_bad_body_is_a_4xx_that_says_why(http: httpx.Client, body: bytes, status: int, code: str) -> None:
+    response = post(http, body)
+    assert (response.status_code, response.json()["code"]) == (status, code)
+    assert response.json()["detail"]
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "", "x"])
+def test_another_content_type_is_refused(http: httpx.Client, content_type: str) -> None:
+    response = post(http, b'{"symbol":"A","price":1}', content_type)
+    assert (response.status_code, response.json()["code"]) == (415, "unsupported_media_type")
+
+
+def test_a_charset_in_the_content_type_is_no_harm(http: httpx.Client) -> None:
+    assert post(http, {"symbol": "A", "price": 1}, "application/json; charset=utf-8").status_code == 202
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
+def test_other_methods_are_refused(http: httpx.Client, method: str) -> None:
+    response = http.request(method, "/api/v1/ticks", content=b"{}", headers={"content-type": "application/json"})
+    assert (response.status_code, response.json()["code"]) == (405, "method_not_allowed")
+
+
+def test_a_host_that_is_not_allowed_is_refused(http: httpx.Client) -> None:
+    assert post(http, {"symbol": "A", "price": 1}, host="evil.example").status_code == 400
+
+
+def test_the_latest_ticks_are_paginated_in_alphabetical_order(http: httpx.Client, start_gateway: StartGateway) -> None:
+    gateway = start_gateway()
+    with httpx.Client(base_url=gateway.http, cookies=http.cookies) as client:
+        assert client.get("/api/v1/ticks").json() == {"count": 0, "next": None, "previous": None, "results": []}
+        post(client, [{"symbol": f"S{number:03}", "price": f"{number}.10"} for number in range(250)])
+        first = client.get("/api/v1/ticks").json()
+        assert (first["count"], len(first["results"]), first["previous"]) == (250, 100, None)
+        last = client.get("/api/v1/ticks?page=3")
+        assert [tick["symbol"] for tick in last.json()["results"]] == [f"S{number:03}" for number in range(200, 250)]
+        assert '"price":249.10' in last.text
+        assert len(client.get("/api/v1/ticks?page_size=1000").json()["results"]) == 250
+        assert client.get("/api/v1/ticks?page=9").json()["code"] == "not_found"
+
+
+@pytest.mark.parametrize(
+    ("path", "symbol"),
+    [("EUR%2FUSD", "EUR/USD"), ("EUR/USD", "EUR/USD"), ("%5EGSPC", "^GSPC"), ("ES%3DF", "ES=F"), ("%231", "#1")],
+)
+def test_any_symbol_can_be_read(http: httpx.Client, path: str, symbol: str) -> None:
+    post(http, {"symbol": symbol, "price": 1})
+    assert http.get(f"/api/v1/ticks/{path}").json()["symbol"] == symbol
+
+
+@pytest.mark.parametrize("path", ["ticks/NOBODY", "ticks/a%20b", "ticks/%00", "ticks/", "nothing", ""])
+def test_what_is_not_there_is_a_404_in_the_apis_own_format(http: httpx.Client, path: str) -> None:
+    response = http.get(f"/api/v1/{path}")
+    assert response.status_code == 404
+    assert response.json()["code"] == "not_found"
+
+
+def test_a_browser_gets_the_browsable_api(gateway: GatewayProcess) -> None:
+    with httpx.Client(base_url=gateway.http, headers={"accept": "text/html"}) as browser:
+        post(browser, {"symbol": "AAPL", "price": "150.250"}, accept="application/json")
+        page = browser.get("/api/v1/ticks")
+        assert page.headers["content-type"].startswith("text/html")
+        assert "Publish ticks" in page.text
+        assert "&quot;price&quot;: 150.250" in page.text
+        assert "150.250" in browser.get("/api/v1/ticks/AAPL").text
+        refused = post(browser, {"symbol": "AAPL", "price": "x"})
+        assert (refused.status_code, refused.headers["content-type"][:9]) == (400, "text/html")
+
+
+def test_publishing_needs_a_key_and_reading_a_key_or_a_login(start_gateway: StartGateway) -> None:
+    gateway = start_gateway(MARKETMUX_ANONYMOUS="0")
+    key = next(word for word in gateway.manage("create_key", "feed").split() if word.startswith("mmx_"))
+    tick = {"symbol": "A", "price": 1}
+    for cookies in ({}, {"theme": "dark"}):
+        with httpx.Client(base_url=gateway.http, cookies=cookies) as http:
+            refused = post(http, tick)
+            assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Api-Key")
+            assert refused.json()["code"] == "not_authenticated"
+            for wrong in ("Api-Key nonsense", "Api-Key", "Api-Key a b", "Bearer x"):
+                assert post(http, tick, authorization=wrong).status_code == 401
+            assert post(http, tick, authorization=f"Api-Key {key}").status_code == 202
+            assert http.get("/api/v1/ticks").status_code == 401
+            assert http.get("/api/v1/ticks", headers={"authorization": f"Api-Key {key}"}).json()["count"] == 1
+    assert "Traceback" not in gateway.output()
+
+
+@pytest.mark.parametrize("cookies", [{}, {"theme": "dark"}], ids=["short", "django"])
+def test_without_redis_the_answer_is_503_and_says_when_to_try_again(
+    start_gateway: StartGateway, redis_server: Any, cookies: dict[str, str]
+) -> None:
+    gateway = start_gateway(redis_url=redis_server.url)
+    with httpx.Client(base_url=gateway.http, cookies=cookies, timeout=20) as http:
+        assert post(http, {"symbol": "A", "price": 1}).status_code == 202
+        redis_server.stop()
+        response = post(http, {"symbol": "A", "price": 1})
+        assert (response.status_code, response.json()["code"]) == (503, "bus_unavailable")
+        assert response.headers["retry-after"] == "1"
+        assert http.get("/api/v1/ticks").status_code == 503
+        assert http.get("/healthz").status_code == 503
+        redis_server.start()
+        assert post(http, {"symbol": "A", "price": 1}).status_code == 202
+        assert http.get("/healthz").status_code == 200
+    assert "Traceback" not in gateway.output()

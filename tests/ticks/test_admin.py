@@ -1,0 +1,315 @@
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from channels.layers import channel_layers
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import User
+from django.db import connection
+from django.http import HttpResponse
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from ticks import admin, authentication, bus
+from ticks.admin import period_of
+from ticks.bus import BusUnavailable
+from ticks.models import ApiKey, Instrument, RecordedTick
+from ticks.tick import Tick
+
+pytestmark = pytest.mark.django_db
+
+INSTRUMENTS = "/admin/ticks/instrument/"
+TICKS = "/admin/ticks/recordedtick/"
+KEYS = "/admin/ticks/apikey/"
+
+
+class Bus:
+    """Stands in for the bus: has these latest ticks, counts how often it is asked, and may be away."""
+
+    def __init__(self) -> None:
+        self.ticks: dict[str, Tick] = {}
+        self.asked: list[list[str]] = []
+        self.error: Exception | None = None
+        self.hangs = False
+
+    async def latest_of(self, symbols: Iterable[str]) -> dict[str, Tick]:
+        self.asked.append(list(symbols))
+        if self.error is not None:
+            raise self.error
+        if self.hangs:
+            await asyncio.sleep(60)
+        return {symbol: self.ticks[symbol] for symbol in self.asked[-1] if symbol in self.ticks}
+
+
+@pytest.fixture(autouse=True)
+def fake_bus(monkeypatch: pytest.MonkeyPatch) -> Bus:
+    fake = Bus()
+    monkeypatch.setattr(bus, "latest_of", fake.latest_of)
+    return fake
+
+
+@pytest.fixture
+def admin_client() -> Client:
+    """An admin's browser; pytest-django's own spends a quarter of a second on hashing a password."""
+    client = Client()
+    client.force_login(User.objects.create(username="admin", is_staff=True, is_superuser=True))
+    return client
+
+
+@pytest.fixture(autouse=True)
+def empty_cache() -> Iterator[None]:
+    yield
+    authentication._cache.clear()
+
+
+def text(response: Any) -> str:
+    """What a page says, without its markup."""
+    assert isinstance(response, HttpResponse)
+    assert response.status_code == 200
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", response.content.decode()))
+
+
+# Instruments
+
+
+def test_the_admin_is_called_marketmux(admin_client: Client) -> None:
+    assert "MarketMux" in text(admin_client.get("/admin/"))
+
+
+def test_instruments_are_listed_with_their_latest_price(admin_client: Client, fake_bus: Bus) -> None:
+    Instrument.objects.create(symbol="AAPL", name="Apple Inc.")
+    fake_bus.ticks["AAPL"] = Tick("AAPL", "150.250", "2026-05-12T15:04:05.123456789Z")
+    assert "AAPL Apple Inc. 150.250 2026-05-12T15:04:05.123456789Z" in text(admin_client.get(INSTRUMENTS))
+
+
+def test_the_bus_is_asked_once_for_a_page(admin_client: Client, fake_bus: Bus) -> None:
+    for symbol in ("AAPL", "BRK.B", "MSFT"):
+        Instrument.objects.create(symbol=symbol)
+    admin_client.get(INSTRUMENTS)
+    assert fake_bus.asked == [["AAPL", "BRK.B", "MSFT"]]
+
+
+def test_an_instrument_that_never_ticked_has_a_dash(admin_client: Client) -> None:
+    Instrument.objects.create(symbol="AAPL", name="Apple Inc.")
+    assert "AAPL Apple Inc. - -" in text(admin_client.get(INSTRUMENTS))
+
+
+def test_while_the_bus_is_away_the_list_works(admin_client: Client, fake_bus: Bus) -> None:
+    Instrument.objects.create(symbol="AAPL", name="Apple Inc.")
+    fake_bus.error = BusUnavailable("connection refused")
+    assert "AAPL Apple Inc. - -" in text(admin_client.get(INSTRUMENTS))
+
+
+def test_a_bus_that_hangs_does_not_hang_the_list(
+    admin_client: Client, fake_bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admin, "_LATEST_SECONDS", 0.05)
+    Instrument.objects.create(symbol="AAPL", name="Apple Inc.")
+    fake_bus.hangs = True
+    assert "AAPL Apple Inc. - -" in text(admin_client.get(INSTRUMENTS))
+
+
+def test_a_row_whose_symbol_is_none_does_not_break_the_list(admin_client: Client) -> None:
+    Instrument.objects.create(symbol="A B", name="Not a symbol")
+    assert "A B Not a symbol - -" in text(admin_client.get(INSTRUMENTS))
+
+
+def test_the_list_shows_what_the_bus_of_the_project_retained(
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr(channel_layers, "backends", {})
+    Instrument.objects.create(symbol="EUR/USD", name="Euro / US Dollar")
+    asyncio.run(bus.publish([Tick("EUR/USD", "1.08420", "2026-05-12T15:04:05Z")]))
+    assert "1.08420 2026-05-12T15:04:05Z" in text(admin_client.get(INSTRUMENTS))
+
+
+def test_active_is_edited_in_the_list(admin_client: Client) -> None:
+    instrument = Instrument.objects.create(symbol="AAPL")
+    form = {
+        "form-TOTAL_FORMS": "1",
+        "form-INITIAL_FORMS": "1",
+        "form-0-id": str(instrument.pk),
+        "_save": "Save",
+    }
+    assert admin_client.post(INSTRUMENTS, form).status_code == 302
+    instrument.refresh_from_db()
+    assert not instrument.active
+
+
+def test_an_instrument_can_be_added(admin_client: Client) -> None:
+    response = admin_client.post(f"{INSTRUMENTS}add/", {"symbol": "BRK.B", "name": "Berkshire", "active": "on"})
+    assert response.status_code == 302
+    assert Instrument.objects.filter(symbol="BRK.B", name="Berkshire", active=True).exists()
+
+
+def test_an_instrument_with_a_bad_symbol_cannot_be_added(admin_client: Client) -> None:
+    page = text(admin_client.post(f"{INSTRUMENTS}add/", {"symbol": "A B"}))
+    assert "A symbol is 1 to 32 ASCII characters" in page
+    assert not Instrument.objects.exists()
+
+
+# Recorded ticks
+
+
+def record(symbol: str, *timestamps: str) -> None:
+    RecordedTick.objects.record([Tick(symbol, "150.250", timestamp) for timestamp in timestamps])
+
+
+def listed(client: Client, **query: str) -> list[str]:
+    """The timestamps on the page."""
+    return re.findall(r"\d{4}-\d\d-\d\dT[\d:.]+Z(?!,)", text(client.get(TICKS, query)).partition("Recorded at")[2])
+
+
+def test_recorded_ticks_are_shown_with_every_digit(admin_client: Client) -> None:
+    RecordedTick.objects.record([Tick("AAPL", "150.250", "2026-05-12T15:04:05.120Z", "150.24", "150.26", "100")])
+    assert "AAPL 150.250 150.24 150.26 100 2026-05-12T15:04:05.120Z" in text(admin_client.get(TICKS))
+
+
+def test_recorded_ticks_cannot_be_added_changed_or_deleted(admin_client: Client) -> None:
+    record("AAPL", "2026-05-12T15:04:05Z")
+    pk = RecordedTick.objects.get().pk
+    assert admin_client.get(f"{TICKS}add/").status_code == 403
+    assert admin_client.post(f"{TICKS}{pk}/change/", {"price": "1"}).status_code == 403
+    assert admin_client.post(f"{TICKS}{pk}/delete/", {"post": "yes"}).status_code == 403
+    assert RecordedTick.objects.get().price == "150.250"
+
+
+def test_a_recorded_tick_can_be_viewed(admin_client: Client) -> None:
+    record("AAPL", "2026-05-12T15:04:05Z")
+    page = text(admin_client.get(f"{TICKS}{RecordedTick.objects.get().pk}/change/"))
+    assert "150.250" in page
+    assert "Save" not in page
+
+
+def test_recorded_ticks_are_filtered_by_the_symbols_of_instruments(admin_client: Client) -> None:
+    Instrument.objects.create(symbol="EUR/USD")
+    record("EUR/USD", "2026-05-12T15:04:05Z")
+    record("AAPL", "2026-05-12T15:04:06Z")
+    assert listed(admin_client, symbol="EUR/USD") == ["2026-05-12T15:04:05Z"]
+
+
+def test_recorded_ticks_are_filtered_by_how_long_ago_they_were(admin_client: Client) -> None:
+    recent = (timezone.now() - timedelta(minutes=5)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    record("AAPL", "2020-05-12T15:04:05Z", recent)
+    assert listed(admin_client, last="15m") == [recent]
+    assert listed(admin_client, last="1m") == []
+
+
+def test_a_span_of_time_that_is_not_offered_filters_nothing(admin_client: Client) -> None:
+    record("AAPL", "2020-05-12T15:04:05Z")
+    assert listed(admin_client, last="nonsense") == ["2020-05-12T15:04:05Z"]
+
+
+@pytest.mark.parametrize(
+    ("search", "found"),
+    [
+        ("AAPL", ["2026-05-12T16:00:00Z", "2026-05-12T15:04:05Z"]),
+        ("aapl", []),
+        ("AAP", []),
+        ("2026-05-12", ["2026-05-12T16:00:00Z", "2026-05-12T15:04:05Z", "2026-05-12T00:00:00Z"]),
+        ("2026-05-12T15", ["2026-05-12T15:04:05Z"]),
+        ("AAPL 2026-05-12T15:04", ["2026-05-12T15:04:05Z"]),
+        ("2026-05-12T15:04:05Z AAPL", ["2026-05-12T15:04:05Z"]),
+        ("MSFT 2026-05-12T15:04", []),
+        ("2026-13-45", []),
+    ],
+)
+def test_recorded_ticks_are_searched_by_symbol_and_time(search: str, found: list[str], admin_client: Client) -> None:
+    record("AAPL", "2026-05-12T15:04:05Z", "2026-05-12T16:00:00Z")
+    record("MSFT", "2026-05-12T00:00:00Z", "2026-05-13T00:00:00Z")
+    assert listed(admin_client, q=search) == found
+
+
+def test_a_day_without_a_next_one_is_no_period() -> None:
+    assert period_of("9999-12-31") is None
+
+
+def test_recorded_ticks_are_not_all_counted(admin_client: Client) -> None:
+    record("AAPL", "2026-05-12T15:04:05Z")
+    with CaptureQueriesContext(
+        connection,
+    ) as queries:
+        admin_client.get(TICKS)
+    counts = [query["sql"] for query in queries if "COUNT(" in query["sql"] and "recordedtick" in query["sql"]]
+    assert counts
+    assert all("LIMIT 10000" in sql for sql in counts)
+
+
+@pytest.mark.parametrize("query", [{}, {"q": "AAPL"}, {"q": "AAPL 2026-05-12"}, {"symbol": "AAPL"}, {"last": "1h"}])
+def test_every_list_of_recorded_ticks_is_read_along_an_index(query: dict[str, str], admin_client: Client) -> None:
+    Instrument.objects.create(symbol="AAPL")
+    with CaptureQueriesContext(connection) as queries:
+        admin_client.get(TICKS, query)
+    [select] = [q["sql"] for q in queries if q["sql"].startswith('SELECT "ticks_recordedtick"."id"')]
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN QUERY PLAN {select}")
+        plan = [row[3] for row in cursor.fetchall()]
+    assert "USING INDEX tick_" in plan[0]
+
+
+# API keys
+
+
+def add_key(client: Client, name: str = "feed") -> tuple[str, str]:
+    """The page after a key was added, and the key on it."""
+    page = text(client.post(f"{KEYS}add/", {"name": name}, follow=True))
+    [plaintext] = set(re.findall(r"mmx_[\w-]{43}", page))
+    return page, plaintext
+
+
+def test_adding_a_key_asks_for_its_name_only(admin_client: Client) -> None:
+    response = admin_client.get(f"{KEYS}add/")
+    assert list(response.context["adminform"].form.fields) == ["name"]
+
+
+def test_a_new_key_is_shown_and_works(admin_client: Client) -> None:
+    page, plaintext = add_key(admin_client)
+    assert f"Authorization: Api-Key {plaintext}" in page
+    assert ApiKey.objects.find(plaintext) == ApiKey.objects.get(name="feed")
+
+
+def test_a_new_key_is_shown_once(admin_client: Client) -> None:
+    _, plaintext = add_key(admin_client)
+    for page in (KEYS, f"{KEYS}{ApiKey.objects.get().pk}/change/", f"{KEYS}{ApiKey.objects.get().pk}/history/"):
+        assert plaintext not in text(admin_client.get(page))
+    assert not LogEntry.objects.filter(object_repr__contains=plaintext).exists()
+
+
+def test_keys_are_listed_by_name_and_prefix(admin_client: Client) -> None:
+    _, plaintext = add_key(admin_client, "the feed")
+    assert f"the feed {plaintext[:12]}" in text(admin_client.get(KEYS))
+
+
+def test_of_a_key_only_active_can_be_changed(admin_client: Client) -> None:
+    key, plaintext = ApiKey.objects.issue("feed")
+    response = admin_client.get(f"{KEYS}{key.pk}/change/")
+    assert list(response.context["adminform"].form.fields) == ["active"]
+    assert key.digest not in text(response)
+    admin_client.post(f"{KEYS}{key.pk}/change/", {"name": "other", "digest": "0" * 64})
+    key.refresh_from_db()
+    assert (key.name, key.active) == ("feed", False)
+    assert ApiKey.objects.find(plaintext) is None
+
+
+def test_changing_a_key_shows_no_new_one(admin_client: Client) -> None:
+    key, _ = ApiKey.objects.issue("feed")
+    page = text(admin_client.post(f"{KEYS}{key.pk}/change/", {"active": "on"}, follow=True))
+    assert "shown this once" not in page
+
+
+@pytest.mark.django_db(transaction=True)
+def test_selected_keys_are_revoked_at_once_and_it_is_logged(admin_client: Client) -> None:
+    keys = [ApiKey.objects.issue(name) for name in ("one", "two", "three")]
+    for _, plaintext in keys:
+        authentication.find_key(plaintext)
+    form = {"action": "revoke", "_selected_action": [str(key.pk) for key, _ in keys[:2]]}
+    assert "Revoked 2 API keys." in text(admin_client.post(KEYS, form, follow=True))
+    assert [authentication.find_key(plaintext) is not None for _, plaintext in keys] == [False, False, True]
+    assert LogEntry.objects.filter(change_message__contains="Revoked").count() == 2

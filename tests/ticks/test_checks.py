@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import pytest
+from django.core.checks import CheckMessage, run_checks
+from pytest_django.fixtures import Settings
+
+from ticks import checks
+
+
+def ids(messages: list[CheckMessage]) -> list[str | None]:
+    return [message.id for message in messages]
+
+
+@pytest.fixture(autouse=True)
+def sound_settings(settings: Settings) -> None:
+    settings.ENVIRONMENT_PROBLEMS = {}
+    settings.MARKETMUX_ALLOWED_ORIGINS = []
+    settings.MARKETMUX_ANONYMOUS = False
+    settings.SECRET_KEY_IS_EPHEMERAL = False
+
+
+def test_sound_settings_pass_all_checks() -> None:
+    assert [message for message in run_checks() if (message.id or "").startswith("ticks.")] == []
+
+
+def test_each_variable_that_makes_no_sense_is_an_error(settings: Settings) -> None:
+    settings.ENVIRONMENT_PROBLEMS = {"MARKETMUX_MAX_SYMBOLS": "not an integer", "DEBUG": "not a boolean"}
+    messages = checks.check_environment()
+    assert ids(messages) == ["ticks.E001", "ticks.E001"]
+    assert "MARKETMUX_MAX_SYMBOLS makes no sense: not an integer" in messages[0].msg
+    assert messages[0].hint
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}},
+        {"default": {"BACKEND": "nowhere.NoLayer"}},
+        {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer", "CONFIG": {"nonsense": 1}}},
+        {},
+    ],
+)
+def test_a_channel_layer_that_cannot_publish_batches_is_an_error(layer: dict[str, object], settings: Settings) -> None:
+    settings.CHANNEL_LAYERS = layer
+    messages = checks.check_channel_layer()
+    assert ids(messages) == ["ticks.E002"]
+    assert messages[0].hint
+
+
+@pytest.mark.parametrize(
+    "origin", ["*", "https://example.com", "http://localhost:8000", "http://127.0.0.1", "http://[::1]:8000"]
+)
+def test_an_origin_is_a_scheme_a_host_and_perhaps_a_port(origin: str, settings: Settings) -> None:
+    settings.MARKETMUX_ALLOWED_ORIGINS = [origin]
+    assert checks.check_allowed_origins() == []
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "example.com",
+        "localhost:8000",
+        "https://example.com/",
+        "https://example.com/path",
+        "https://example.com:",
+        "https://*.example.com",
+        "https://user@example.com",
+        "https://",
+        "http://[",
+        "null",
+        "",
+    ],
+)
+def test_anything_else_is_no_origin(entry: str, settings: Settings) -> None:
+    settings.MARKETMUX_ALLOWED_ORIGINS = ["https://example.com", entry]
+    messages = checks.check_allowed_origins()
+    assert ids(messages) == ["ticks.E003"]
+    assert repr(entry) in messages[0].msg
+    assert messages[0].hint
+
+
+def test_a_made_up_secret_key_is_worth_a_warning(settings: Settings) -> None:
+    settings.SECRET_KEY_IS_EPHEMERAL = True
+    assert ids(checks.check_secret_key()) == ["ticks.W001"]
+
+
+def test_while_debugging_the_secret_key_may_be_made_up(settings: Settings) -> None:
+    settings.SECRET_KEY_IS_EPHEMERAL = True
+    settings.DEBUG = True
+    assert checks.check_secret_key() == []
+
+
+def test_anonymous_publishing_is_worth_a_warning_before_deployment(settings: Settings) -> None:
+    settings.MARKETMUX_ANONYMOUS = True
+    assert ids(checks.check_anonymous()) == ["ticks.W002"]
+    assert "ticks.W002" not in ids(run_checks())
+    assert "ticks.W002" in ids(run_checks(include_deployment_checks=True))
+
+
+def test_without_anonymous_publishing_there_is_no_warning() -> None:
+    assert checks.check_anonymous() == []
+
+
+def test_a_redis_url_that_is_none_is_an_error(settings: Settings) -> None:
+    settings.REDIS_URL = "nonsense"
+    assert "ticks.E004" in ids(run_checks())
+    settings.REDIS_URL = "redis://localhost:6379/0"
+    assert "ticks.E004" not in ids(run_checks())

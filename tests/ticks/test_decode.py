@@ -1,0 +1,173 @@
+"""Request bodies become ticks, or errors that name each mistake; the fast way and the careful way agree."""
+
+from __future__ import annotations
+
+import json
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rest_framework.exceptions import ParseError
+
+from ticks.decode import _decode_fast, decode, decode_carefully
+from ticks.errors import InvalidTicks
+from ticks.tick import Tick
+
+WHEN = "2026-05-12T15:04:05Z"
+
+
+def errors_of(body: bytes) -> list[tuple[int, str, str]]:
+    with pytest.raises(InvalidTicks) as caught:
+        decode(body)
+    return [(error["index"], error["field"], error["code"]) for error in caught.value.errors]
+
+
+def test_one_tick() -> None:
+    body = b'{"symbol": "AAPL", "price": 150.250, "timestamp": "2026-05-12T15:04:05Z"}'
+    assert decode(body) == [Tick("AAPL", "150.250", WHEN)]
+
+
+def test_an_array_of_ticks_in_order() -> None:
+    body = b' [{"symbol": "A", "price": 1}, {"symbol": "B", "price": "2.0", "bid": 1.5, "ask": "2.5", "size": 7}]\n'
+    first, second = decode(body)
+    assert (first.symbol, first.price) == ("A", "1")
+    assert (second.price, second.bid, second.ask, second.size) == ("2.0", "1.5", "2.5", "7")
+
+
+def test_ticks_without_a_time_have_the_time_of_receipt() -> None:
+    first, second = decode(b'[{"symbol": "A", "price": 1}, {"symbol": "B", "price": 1}]')
+    assert first.timestamp == second.timestamp
+    assert first.timestamp.startswith("20")
+
+
+def test_no_ticks_are_no_mistake() -> None:
+    assert decode(b"[]") == []
+
+
+def test_escapes_in_strings_are_read() -> None:
+    assert decode(rb'{"symbol": "\u0041\/B", "price": "\u0031", "timestamp": "2026-05-12T15:04:05\u005a"}') == [
+        Tick("A/B", "1", WHEN)
+    ]
+
+
+def test_each_bad_item_is_named_with_its_field() -> None:
+    body = json.dumps(
+        [
+            {"symbol": "A", "price": 1},
+            {"symbol": "A B", "price": "1_000", "timestamp": "2026-05-12T15:04:05"},
+            {"price": True, "volume": 3},
+            4,
+            {"symbol": "A", "price": 1, "size": -1, "bid": None},
+        ]
+    ).encode()
+    assert sorted(errors_of(body)) == [
+        (1, "price", "invalid"),
+        (1, "symbol", "invalid"),
+        (1, "timestamp", "invalid"),
+        (2, "price", "invalid"),
+        (2, "symbol", "required"),
+        (2, "volume", "unknown"),
+        (3, "", "invalid"),
+        (4, "bid", "null"),
+        (4, "size", "invalid"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b'{"symbol": "A", "price": 1, "price": 2}', b'{"symbol": "A", "price": 1, "symbol": "A"}',
+     rb'{"symbol": "A", "price": 1, "pr\u0069ce": 1}', b'{"symbol": "A", "symbol": "\\"", "price": "1"}'],
+)  # fmt: skip
+def test_a_key_given_twice_is_refused(body: bytes) -> None:
+    assert [code for _, _, code in errors_of(body)] == ["duplicate"]
+
+
+def test_lines_are_a_tick_each() -> None:
+    body = b'{"symbol": "A", "price": 1.50}\n\n{"symbol": "B", "price": "2"}\r\n'
+    assert [(tick.symbol, tick.price) for tick in decode(body, lines=True)] == [("A", "1.50"), ("B", "2")]
+
+
+@pytest.mark.parametrize("body", [b"[1]", b'{"symbol": "A", "price": 1}\n[]', b'{"symbol": "A",\n "price": 1}', b"\n"])
+def test_lines_that_are_no_ticks_are_refused(body: bytes) -> None:
+    with pytest.raises((InvalidTicks, ParseError)) if body.strip() else nullcontext():
+        assert decode(body, lines=True) == []
+
+
+def test_a_thousand_lines_are_taken_and_one_more_is_not() -> None:
+    line = b'{"symbol": "A", "price": 1}\n'
+    assert len(decode(line * 1000, lines=True)) == 1000
+    with pytest.raises(InvalidTicks):
+        decode(line * 1001, lines=True)
+
+
+def test_a_thousand_ticks_are_taken_and_one_more_is_not() -> None:
+    item = {"symbol": "A", "price": 1}
+    assert len(decode(json.dumps([item] * 1000).encode())) == 1000
+    assert errors_of(json.dumps([item] * 1001).encode()) == [(1000, "", "too_many")]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"  ", b"nope", b"{", b"[1,", b"\xff\xfe{}", b'{"symbol": "\xe9"}', b"\xef\xbb\xbf{}", b'{"price": NaN}',
+     b'{"price": Infinity}', b'{"a": 01}', b"[" * 3000 + b"]" * 3000, b'{"price": ' + b"[" * 3000 + b"]" * 3000 + b"}",
+     b'[{"a":' * 3000],
+)  # fmt: skip
+def test_what_is_no_json_is_refused(body: bytes) -> None:
+    with pytest.raises(ParseError):
+        decode(body)
+
+
+@pytest.mark.parametrize(
+    "body", [b"null", b"3", b'"AAPL"', b"true", b"{}", b"[[]]", b'[{"symbol": "A", "price": [1]}]']
+)
+def test_json_that_is_no_tick_is_refused(body: bytes) -> None:
+    with pytest.raises(InvalidTicks):
+        decode(body)
+
+
+scalars = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.sampled_from(["AAPL", "1.50", "1_0", "-3", "1e2", "", '"', "\\", WHEN, "2026-05-12T15:04:05", "É", "A B"]),
+    st.text(max_size=8),
+)
+items = st.dictionaries(st.sampled_from(["symbol", "price", "timestamp", "bid", "ask", "size", "x"]), scalars)
+good = st.fixed_dictionaries(
+    {
+        "symbol": st.sampled_from(["AAPL", "EUR/USD"]),
+        "price": st.one_of(st.integers(-(10**9), 10**9), st.sampled_from(["1.50", "-3", 2.5])),
+    },
+    optional={"timestamp": st.just(WHEN), "bid": st.sampled_from(["1", 2]), "size": st.sampled_from([3, "4.0"])},
+)
+
+
+def outcome(way: Any, body: bytes) -> Any:
+    try:
+        return [
+            tick if tick.timestamp == WHEN else (tick.symbol, tick.price, tick.bid, tick.size) for tick in way(body)
+        ]
+    except InvalidTicks as error:
+        return error.errors
+    except ParseError as error:
+        return str(error)
+
+
+@given(st.one_of(items, good, st.lists(st.one_of(items, good), max_size=4)), st.booleans())
+def test_both_ways_agree(value: Any, ascii_only: bool) -> None:
+    body = json.dumps(value, ensure_ascii=ascii_only).encode()
+    assert outcome(decode, body) == outcome(decode_carefully, body)
+
+
+@given(st.lists(st.one_of(items, good), min_size=1, max_size=4))
+def test_both_ways_agree_on_lines(value: list[Any]) -> None:
+    body = b"\n".join(json.dumps(item).encode() for item in value)
+    assert outcome(lambda body: decode(body, True), body) == outcome(lambda body: decode_carefully(body, True), body)
+
+
+@given(st.lists(good, max_size=4))
+def test_what_is_valid_goes_the_fast_way(value: list[dict[str, Any]]) -> None:
+    assert len(_decode_fast(json.dumps(value).encode())) == len(value)

@@ -1,0 +1,97 @@
+"""System checks: what is wrong with the configuration, and what to do about it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from channels.exceptions import InvalidChannelLayerError
+from channels.layers import get_channel_layer
+from django.conf import settings
+from django.core import checks
+from redis.asyncio.connection import parse_url
+
+from ticks.bus import BATCHES
+
+__all__ = ["check_allowed_origins", "check_anonymous", "check_channel_layer", "check_environment", "check_secret_key"]
+
+# As browsers send it: a lower-case scheme, a host (in ASCII), and the port unless it is the usual one.
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+
+
+@checks.register()
+def check_environment(**_: Any) -> list[checks.CheckMessage]:
+    return [
+        checks.Error(
+            f"The environment variable {name} makes no sense: {problem}",
+            hint=f"Correct {name} in the environment or in .env, or remove it to use the default.",
+            id="ticks.E001",
+        )
+        for name, problem in settings.ENVIRONMENT_PROBLEMS.items()
+    ]
+
+
+@checks.register()
+def check_channel_layer(**_: Any) -> list[checks.CheckMessage]:
+    hint = "CHANNEL_LAYERS['default'] must be gateway.layers.RedisLayer, gateway.layers.MemoryLayer or one like them."
+    try:
+        layer = get_channel_layer()
+    except (InvalidChannelLayerError, ImportError, TypeError, ValueError) as error:
+        return [checks.Error(f"The default channel layer cannot be set up: {error}", hint=hint, id="ticks.E002")]
+    if BATCHES not in getattr(layer, "extensions", ()):
+        return [checks.Error("The default channel layer cannot publish batches of ticks.", hint=hint, id="ticks.E002")]
+    return []
+
+
+@checks.register()
+def check_redis_url(**_: Any) -> list[checks.CheckMessage]:
+    try:
+        parse_url(settings.REDIS_URL or "redis://")
+    except ValueError as error:
+        return [
+            checks.Error(
+                f"REDIS_URL is not the address of a Redis: {error}",
+                hint="Write redis://host:6379/0, rediss://... for TLS, or unix:///path/to/socket.",
+                id="ticks.E004",
+            )
+        ]
+    return []
+
+
+@checks.register()
+def check_allowed_origins(**_: Any) -> list[checks.CheckMessage]:
+    return [
+        checks.Error(
+            f"MARKETMUX_ALLOWED_ORIGINS has an entry that is not an origin: {entry!r}",
+            hint="Write scheme://host or scheme://host:port without a path, such as https://example.com, or * for any.",
+            id="ticks.E003",
+        )
+        for entry in settings.MARKETMUX_ALLOWED_ORIGINS
+        if entry != "*" and not _ORIGIN.fullmatch(entry)
+    ]
+
+
+@checks.register(checks.Tags.security)
+def check_secret_key(**_: Any) -> list[checks.CheckMessage]:
+    if settings.DEBUG or not settings.SECRET_KEY_IS_EPHEMERAL:
+        return []
+    return [
+        checks.Warning(
+            "SECRET_KEY is not set: every process makes up its own, and logins end with it.",
+            hint="Set SECRET_KEY to the output of: python -c 'import secrets; print(secrets.token_urlsafe(50))'",
+            id="ticks.W001",
+        )
+    ]
+
+
+@checks.register(checks.Tags.security, deploy=True)
+def check_anonymous(**_: Any) -> list[checks.CheckMessage]:
+    if not settings.MARKETMUX_ANONYMOUS:
+        return []
+    return [
+        checks.Warning(
+            "MARKETMUX_ANONYMOUS is on: whoever reaches the gateway may publish prices.",
+            hint="Remove MARKETMUX_ANONYMOUS and give publishers a key each: manage.py create_key NAME",
+            id="ticks.W002",
+        )
+    ]

@@ -1,0 +1,70 @@
+"""What the API answers when it cannot do what was asked: ``{"detail": ..., "code": ..., "errors": [...]}``.
+
+``detail`` is a sentence, ``code`` never changes its meaning, ``errors`` names each bad item where there are items.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+from rest_framework import exceptions, status
+from rest_framework.response import Response
+from rest_framework.views import exception_handler as default_handler
+
+from ticks.bus import BusUnavailable
+
+__all__ = ["InvalidTicks", "ItemError", "ServiceUnavailable", "TooLarge", "exception_handler"]
+
+
+class ItemError(TypedDict):
+    """One mistake: in which item (0 for a single tick), in which field (empty if in none), and what it is."""
+
+    index: int
+    field: str
+    code: str
+    message: str
+
+
+class InvalidTicks(exceptions.APIException):
+    """The body is JSON, but not a batch of ticks; nothing of it was published."""
+
+    status_code = status.HTTP_400_BAD_REQUEST
+    default_code = "invalid_ticks"
+
+    def __init__(self, errors: list[ItemError]) -> None:
+        super().__init__("Nothing was published: at least one tick is invalid.")
+        self.errors = errors
+
+
+class TooLarge(exceptions.APIException):
+    """The body has more bytes than one request may have."""
+
+    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
+    default_code = "too_large"
+
+
+class ServiceUnavailable(exceptions.APIException):
+    """The bus could not be reached, or did not answer in time."""
+
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_detail = "The bus cannot be reached, or did not answer in time. Try again."
+    default_code = "bus_unavailable"
+    wait = 1  # seconds; DRF makes it the Retry-After header
+
+
+def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
+    """DRF's handler, in the API's own format."""
+    if isinstance(error, BusUnavailable):
+        error = ServiceUnavailable()
+    response = default_handler(error, context)
+    if response is not None and isinstance(response.data, dict):
+        body: dict[str, Any] = {"detail": str(response.data.get("detail", "")), "code": _code(response)}
+        if isinstance(error, InvalidTicks):
+            body["errors"] = error.errors
+        response.data = body
+    return response
+
+
+def _code(response: Response) -> str:
+    detail = response.data.get("detail")
+    return str(getattr(detail, "code", "error"))

@@ -1,0 +1,48 @@
+"""DRF's parser for request bodies with ticks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import IO, Any, Final
+
+from rest_framework.exceptions import UnsupportedMediaType
+from rest_framework.parsers import BaseParser
+
+from ticks.decode import decode
+from ticks.errors import TooLarge
+from ticks.renderers import ExactJSONRenderer
+from ticks.tick import Tick
+
+__all__ = ["MAX_BODY_BYTES", "NdjsonParser", "TickParser"]
+
+MAX_BODY_BYTES: Final = 1_048_576
+"""Most bytes in one request."""
+
+
+class TickParser(BaseParser):
+    """Makes ``request.data`` a list of :class:`~ticks.tick.Tick`."""
+
+    media_type = "application/json"
+    renderer_class = ExactJSONRenderer
+    lines = False
+
+    def parse(  # type: ignore[override] # the stubs know only of parsers for mappings
+        self,
+        stream: IO[Any],
+        media_type: str | None = None,
+        parser_context: Mapping[str, Any] | None = None,
+    ) -> list[Tick]:
+        coding = (parser_context or {})["request"].META.get("HTTP_CONTENT_ENCODING", "identity")
+        if coding != "identity":
+            raise UnsupportedMediaType(coding, f"The body has the content encoding {coding}; send it as it is.")
+        body = stream.read(MAX_BODY_BYTES + 1)
+        if len(body) > MAX_BODY_BYTES:
+            raise TooLarge(f"The body has more than {MAX_BODY_BYTES} bytes; send smaller batches.")
+        return decode(body, self.lines)
+
+
+class NdjsonParser(TickParser):
+    """The same for newline-delimited JSON, a tick a line."""
+
+    media_type = "application/x-ndjson"
+    lines = True

@@ -1,0 +1,45 @@
+"""DRF's renderer for answers whose numbers are exact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from rest_framework.negotiation import DefaultContentNegotiation
+from rest_framework.renderers import BaseRenderer, JSONRenderer
+from rest_framework.request import Request
+
+__all__ = ["ExactJSONRenderer", "PublisherNegotiation"]
+
+
+class PublisherNegotiation(DefaultContentNegotiation):
+    """DRF's, with a short answer for those who take anything, as publishers do."""
+
+    def select_renderer(
+        self, request: Request, renderers: Any, format_suffix: str | None = None
+    ) -> tuple[BaseRenderer, str]:
+        anything = request.META.get("HTTP_ACCEPT", "*/*") == "*/*" and not request.META["QUERY_STRING"]
+        if anything and format_suffix is None:
+            return renderers[0], renderers[0].media_type
+        chosen: tuple[BaseRenderer, str] = super().select_renderer(request, renderers, format_suffix)
+        return chosen
+
+
+class ExactJSONRenderer(JSONRenderer):
+    """JSON by msgspec: a ``msgspec.Raw`` goes out as it is, so a price keeps its digits. ``?indent=`` as in DRF."""
+
+    def render(
+        self,
+        data: Any,
+        accepted_media_type: str | None = None,
+        renderer_context: Mapping[str, Any] | None = None,
+    ) -> bytes:
+        if data is None:
+            return b""
+        text = msgspec.json.encode(data, enc_hook=str)
+        context = dict(renderer_context or {})
+        if "indent" not in context and ";" not in (accepted_media_type or ""):
+            return text  # what publishers get
+        indent = self.get_indent(accepted_media_type or "", context)
+        return msgspec.json.format(text, indent=indent) if indent else text

@@ -1,0 +1,12 @@
+"""Paths of the API, below /api/v1/."""
+
+from django.urls import path, re_path
+
+from ticks.views import ApiNotFoundView, TickDetailView, TickListView
+
+urlpatterns = [
+    path("ticks", TickListView.as_view(), name="ticks"),
+    # A symbol may hold a slash (EUR/USD), percent-encoded or not.
+    path("ticks/<path:symbol>", TickDetailView.as_view(), name="tick"),
+    re_path(r"", ApiNotFoundView.as_view()),
+]
