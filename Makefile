@@ -1,11 +1,13 @@
 # make run    a gateway to look at, on http://127.0.0.1:8000/ (make run PORT=8123)
 # make test   all tests (make test ARGS="-k hub -x")
+# make soak   the long tests, then the whole thing for five minutes (make soak MINUTES=30)
 # make lint   what CI checks beside the tests
 # make bench  what it costs, beside a plain Channels application
 # make format, make clean
 
 HOST ?= 127.0.0.1
 PORT ?= 8000
+MINUTES ?= 5
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -34,6 +36,11 @@ test: $(INSTALLED_DEV)
 .PHONY: bench
 bench: $(INSTALLED_DEV)
 	@env -u DJANGO_SETTINGS_MODULE $(PY) -m tests.benchmarks $(ARGS)
+
+.PHONY: soak
+soak: $(INSTALLED_DEV)
+	@env -u DJANGO_SETTINGS_MODULE $(PY) -m pytest -m soak
+	@env -u DJANGO_SETTINGS_MODULE $(PY) -m tests.soak --minutes $(MINUTES) $(ARGS)
 
 lint: $(INSTALLED_DEV)
 	$(PY) -m ruff check .

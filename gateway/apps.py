@@ -1,5 +1,7 @@
 from django.apps import AppConfig
 
+from gateway import reactor  # noqa: F401 - before Daphne installs Twisted's own
+
 
 class GatewayConfig(AppConfig):
     name = "gateway"

@@ -18,7 +18,18 @@ from gateway import VERSION
 from gateway.budget import CommandBudget
 from gateway.errors import FLOODING, TOO_BIG, ErrorCode, ProtocolError
 from gateway.node import get_node
-from gateway.protocol import Action, Command, checked_text, error_frame, parse, pong_frame, symbols_frame, welcome_frame
+from gateway.protocol import (
+    Action,
+    Command,
+    bus_frame,
+    checked_text,
+    error_frame,
+    parse,
+    pong_frame,
+    subscribed_frame,
+    symbols_frame,
+    welcome_frame,
+)
 from gateway.transport import wire_for
 from ticks.bus import BUS_ERRORS
 
@@ -54,7 +65,9 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
             "commands_per_second": settings.MARKETMUX_MAX_COMMANDS_PER_SECOND,
         }
         self.budget = CommandBudget(self.limits["commands_per_second"], asyncio.get_running_loop().time)
-        self.outbox.reply(welcome_frame(VERSION, self.limits))
+        self.outbox.reply(welcome_frame(VERSION, self.limits, settings.MARKETMUX_HEARTBEAT_SECONDS))
+        if not self.hub.is_connected:
+            self.outbox.reply(bus_frame(False))
 
     async def converse(self, receive: Receive) -> None:
         """Carries out one command at a time until the client is gone.
@@ -78,15 +91,15 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
         return parse(checked_text(event.get("text"), self.limits["message_bytes"]))
 
     async def obey(self, command: Command) -> None:
-        if command.action is Action.SUBSCRIBE:
-            await self.subscribe(command)
-        elif command.action is Action.UNSUBSCRIBE:
-            self.hub.unsubscribe(self.outbox, command.symbols)
-        if command.action is Action.PING:
-            self.outbox.reply(pong_frame(command.request_id))
-        else:
-            symbols = self.hub.symbols(self.outbox)
-            self.outbox.reply(symbols_frame(command.action, symbols, command.request_id))
+        match command.action:
+            case Action.SUBSCRIBE:
+                await self.subscribe(command)
+            case Action.PING:
+                self.outbox.reply(pong_frame(command.request_id))
+            case action:
+                if action is Action.UNSUBSCRIBE:
+                    self.hub.unsubscribe(self.outbox, command.symbols)
+                self.outbox.reply(symbols_frame(action, self.hub.symbols(self.outbox), command.request_id))
 
     async def subscribe(self, command: Command) -> None:
         held = self.hub.symbols(self.outbox)
@@ -97,12 +110,18 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
                 command.request_id,
             )
         try:
-            await self.hub.subscribe(self.outbox, command.symbols)
-        except BUS_ERRORS:
-            logger.warning("Could not join the groups of %d symbols.", len(command.symbols), exc_info=True)
+            reception = await self.hub.subscribe(
+                self.outbox, command.symbols, snapshot=command.snapshot, rate=command.rate, since=command.since
+            )
+        except BUS_ERRORS as error:
+            # Not louder: the listener has said that the bus is away, and thousands of clients may come back meanwhile.
+            logger.debug("Could not join the groups of %d symbols: %s", len(command.symbols), error)
             raise ProtocolError(
                 ErrorCode.BUS_UNAVAILABLE, "The bus cannot be reached; try again in a second.", command.request_id
             ) from None
+        # No await in between: the ticks that follow the positions come next.
+        symbols = self.hub.symbols(self.outbox)
+        self.outbox.reply(subscribed_frame(symbols, reception.positions, command.request_id) + reception.frames)
 
     def refuse(self, error: ProtocolError) -> None:
         self.outbox.reply(error_frame(error))

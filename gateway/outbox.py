@@ -3,8 +3,8 @@
 While the client keeps up nothing is kept: a frame goes to its socket in the call that delivers it. When the socket is
 full the client is *behind*: from then on the outbox holds the newest frame of each symbol, in the order in which the
 symbols first fell behind, so what waits is bounded by what the client subscribed to. When the socket has drained, all
-of it goes out in one write, behind a receipt that says how many ticks of which symbol were skipped. A client that
-does not drain in time is closed.
+of it goes out in one write: answers, receipts that say how many ticks of which symbol were skipped and why, and the
+newest ticks. A client that does not drain in time is closed.
 
 Delivery is synchronous and never awaits a socket.
 """
@@ -16,9 +16,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 from gateway.errors import SLOW_CONSUMER, Closure
-from gateway.protocol import conflated_frame
+from gateway.protocol import closing_frame, conflated_frame
 
-__all__ = ["Outbox", "Wire"]
+__all__ = ["Outbox", "Owner", "Wire"]
 
 
 class Wire(Protocol):
@@ -51,31 +51,49 @@ class Wire(Protocol):
     def resume_reading(self) -> None: ...
 
 
+class Owner(Protocol):
+    """Whoever writes to outboxes without looking at each."""
+
+    def fell_behind(self, outbox: Outbox) -> None:
+        """From now on nothing may be written to the client but through ``park``, ``reply`` and ``report``."""
+
+    def came_back(self, outbox: Outbox) -> None:
+        """The client keeps up again."""
+
+
 class Outbox:
-    """The outgoing side of one client."""
+    """The outgoing side of one client.
+
+    ``send`` hands frames straight to the socket: for an owner that knows the client is not behind, and calls ``took``
+    if the socket did not take all.
+    """
 
     __slots__ = (
         "_closed",
         "_counts",
         "_deadline",
+        "_notes",
+        "_owner",
         "_parked",
         "_patience",
-        "_replies",
-        "_send",
+        "_rated",
         "_waiting",
         "_wire",
         "behind",
         "gathered",
+        "send",
         "skipped",
     )
 
-    def __init__(self, wire: Wire, patience: float) -> None:
+    def __init__(self, wire: Wire, patience: float, owner: Owner | None = None) -> None:
         """``patience``: how long the client may stay behind before it is closed, in seconds."""
         self._wire = wire
         self._patience = patience
-        self._parked: dict[str | int, bytes] = {}
+        self._owner = owner
+        self._notes: list[bytes] = []
+        self._parked: dict[str, bytes] = {}
         self._counts: dict[str, int] = {}
-        self._replies = 0
+        self._rated: dict[str, int] = {}
         self._deadline: asyncio.TimerHandle | None = None
         self._waiting: asyncio.Future[None] | None = None
         self._closed = False
@@ -83,19 +101,23 @@ class Outbox:
         self.gathered: list[bytes] = []
         self.skipped = 0
         wire.open(self)
-        self._send = wire.send
+        self.send = wire.send
 
     def write(self, frames: bytes) -> None:
         """Sends frames to a client that is not behind. What stands here is paid for every client and pass."""
         try:
-            sent = self._send(frames)
+            sent = self.send(frames)
         except BlockingIOError:
             sent = 0
         except OSError:
             return  # the connection is gone; the server finds out when it reads
         if sent != len(frames):
-            self._wire.finish(frames[sent:])
-            self._fall_behind()
+            self.took(frames, sent)
+
+    def took(self, frames: bytes, sent: int) -> None:
+        """The socket took only the first ``sent`` bytes of ``frames``: the client is behind."""
+        self._wire.finish(frames[sent:])
+        self._fall_behind()
 
     def flush(self) -> None:
         """Sends what a pass gathered, in one write."""
@@ -109,18 +131,35 @@ class Outbox:
         self._parked[symbol] = newest
         self._counts[symbol] = self._counts.get(symbol, 0) + count
 
+    def skip(self, symbol: str, count: int) -> None:
+        """Notes for a client that is behind that ``count`` ticks were left out because of the rate it chose.
+
+        The tick behind them is parked next.
+        """
+        if count:
+            self._rated[symbol] = self._rated.get(symbol, 0) + count
+
     def reply(self, frame: bytes) -> None:
-        """Sends an answer, behind all that waits already."""
+        """Sends an answer; to a client that is behind, ahead of the ticks that wait."""
         if not self.behind:
             self.write(frame)
-            return
-        self._replies += 1
-        self._parked[self._replies] = frame
+        elif not self._closed:
+            self._notes.append(frame)
 
-    def forget(self, symbol: str) -> None:
-        """Drops what waits of a symbol the client no longer subscribes to."""
-        if self._counts.pop(symbol, None) is not None:
-            del self._parked[symbol]
+    def report(self, symbol: str, frame: bytes) -> None:
+        """Sends what is to be known between the ticks of ``symbol`` before it and those behind it."""
+        if symbol in self._parked and not self._closed:
+            newest = self._parked.pop(symbol)
+            self._notes += [*self._receipts([symbol]), newest]
+        self.reply(frame)
+
+    def forget(self, symbol: str) -> bool:
+        """Drops what waits of a symbol whose subscription ends or begins anew; says whether anything did."""
+        self._rated.pop(symbol, None)
+        if self._counts.pop(symbol, None) is None:
+            return False
+        del self._parked[symbol]
+        return True
 
     async def caught_up(self) -> None:
         """Returns when the client is not behind."""
@@ -132,6 +171,8 @@ class Outbox:
     def close(self, closure: Closure) -> None:
         """Ends the connection with ``closure``; nothing is delivered any more."""
         if not self._closed:
+            if closure.announced and not self.behind:
+                self.write(closing_frame(closure))
             self._wire.close(closure)
             self.let_go()
 
@@ -142,15 +183,24 @@ class Outbox:
 
     def let_go(self) -> None:
         """Nothing is delivered any more."""
-        self._closed = self.behind = True  # behind, so that no pass writes to it
+        self._closed = True
+        self._set_behind()  # so that no pass writes to it
+        self._notes.clear()
         self._parked.clear()
         self._counts.clear()
+        self._rated.clear()
         self._settle()
+
+    def _set_behind(self) -> None:
+        if not self.behind:
+            self.behind = True
+            if self._owner is not None:
+                self._owner.fell_behind(self)
 
     def _fall_behind(self) -> None:
         if self._closed:
             return
-        self.behind = True
+        self._set_behind()
         self._deadline = asyncio.get_running_loop().call_later(self._patience, self.close, SLOW_CONSUMER)
         self._wire.pause_reading()
 
@@ -159,9 +209,11 @@ class Outbox:
         if self._closed:
             return
         self.behind = False
+        if self._owner is not None:
+            self._owner.came_back(self)
         self._settle()
         self._wire.resume_reading()
-        if self._parked:
+        if self._parked or self._notes:
             self.write(self._take_parked())
 
     def _settle(self) -> None:
@@ -173,11 +225,14 @@ class Outbox:
             self._waiting = None
 
     def _take_parked(self) -> bytes:
-        skipped = {symbol: count - 1 for symbol, count in self._counts.items() if count > 1}
-        frames = list(self._parked.values())
-        if skipped:
-            self.skipped += sum(skipped.values())
-            frames.insert(0, conflated_frame("slow", skipped))
+        frames = b"".join([*self._notes, *self._receipts(list(self._parked)), *self._parked.values()])
+        self._notes.clear()
         self._parked.clear()
-        self._counts.clear()
-        return b"".join(frames)
+        return frames
+
+    def _receipts(self, symbols: list[str]) -> list[bytes]:
+        """Receipts for what was skipped before the newest of ``symbols``, which then is settled."""
+        rated = {symbol: self._rated.pop(symbol) for symbol in symbols if symbol in self._rated}
+        slow = {symbol: count - 1 for symbol in symbols if (count := self._counts.pop(symbol)) > 1}
+        self.skipped += sum(slow.values())
+        return [conflated_frame(reason, skipped) for reason, skipped in (("rate", rated), ("slow", slow)) if skipped]

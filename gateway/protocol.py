@@ -5,32 +5,53 @@ A message is one JSON object in one text frame. docs/protocol.md describes all o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from gateway.errors import ErrorCode, ProtocolError
+from gateway.errors import Closure, ErrorCode, ProtocolError
 from gateway.frames import text_frame
-from ticks.tick import Tick, is_symbol
+from gateway.packets import Since
+from ticks.tick import is_symbol
 
 __all__ = [
+    "EVERYTHING",
+    "MAX_RATE",
+    "MIN_RATE",
     "Action",
     "Command",
+    "bus_frame",
     "checked_text",
+    "closing_frame",
     "conflated_frame",
     "error_frame",
+    "gap_frame",
+    "heartbeat_frame",
     "parse",
     "pong_frame",
+    "position",
     "published_frame",
+    "snapshot_frame",
+    "subscribed_frame",
     "symbols_frame",
     "tick_frame",
     "welcome_frame",
 ]
 
+EVERYTHING: Final = "*"
+"""What a client subscribes to for every symbol, those included that have not ticked yet."""
+
+MIN_RATE: Final = 0.01
+MAX_RATE: Final = 1000
+"""The bounds of ``max_rate``, in ticks a second."""
+
 _MAX_ID_LENGTH: Final = 64
 _FIELDS: Final = frozenset({"action", "symbol", "symbols", "id"})
+_SUBSCRIBE_FIELDS: Final = _FIELDS | {"snapshot", "max_rate", "since"}
 
 
 class Action(StrEnum):
@@ -42,17 +63,23 @@ class Action(StrEnum):
 
 _ACTIONS: Final = {action.value: action for action in Action}
 _WITH_SYMBOLS: Final = frozenset({Action.SUBSCRIBE, Action.UNSUBSCRIBE})
-_ANSWERS: Final = {Action.SUBSCRIBE: "subscribed", Action.UNSUBSCRIBE: "unsubscribed", Action.LIST: "subscriptions"}
+_ANSWERS: Final = {Action.UNSUBSCRIBE: "unsubscribed", Action.LIST: "subscriptions"}
 
 RequestId = str | int | None
 
 
 class Command(NamedTuple):
-    """What a client asked for. ``symbols`` is empty for actions that take none."""
+    """What a client asked for. ``symbols`` is empty for actions that take none; the rest is for ``subscribe``.
+
+    ``since``: where the client stopped reading, by symbol. ``rate``: ticks a second at most, None for all of them.
+    """
 
     action: Action
     symbols: tuple[str, ...]
     request_id: RequestId
+    snapshot: bool = True
+    rate: float | None = None
+    since: Mapping[str, Since] = MappingProxyType({})
 
 
 def checked_text(text: str | None, limit: int, request_id: RequestId = None) -> str:
@@ -70,7 +97,10 @@ def parse(text: str) -> Command:
     request_id = _request_id(fields)
     try:
         action = _action(fields)
-        return Command(action, _symbols(action, fields), request_id)
+        symbols = _symbols(action, fields)
+        if action is not Action.SUBSCRIBE:
+            return Command(action, symbols, request_id)
+        return Command(action, symbols, request_id, _snapshot(fields), _rate(fields), _since(fields, symbols))
     except ProtocolError as error:
         raise ProtocolError(error.code, error.message, request_id) from None
 
@@ -102,7 +132,7 @@ def _action(fields: Mapping[str, Any]) -> Action:
         raise ProtocolError(ErrorCode.INVALID_MESSAGE, "The message has no action.")
     if name not in _ACTIONS:
         raise ProtocolError(ErrorCode.UNKNOWN_ACTION, f"There is no such action; there are {', '.join(_ACTIONS)}.")
-    unknown = fields.keys() - _FIELDS
+    unknown = fields.keys() - (_SUBSCRIBE_FIELDS if name == Action.SUBSCRIBE else _FIELDS)
     if unknown:
         raise ProtocolError(ErrorCode.INVALID_MESSAGE, f"Unknown field: {min(unknown)[:64]!r}.")
     return _ACTIONS[name]
@@ -120,26 +150,125 @@ def _symbols(action: Action, fields: Mapping[str, Any]) -> tuple[str, ...]:
     if not isinstance(symbols, list) or not symbols:
         raise ProtocolError(ErrorCode.INVALID_MESSAGE, "symbols is a list of at least one symbol.")
     for symbol in symbols:
-        if not isinstance(symbol, str) or not is_symbol(symbol):
-            raise ProtocolError(
-                ErrorCode.INVALID_SYMBOL,
-                f"Not a symbol: {str(symbol)[:40]!r}. A symbol is 1 to 32 of letters, digits and .-_/=^:+$#",
-            )
+        if symbol != EVERYTHING:
+            _check_symbol(symbol)
     return tuple(dict.fromkeys(symbols))
 
 
-def tick_frame(tick: Tick) -> bytes:
-    """The frame every subscriber of the tick's symbol is sent."""
-    return text_frame(f'{{"type":"tick",{tick.json()}}}'.encode())
+def _check_symbol(symbol: Any) -> None:
+    if not isinstance(symbol, str) or not is_symbol(symbol):
+        raise ProtocolError(
+            ErrorCode.INVALID_SYMBOL,
+            f"Not a symbol: {str(symbol)[:40]!r}. A symbol is 1 to 32 of letters, digits and .-_/=^:+$#",
+        )
 
 
-def welcome_frame(version: str, limits: Mapping[str, int]) -> bytes:
-    """The first message of a connection."""
-    return _frame({"type": "welcome", "version": version, "limits": limits})
+def _snapshot(fields: Mapping[str, Any]) -> bool:
+    snapshot = fields.get("snapshot")
+    if snapshot is not None and not isinstance(snapshot, bool):
+        raise ProtocolError(ErrorCode.INVALID_MESSAGE, "snapshot is true or false.")
+    return snapshot is not False
+
+
+def _rate(fields: Mapping[str, Any]) -> float | None:
+    rate = fields.get("max_rate")
+    if rate is None:
+        return None
+    if isinstance(rate, bool) or not isinstance(rate, int | float) or not MIN_RATE <= rate <= MAX_RATE:
+        raise ProtocolError(
+            ErrorCode.INVALID_MESSAGE, f"max_rate is a number of ticks a second from {MIN_RATE} to {MAX_RATE}."
+        )
+    return float(rate)
+
+
+def _since(fields: Mapping[str, Any], symbols: tuple[str, ...]) -> dict[str, Since]:
+    """By symbol: for ``symbol`` the message has its position alone, for ``symbols`` a position for each it knows."""
+    since = fields.get("since")
+    if since is None:
+        return {}
+    if "symbol" in fields and symbols != (EVERYTHING,):
+        return {symbols[0]: _position(since)}
+    if "symbol" in fields or not isinstance(since, dict):
+        raise ProtocolError(ErrorCode.INVALID_MESSAGE, "With symbols, since is an object: a position for each symbol.")
+    for symbol in since:
+        _check_symbol(symbol)
+        if symbol not in symbols and EVERYTHING not in symbols:
+            raise ProtocolError(ErrorCode.INVALID_MESSAGE, f"since has a symbol that symbols has not: {symbol}.")
+    return {symbol: _position(value) for symbol, value in since.items()}
+
+
+def _position(value: Any) -> Since:
+    match value:
+        case {"seq": int(seq), "epoch": str(epoch), **others} if not others and not isinstance(value["seq"], bool):
+            if 0 <= seq < 2**63 and len(epoch) <= _MAX_ID_LENGTH:
+                return Since(epoch, seq)
+    raise ProtocolError(ErrorCode.INVALID_MESSAGE, 'A position is {"seq": a whole number, "epoch": a string}.')
+
+
+def tick_frame(body: str, seq: int) -> bytes:
+    """The frame every subscriber of the tick's symbol is sent; ``body``: what ``Tick.json`` gives."""
+    return text_frame(f'{{"type":"tick",{body},"seq":{seq}}}'.encode())
+
+
+def snapshot_frame(body: str, seq: int, epoch: str) -> bytes:
+    """The last tick, for somebody who did not get it as one."""
+    return text_frame(f'{{"type":"snapshot",{body},"seq":{seq},"epoch":"{epoch}"}}'.encode())
+
+
+def gap_frame(symbol: str, missed: int | None, seq: int, epoch: str) -> bytes:
+    """Says that ``missed`` ticks (None: nobody knows how many) are lost; the stream goes on behind ``seq``."""
+    return _frame({"type": "gap", "symbol": symbol, "missed": missed, "seq": seq, "epoch": epoch})
+
+
+def heartbeat_frame(seqs: Mapping[str, int]) -> bytes:
+    """Says that there is nothing new, and where the streams are that have just come to rest."""
+    return _frame({"type": "heartbeat", "seqs": seqs} if seqs else {"type": "heartbeat"})
+
+
+def bus_frame(connected: bool) -> bytes:
+    """Says whether the gateway hears from the bus; while it does not, prices may be stale."""
+    return _frame({"type": "bus", "connected": connected})
+
+
+def closing_frame(closure: Closure) -> bytes:
+    """Announces a planned close, and says what to do then; ``wait`` in seconds."""
+    wait = int(closure.wait) if closure.wait == math.floor(closure.wait) else closure.wait
+    return _frame(
+        {
+            "type": "closing",
+            "code": closure.code,
+            "reason": closure.reason,
+            "reconnect": closure.reconnect,
+            "wait": wait,
+        }
+    )
+
+
+def welcome_frame(version: str, limits: Mapping[str, int], heartbeat: float | None = None) -> bytes:
+    """The first message of a connection. ``heartbeat``: seconds between heartbeats, 0 for none."""
+    message: dict[str, Any] = {"type": "welcome", "version": version, "limits": limits}
+    if heartbeat is not None:
+        message["heartbeat"] = heartbeat
+    return _frame(message)
+
+
+def position(seq: int, epoch: str, recovered: bool | None = None) -> dict[str, Any]:
+    """A stream's place in a ``subscribed`` message; ``recovered`` only for a client that said where it stopped."""
+    place: dict[str, Any] = {"seq": seq, "epoch": epoch}
+    if recovered is not None:
+        place["recovered"] = recovered
+    return place
+
+
+def subscribed_frame(
+    symbols: Collection[str], positions: Mapping[str, Mapping[str, Any]], request_id: RequestId
+) -> bytes:
+    """The answer to ``subscribe``: all the client is subscribed to now, and where the streams asked for are."""
+    return _frame({"type": "subscribed", "symbols": list(symbols), "positions": positions}, request_id)
 
 
 def symbols_frame(action: Action, symbols: Collection[str], request_id: RequestId) -> bytes:
-    """The acknowledgement of ``action``, with all the client is subscribed to now."""
+    """The answer to ``unsubscribe`` or ``list``, with all the client is subscribed to now."""
     return _frame({"type": _ANSWERS[action], "symbols": list(symbols)}, request_id)
 
 
@@ -160,7 +289,7 @@ def published_frame(number: int, messages: int, ticks: int) -> bytes:
 
 
 def conflated_frame(reason: str, skipped: Mapping[str, int]) -> bytes:
-    """The receipt for ticks that were skipped: how many of which symbol, and why."""
+    """The receipt for ticks that were skipped: how many of which symbol, and why (``slow`` or ``rate``)."""
     return _frame({"type": "conflated", "reason": reason, "skipped": skipped})
 
 

@@ -1,6 +1,7 @@
 """The consumer behind ``/ws/publish``: takes ticks over a WebSocket, for publishers that post too often for HTTP.
 
-A message is what the body of a POST would be: one tick, or an array of them, all or none. Messages are published in the
+A message is what the body of a POST would be: one tick, or an array of them, all or none; or an object with either as
+its ``ticks``, and a ``key`` under which it is published once, however often it is sent. Messages are published in the
 order in which they came, several at a time, and acknowledged by count. When as many as the window holds are under way
 the socket is not read: the publisher is held back by TCP, and nothing piles up here.
 """
@@ -12,6 +13,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, NamedTuple
 
+import msgspec
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 from rest_framework.exceptions import APIException
@@ -22,10 +24,13 @@ from gateway.outbox import Outbox
 from gateway.protocol import checked_text, error_frame, published_frame, welcome_frame
 from gateway.transport import wire_for
 from ticks import bus
+from ticks.authentication import afind_key, key_in_header
 from ticks.decode import decode
 from ticks.errors import InvalidTicks
+from ticks.idempotency import MAX_KEY_LENGTH, Idempotency, IdempotencyConflict, is_key
+from ticks.models import ApiKey
 from ticks.parsers import MAX_BODY_BYTES
-from ticks.tick import MAX_BATCH
+from ticks.tick import MAX_BATCH, Tick, now
 
 __all__ = ["PublishConsumer"]
 
@@ -38,7 +43,14 @@ class Message(NamedTuple):
 
     number: int
     size: int
-    publication: asyncio.Task[None]
+    publication: asyncio.Task[bool]
+
+
+class Keyed(msgspec.Struct, forbid_unknown_fields=True):
+    """A message that is not to be published twice."""
+
+    key: str
+    ticks: msgspec.Raw
 
 
 class PublishConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has no types
@@ -53,6 +65,7 @@ class PublishConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
         await self.accept()
         self.wire = wire_for(send, settings.MARKETMUX_UNSENT_BYTES)
         self.outbox = Outbox(self.wire, settings.MARKETMUX_SLOW_CLIENT_SECONDS)
+        self.publisher = await _publisher(scope)
         self.under_way: deque[Message] = deque()
         self.messages = self.ticks = 0
         self.outbox.reply(welcome_frame(VERSION, {"ticks": MAX_BATCH, "message_bytes": MAX_BODY_BYTES}))
@@ -76,18 +89,31 @@ class PublishConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
         await self.settle(0)
 
     def publish(self, number: int, event: dict[str, Any]) -> None:
-        text = checked_text(event.get("text"), MAX_BODY_BYTES, number)
+        body = checked_text(event.get("text"), MAX_BODY_BYTES, number).encode()
+        keyed = _keyed(body)
         try:
-            ticks = decode(text.encode())
+            if keyed is None:
+                ticks = decode(body)
+                idempotency = None
+            else:
+                ticks, idempotency = self.once(keyed, number)
         except InvalidTicks as error:
             raise ProtocolError(ErrorCode.INVALID_TICKS, str(error.detail), number, error.errors) from None
         except APIException as error:
             raise ProtocolError(ErrorCode.INVALID_JSON, str(error.detail), number) from None
-        publication = asyncio.get_running_loop().create_task(bus.publish(ticks))
+        publication = asyncio.get_running_loop().create_task(bus.publish(ticks, idempotency))
         publication.add_done_callback(self.acknowledge)
         self.under_way.append(Message(number, len(ticks), publication))
 
-    def acknowledge(self, _: asyncio.Task[None]) -> None:
+    def once(self, keyed: Keyed, number: int) -> tuple[list[Tick], Idempotency]:
+        if not is_key(keyed.key):
+            detail = f"A key has 1 to {MAX_KEY_LENGTH} visible ASCII characters."
+            raise ProtocolError(ErrorCode.INVALID_MESSAGE, detail, number)
+        received = now()
+        ticks = decode(bytes(keyed.ticks), received=received)
+        return ticks, bus.idempotency(keyed.key, self.publisher, ticks, received)
+
+    def acknowledge(self, _: asyncio.Task[bool]) -> None:
         """Answers all messages that are done, in their order; one answer speaks for all up to it."""
         last = None
         while self.under_way and self.under_way[0].publication.done():
@@ -102,8 +128,10 @@ class PublishConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
             self.outbox.reply(published_frame(last, self.messages, self.ticks))
 
     def report(self, message: Message) -> None:
-        detail = "The bus did not confirm the message. Send it again."
-        self.outbox.reply(error_frame(ProtocolError(ErrorCode.BUS_UNAVAILABLE, detail, message.number)))
+        code, detail = ErrorCode.BUS_UNAVAILABLE, "The bus did not confirm the message. Send it again."
+        if not message.publication.cancelled() and isinstance(message.publication.exception(), IdempotencyConflict):
+            code, detail = ErrorCode.IDEMPOTENCY_KEY_REUSED, "The key was used for other ticks."
+        self.outbox.reply(error_frame(ProtocolError(code, detail, message.number)))
 
     def refuse(self, error: ProtocolError) -> None:
         self.outbox.reply(error_frame(error))
@@ -124,3 +152,23 @@ class PublishConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
         while len(self.under_way) > rest:
             await asyncio.wait([self.under_way[0].publication])
             await asyncio.sleep(0)  # the callbacks of a task run after those who wait for it
+
+
+def _keyed(body: bytes) -> Keyed | None:
+    """The message as a keyed one; None if it is ticks, or neither."""
+    # A look at the bytes spares ticks, which have no such field, an attempt.
+    if b'"ticks"' not in body or body.lstrip()[:1] != b"{":
+        return None
+    try:
+        return msgspec.json.decode(body, type=Keyed)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+async def _publisher(scope: dict[str, Any]) -> ApiKey | None:
+    """Whose key the handshake came with; None where anyone may publish and nobody's did."""
+    try:
+        key = key_in_header(dict(scope["headers"]).get(b"authorization", b""))
+    except ValueError:
+        return None
+    return None if key is None else await afind_key(key)

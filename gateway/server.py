@@ -17,14 +17,18 @@ import resource
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
-from daphne.http_protocol import HTTPFactory, WebRequest
-from daphne.server import Server, reactor, twisted_loop
-from daphne.ws_protocol import WebSocketProtocol
+from daphne.server import Server, reactor
 
+from gateway.channel import GatewayChannel, GatewayHTTPFactory
+from gateway.errors import SERVICE_RESTART
+from gateway.inbox import Inbox
+from gateway.timeouts import Timeouts
 from gateway.transport import GatewayProtocol
 from ticks.parsers import MAX_BODY_BYTES
 
@@ -34,10 +38,22 @@ logger = logging.getLogger(__name__)
 
 BACKLOG: Final = 4096
 READY: Final = b"R"
-SERVICE_RESTART: Final = 1012
-DRAIN_SECONDS: Final = 1.0
+DRAIN_SECONDS: Final = 4.0
+"""For requests in flight and closing handshakes. With what comes after it (tasks that end, ticks that are recorded) a
+worker is gone within the ten seconds after which the supervisor kills it.
+"""
+
+LINGER_SECONDS: Final = 0.3
+"""For a request that is on its way on a connection where none has begun."""
+
+CANCEL_SECONDS: Final = 1.0
 LONGEST_STOP_SECONDS: Final = 10
 HARD_MESSAGE_BYTES: Final = 1_048_576
+SLICE: Final = 200
+"""Connections that are seen to before others get their turn on the event loop."""
+
+SPARE_FILES: Final = 64
+"""Open files kept for all that is no client: Redis, database, large bodies, and room to refuse connections."""
 
 Job = Callable[[], Coroutine[Any, Any, None]]
 
@@ -57,6 +73,7 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
         max_message_bytes: int,
         lifeline: socket.socket | None = None,
         jobs: Sequence[Job] = (),
+        timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
     ) -> None:
         hard_limit = max(max_message_bytes, HARD_MESSAGE_BYTES)
         super().__init__(
@@ -64,24 +81,31 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
             # The endpoint takes the descriptor over: it duplicates it and closes the one it was given.
             endpoints=[f"fd:fileno={listener.detach()}"],
             signal_handlers=False,
+            http_timeout=timeouts.answer,
             request_buffer_size=MAX_BODY_BYTES + 1,  # a body is one event
-            # Autobahn's own limit for the handshake is what 5,000 clients that come at once run into.
-            websocket_handshake_timeout=20,
+            ping_timeout=0,  # GatewayProtocol looks after its silence itself
+            websocket_handshake_timeout=timeouts.handshake,
             websocket_max_message_size=hard_limit,
             websocket_max_frame_size=hard_limit,
             ready_callable=self._on_ready,
             server_name="marketmux",
         )
         self.connections: dict[Any, dict[str, Any]] = {}
-        self._loop: asyncio.AbstractEventLoop = twisted_loop
+        self.channels: set[GatewayChannel] = set()
+        self.timeouts = timeouts
+        self.draining = False
         self._lifeline = lifeline
         self._jobs = jobs
         self._tasks: list[asyncio.Task[None]] = []
         self._ports: list[Any] = []
-        self._draining: asyncio.Task[None] | None = None
+        self._drain_task: asyncio.Task[None] | None = None
+        self._house_task: asyncio.Task[None] | None = None
+        self._open = 0
+        self._room = sys.maxsize
+        self._full = False
 
     def run(self) -> None:
-        """Serves until SIGTERM, SIGINT or the end of the lifeline."""
+        """Serves until SIGTERM, SIGINT, SIGHUP or the end of the lifeline."""
         super().run()
         if self.abort_start:
             sys.exit(1)
@@ -89,9 +113,11 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
 
     def started(self) -> None:
         """Called on the running loop before the first connection is accepted."""
-        for signum in (signal.SIGTERM, signal.SIGINT):
+        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             self._loop.add_signal_handler(signum, self.shut_down)
+        self.ws_factory.setProtocolOptions(closeHandshakeTimeout=self.timeouts.closing)
         self.ws_factory.protocol = _with_options(self.ws_factory)
+        self._room = _room_for_clients()
         self._tasks = [self._loop.create_task(_run(job)) for job in self._jobs]
         if self._lifeline is not None:
             self._loop.add_reader(self._lifeline, self._on_lifeline_end)
@@ -100,12 +126,49 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
 
     def shut_down(self) -> None:
         """Takes no more connections, lets those there are end, at most for ``DRAIN_SECONDS``, and stops."""
-        if self._draining is None:
-            self._draining = self._loop.create_task(self._drain())
+        if not self.draining:
+            self.draining = True
+            self._drain_task = self._loop.create_task(self._drain())
+
+    # Connections
+
+    def listen_success(self, port: Any) -> None:
+        port.factory = GatewayHTTPFactory(self)
+        super().listen_success(port)
+        self._ports.append(port)
+
+    def connection_opened(self) -> bool:
+        """Counts a connection that was accepted; False if there is no room for it.
+
+        At the limit of open files nothing that needs one works any more, such as a new connection to Redis: so clients
+        are refused before that.
+        """
+        if self._open >= self._room:
+            if not self._full:
+                self._full = True
+                logger.warning(
+                    "%d connections are all that the limit of open files has room for: others are refused", self._room
+                )
+            return False
+        self._open += 1
+        return True
+
+    def connection_closed(self) -> None:
+        self._open -= 1
+        if self._full and self._open < 0.9 * self._room:
+            self._full = False
+            logger.warning("There is room for connections again")
+
+    def protocol_connected(self, protocol: Any) -> None:
+        self.connections[protocol] = {"connected": time.monotonic()}
+
+    def protocol_disconnected(self, protocol: Any) -> None:
+        # A handshake that fails early was never connected.
+        self.connections.get(protocol, {}).setdefault("disconnected", time.monotonic())
 
     def create_application(self, protocol: Any, scope: dict[str, Any]) -> Inbox | None:
-        """Daphne's, with a lighter queue between it and the application."""
-        inbox = Inbox()
+        """Daphne's, with a lighter and bounded queue between it and the application."""
+        inbox = Inbox(protocol if isinstance(protocol, GatewayProtocol) else None)
         scope.setdefault("asgi", {"version": "3.0"})
         if protocol not in self.connections:
             return None
@@ -113,10 +176,58 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
         self.connections[protocol]["application_instance"] = self._loop.create_task(application)
         return inbox
 
-    def listen_success(self, port: Any) -> None:
-        port.factory = GatewayHTTPFactory(self)
-        super().listen_success(port)
-        self._ports.append(port)
+    # Housekeeping
+
+    def application_checker(self) -> None:
+        """Starts the housekeeping, which Daphne has in two chains of timers.
+
+        An exception in either ends it for the whole process: one in the middle of a response does. They also go by the
+        wall clock, and over all connections without a pause. So nothing of them is kept.
+        """
+        self._house_task = self._loop.create_task(self._keep_house())
+
+    def timeout_checker(self) -> None:
+        """The other chain: ``application_checker`` has started what does its work."""
+
+    async def _keep_house(self) -> None:
+        while True:
+            for number, (protocol, details) in enumerate(list(self.connections.items())):
+                if number % SLICE == SLICE - 1:
+                    await asyncio.sleep(0)
+                try:
+                    self._attend(protocol, details)
+                except Exception:
+                    logger.exception("Could not see to %r; cutting its connection", protocol)
+                    _cut(protocol)
+            await asyncio.sleep(self.timeouts.round)
+
+    def _attend(self, protocol: Any, details: dict[str, Any]) -> None:
+        if "disconnected" not in details:
+            protocol.check_timeouts()
+        application = details.get("application_instance")
+        if application is not None:
+            if application.done():
+                self._reap(protocol, details)
+            elif "disconnected" in details:
+                self._hurry(protocol, details)
+        if "disconnected" in details and "application_instance" not in details:
+            self.connections.pop(protocol, None)
+
+    def _reap(self, protocol: Any, details: dict[str, Any]) -> None:
+        application = details.pop("application_instance")
+        exception = None if application.cancelled() else application.exception()
+        if exception is not None:
+            logger.error("Exception inside application: %s", exception, exc_info=exception)
+            if "disconnected" not in details:
+                protocol.handle_exception(exception)
+
+    def _hurry(self, protocol: Any, details: dict[str, Any]) -> None:
+        """Cancels an application whose client has been gone for too long."""
+        gone = time.monotonic() - details["disconnected"]
+        if gone > self.application_close_timeout and not details.get("hurried"):
+            details["hurried"] = True
+            logger.warning("The application of %r did not end within %d s of its client", protocol, gone)
+            details["application_instance"].cancel()
 
     def kill_all_applications(self) -> Any:
         # Daphne expects an application at every connection, but drops the one that ended before its connection did.
@@ -125,7 +236,10 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
         }
         return super().kill_all_applications()
 
+    # Start and end
+
     def _on_ready(self) -> None:
+        self._loop = asyncio.get_event_loop()  # the reactor's: Daphne has just made it this thread's
         self._loop.call_soon(self.started)
 
     def _on_lifeline_end(self) -> None:
@@ -136,65 +250,57 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
         self.shut_down()
 
     async def _drain(self) -> None:
-        deadline = self._loop.time() + DRAIN_SECONDS
         try:
-            for port in self._ports:
-                port.stopListening()
-            for task in self._tasks:
-                task.cancel()
-            self._close_websockets()
-            while self._is_serving() and self._loop.time() < deadline:  # noqa: ASYNC110 - nothing tells when it is done
-                await asyncio.sleep(0.02)
+            async with asyncio.timeout(DRAIN_SECONDS):
+                await self._finish()
+        except TimeoutError:
+            logger.warning("%d connections were not done within %g s: cutting them", self._open, DRAIN_SECONDS)
         finally:
             reactor.stop()
 
-    def _close_websockets(self) -> None:
+    async def _finish(self) -> None:
+        """Ends what has begun; returns when all is done."""
+        self._stop_accepting()
+        for task in self._tasks:
+            task.cancel()
+        for channel in list(self.channels):
+            channel.drain()
+        lingering_until = self._loop.time() + LINGER_SECONDS
+        while self._is_serving():
+            await self._close_websockets()  # each time: a handshake may have been under way
+            if self._loop.time() >= lingering_until:
+                for channel in list(self.channels):
+                    channel.leave()
+            await asyncio.sleep(0.02)  # nothing tells when it is done
+
+    def _stop_accepting(self) -> None:
+        for port in self._ports:
+            # What waits already is served; the rest is the next worker's, if there is one.
+            opened = -1
+            while opened != self._open:
+                opened = self._open
+                port.doRead()
+            port.stopListening()
+
+    async def _close_websockets(self) -> None:
+        closed = 0
         for protocol in list(self.connections):
-            if isinstance(protocol, WebSocketProtocol) and protocol.state == protocol.STATE_OPEN:
-                # sendClose allows only the codes an application may send, and 1012 is the server's.
-                protocol.sendCloseFrame(code=SERVICE_RESTART, reasonUtf8=b"service restart", isReply=False)
+            if isinstance(protocol, GatewayProtocol) and protocol.state == protocol.STATE_OPEN:
+                try:
+                    protocol.close_with(SERVICE_RESTART)
+                except Exception:
+                    logger.exception("Could not close %r", protocol)
+                    _cut(protocol)
+                closed += 1
+                if closed % SLICE == 0:
+                    await asyncio.sleep(0)
 
     def _is_serving(self) -> bool:
-        """Whether a request is unanswered, a WebSocket open, or the application of either not done."""
-        return any(
-            "disconnected" not in details
-            or ("application_instance" in details and not details["application_instance"].done())
+        """Whether a connection is open, or the application of one not done."""
+        return self._open > 0 or any(
+            "application_instance" in details and not details["application_instance"].done()
             for details in self.connections.values()
         )
-
-
-class Inbox:
-    """Events for one application: what ``asyncio.Queue`` is here for, in a tenth of its memory."""
-
-    __slots__ = ("_events", "_waiting")
-
-    def __init__(self) -> None:
-        self._events: list[dict[str, Any]] = []
-        self._waiting: asyncio.Future[None] | None = None
-
-    def put_nowait(self, event: dict[str, Any]) -> None:
-        self._events.append(event)
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(None)
-
-    async def get(self) -> dict[str, Any]:
-        """The next event; one caller at a time."""
-        while not self._events:
-            self._waiting = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiting
-            finally:
-                self._waiting = None
-        return self._events.pop(0)
-
-
-class GatewayHTTPFactory(HTTPFactory):  # type: ignore[misc]  # Daphne ships no types
-    """Daphne's, without Twisted's reading of form bodies, which no ASGI application ever sees."""
-
-    def buildProtocol(self, addr: Any) -> Any:  # noqa: N802 - Twisted's name
-        protocol = super().buildProtocol(addr)
-        protocol.requestFactory = partial(WebRequest, parsePOSTFormSubmission=False)
-        return protocol
 
 
 def _with_options(factory: Any) -> type[GatewayProtocol]:
@@ -215,6 +321,21 @@ def raise_open_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def _room_for_clients() -> int:
+    """How many connections there may be within this process's limit of open files."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return sys.maxsize
+    in_use = len(list(Path("/dev/fd").iterdir()))
+    return max(1, limit - in_use - min(SPARE_FILES, limit // 4))
+
+
+def _cut(protocol: Any) -> None:
+    transport = getattr(protocol, "transport", None)
+    if transport is not None:
+        transport.abortConnection()
+
+
 async def _run(job: Job) -> None:
     try:
         await job()
@@ -228,4 +349,4 @@ async def _cancel_all_tasks() -> None:
     for task in tasks:
         task.cancel()
     if tasks:
-        await asyncio.wait(tasks, timeout=DRAIN_SECONDS)
+        await asyncio.wait(tasks, timeout=CANCEL_SECONDS)

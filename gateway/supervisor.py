@@ -6,6 +6,9 @@ listen. The supervisor binds them and keeps them open; the workers listen (serve
 Workers are started afresh, not forked: importing Daphne has created an event loop by then, and two processes must not
 share its epoll descriptor. Each is a process group of its own, so Ctrl-C reaches the supervisor alone, which then ends
 them in order, whatever they are doing at that moment.
+
+A rolling restart puts a new process in the place of each worker, one after the other: the new one listens on the same
+socket before the old one is told to stop, so at every moment somebody accepts.
 """
 
 from __future__ import annotations
@@ -16,14 +19,15 @@ import logging
 import signal
 import socket
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 __all__ = ["Supervisor", "bind", "url"]
 
 logger = logging.getLogger(__name__)
 
+START_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 10.0
 FIRST_DELAY: Final = 0.1
 LONGEST_DELAY: Final = 5.0
@@ -66,19 +70,36 @@ def _bound(family: int, address: tuple[object, ...], shared: bool = False) -> so
 
 @dataclass(eq=False)
 class Worker:
-    """A place for a worker: its number, its socket, and what is known of the process that holds it now."""
+    """A place for a worker: its number, its socket, and what is known of the processes that held it so far."""
 
     number: int
     listener: socket.socket
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once the first process in this place could serve, and never cleared."""
 
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    renewed: asyncio.Future[bool] | None = None
+
+    async def renew(self) -> bool:
+        """Asks for another process in this place; True once it has replaced the one there was."""
+        self.renewed = asyncio.get_running_loop().create_future()
+        self.asked.set()
+        return await self.renewed
+
+
+class Run(NamedTuple):
+    """A process in a worker's place: set when it can serve, and done with its exit status when it has ended."""
+
+    ready: asyncio.Event
+    ended: asyncio.Task[int]
+
 
 class Supervisor:
-    """Runs a worker for each of ``listeners`` until SIGTERM or SIGINT.
+    """Runs a worker for each of ``listeners`` until SIGTERM or SIGINT; SIGHUP starts another in the place of each.
 
     ``command`` makes the arguments of a worker out of its number (from 0), the descriptor of its socket and that of its
-    lifeline. ``on_ready`` is called when all of them serve for the first time.
+    lifeline. ``on_ready`` is called when all of them serve for the first time. In a terminal SIGHUP says that it was
+    closed, as always, and ends the workers.
     """
 
     def __init__(
@@ -87,28 +108,37 @@ class Supervisor:
         command: Callable[[int, int, int], Sequence[str]],
         environment: Mapping[str, str],
         on_ready: Callable[[], None],
+        in_terminal: bool = False,
     ) -> None:
         self._listeners = listeners
         self._command = command
         self._environment = environment
         self._on_ready = on_ready
+        self._in_terminal = in_terminal
+        self._runs: set[asyncio.Task[int]] = set()
 
     def run(self) -> int:
         """Returns the exit code: 0 after a signal, that of the worker if one could not be started at all."""
         return asyncio.run(self._supervise())
 
     async def _supervise(self) -> int:
-        stop = asyncio.Event()
+        stop, restart = asyncio.Event(), asyncio.Event()
+        on_signal = asyncio.get_running_loop().add_signal_handler
         for signum in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+            on_signal(signum, stop.set)
+        on_signal(signal.SIGHUP, stop.set if self._in_terminal else restart.set)
         workers = [Worker(number, listener) for number, listener in enumerate(self._listeners)]
         keepers = [asyncio.create_task(self._keep(worker)) for worker in workers]
-        announcing = asyncio.create_task(self._announce(workers))
+        others = [
+            asyncio.create_task(self._announce(workers)),
+            asyncio.create_task(_restart_each(workers, restart)),
+        ]
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait([*keepers, stopping], return_when=asyncio.FIRST_COMPLETED)
         codes = [keeper.result() for keeper in keepers if keeper.done()]
         self._close_listeners()
-        await _cancel([*keepers, announcing, stopping])
+        await _cancel([*others, *keepers, stopping])
+        await _cancel(self._runs)
         return codes[0] if codes else 0
 
     async def _announce(self, workers: Sequence[Worker]) -> None:
@@ -120,9 +150,13 @@ class Supervisor:
         """Keeps a process in the worker's place; returns the exit code of the first one if that never got ready."""
         loop = asyncio.get_running_loop()
         delay = FIRST_DELAY
+        run = self._start(worker)
         while True:
             started = loop.time()
-            status = await self._run(worker)
+            if await _asked(worker, run):
+                run = await self._renew(worker, run)
+                continue
+            status = run.ended.result()
             if not worker.ready.is_set():
                 logger.error("Worker %d could not start: it %s", worker.number, _described(status))
                 return status if status > 0 else 128 - status
@@ -131,8 +165,31 @@ class Supervisor:
             logger.error("Worker %d %s; starting another in %g s", worker.number, _described(status), delay)
             await asyncio.sleep(delay)
             delay = min(2 * delay, LONGEST_DELAY)
+            run = self._start(worker)
 
-    async def _run(self, worker: Worker) -> int:
+    async def _renew(self, worker: Worker, old: Run) -> Run:
+        """Replaces a process by another, which serves before the old one must stop; returns the one that stays."""
+        new = self._start(worker)
+        problem = await _until_ready(new)
+        if problem:
+            logger.error("Worker %d stays as it is: the process that should replace it %s", worker.number, problem)
+            await _cancel([new.ended])
+        else:
+            await _cancel([old.ended])
+            logger.info("Worker %d was replaced", worker.number)
+        worker.asked.clear()
+        if worker.renewed is not None:
+            worker.renewed.set_result(not problem)
+        return old if problem else new
+
+    def _start(self, worker: Worker) -> Run:
+        ready = asyncio.Event()
+        run = Run(ready, asyncio.create_task(self._run(worker, ready)))
+        self._runs.add(run.ended)
+        run.ended.add_done_callback(self._runs.discard)
+        return run
+
+    async def _run(self, worker: Worker, ready: asyncio.Event) -> int:
         """One process, from its start to its end; ends it if cancelled. Returns its exit status."""
         ours, theirs = socket.socketpair()
         with ours, theirs:
@@ -144,7 +201,7 @@ class Supervisor:
                 process_group=0,
             )
             theirs.close()
-            watching = asyncio.create_task(_watch(ours, worker.ready))
+            watching = asyncio.create_task(_watch(ours, ready, worker.ready))
             try:
                 return await process.wait()
             finally:
@@ -157,11 +214,48 @@ class Supervisor:
             listener.close()
 
 
-async def _watch(lifeline: socket.socket, ready: asyncio.Event) -> None:
+async def _asked(worker: Worker, run: Run) -> bool:
+    """True when somebody asks for another process in the place of one that runs; False when that has ended."""
+    asking = asyncio.create_task(worker.asked.wait())
+    try:
+        await asyncio.wait([run.ended, asking], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        asking.cancel()
+    return not run.ended.done()
+
+
+async def _until_ready(run: Run) -> str:
+    """Returns when the process can serve; if it cannot, what it did instead."""
+    waiting = asyncio.create_task(run.ready.wait())
+    try:
+        await asyncio.wait([run.ended, waiting], timeout=START_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+    if run.ready.is_set() and not run.ended.done():
+        return ""
+    if not run.ended.done():
+        return f"was not ready after {START_SECONDS:g} s"
+    error = run.ended.exception()
+    return f"could not be started: {error}" if error else _described(run.ended.result())
+
+
+async def _restart_each(workers: Sequence[Worker], restart: asyncio.Event) -> None:
+    """Renews one worker after the other each time that is asked for, unless one cannot be renewed."""
+    while True:
+        await restart.wait()
+        restart.clear()
+        logger.info("Restarting the workers, one after the other")
+        for worker in workers:
+            if not await worker.renew():
+                break
+
+
+async def _watch(lifeline: socket.socket, *ready: asyncio.Event) -> None:
     lifeline.setblocking(False)
     with contextlib.suppress(ConnectionError):
         if await asyncio.get_running_loop().sock_recv(lifeline, 1):
-            ready.set()
+            for event in ready:
+                event.set()
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
@@ -179,10 +273,17 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         await process.wait()
 
 
-async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+async def _cancel(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Cancels tasks and waits until they have ended, which for a process takes a while.
+
+    What is being cancelled already is only waited for: a second time would cut its tidying up short.
+    """
+    left = [task for task in tasks if not task.done()]
+    for task in left:
+        if not task.cancelling():
+            task.cancel()
+    if left:
+        await asyncio.wait(left)
 
 
 def _described(status: int) -> str:

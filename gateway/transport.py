@@ -12,6 +12,9 @@ from __future__ import annotations
 import asyncio
 import functools
 import socket
+import struct
+import sys
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -23,12 +26,15 @@ from gateway.errors import Closure
 from gateway.frames import texts
 from gateway.outbox import Outbox, Wire
 
-__all__ = ["AsgiWire", "DirectWire", "GatewayProtocol", "OwnWire", "TransportWire", "wire_for"]
+__all__ = ["AsgiWire", "DirectWire", "GatewayProtocol", "OwnWire", "TransportWire", "unacknowledged_for", "wire_for"]
 
 Send = Callable[[Any], Awaitable[None]]
 
 _FULL = 65_536
 """Bytes waiting on an ASGI server beyond which the client counts as full; Twisted's own mark for its transports."""
+
+_TCP_INFO = struct.Struct("=24x I 28x I")
+"""Of Linux' tcp_info: tcpi_unacked, packets; tcpi_last_ack_recv, milliseconds ago."""
 
 _CLOSE_SECONDS = 1.0
 """How long an ASGI server may take to send what was written before a close; Autobahn's time for a closing handshake."""
@@ -52,6 +58,18 @@ def wire_for(send: Send, unsent: int) -> Wire:
 def _limit_unsent(connection: socket.socket, size: int) -> None:
     if hasattr(socket, "TCP_NOTSENT_LOWAT"):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, size)
+
+
+def unacknowledged_for(connection: socket.socket) -> float:
+    """Seconds since anything came from the other end, if it owes an acknowledgement; 0 where the system does not tell.
+
+    An end that is there and does not read owes none: once its window is closed nothing more is sent.
+    """
+    if sys.platform != "linux":
+        return 0.0
+    info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+    unacknowledged, milliseconds = _TCP_INFO.unpack(info)
+    return milliseconds / 1_000 if unacknowledged else 0.0
 
 
 def _daphne_protocol(send: Send) -> WebSocketProtocol | None:
@@ -153,12 +171,84 @@ class OwnWire(DirectWire):
         super().release()
         self._protocol.outbox = None
 
+    def resume_reading(self) -> None:
+        if not self._protocol.held:  # by an inbox that is full
+            super().resume_reading()
+
 
 class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships no types
-    """Daphne's WebSocket protocol for a server that delivers through outboxes."""
+    """Daphne's WebSocket protocol for a server that delivers through outboxes, with a clock that nobody sets."""
 
     outbox: Outbox | None = None
+    held = False
+    """Whether the inbox is full, so that nothing is read."""
     _state = WebSocketProtocol.STATE_CLOSED
+    _opened = _heard = _pinged = 0.0
+
+    def connectionMade(self) -> None:  # noqa: N802 - Twisted's name
+        self._opened = self._heard = time.monotonic()
+        super().connectionMade()
+
+    def connectionLost(self, reason: Any) -> None:  # noqa: N802 - Twisted's name
+        self.factory.server_class.connection_closed()
+        super().connectionLost(reason)
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
+        self._heard = time.monotonic()
+        super().dataReceived(data)
+
+    def processData(self) -> bool:  # noqa: N802 - Autobahn's name
+        """One step through what was read; False if that is all, or all there is room for."""
+        return not self.held and bool(super().processData())
+
+    def hold(self) -> None:
+        """The inbox is full: reads no further."""
+        self.held = True
+        self.transport.pauseProducing()
+
+    def release(self) -> None:
+        """The inbox has room: goes on with what was read already, then reads on."""
+        self.held = False
+        self.consumeData()
+        if not self.held and (self.outbox is None or not self.outbox.behind):
+            self.transport.resumeProducing()
+
+    def close_with(self, closure: Closure) -> None:
+        """Closes an open connection, behind all that was delivered to it."""
+        if self.outbox is not None:
+            self.outbox.close(closure)
+        else:
+            # sendClose allows only the codes that an application may send.
+            self.sendCloseFrame(code=closure.code, reasonUtf8=closure.reason.encode())
+
+    def duration(self) -> float:
+        """Seconds since the connection was made."""
+        return time.monotonic() - self._opened
+
+    def check_timeouts(self) -> None:
+        """Pings a client that is silent, and drops one that stays so: called about once a second.
+
+        Daphne would close a connection that is a day old, too.
+        """
+        if self.state == self.STATE_CONNECTING:
+            if self.duration() > self.server.timeouts.handshake:
+                self.serverReject()
+        elif self.state == self.STATE_OPEN:
+            self._check_silence(time.monotonic())
+
+    def _check_silence(self, now: float) -> None:
+        timeouts = self.server.timeouts
+        if self.held or (self.outbox is not None and self.outbox.behind):
+            # Nothing is read, so silence says nothing. But the client's system still says what has arrived there.
+            self._heard = now
+            if unacknowledged_for(self.transport.socket) >= timeouts.ping + timeouts.pong:
+                self.onAutoPingTimeout()
+        elif self._pinged <= self._heard:
+            if now - self._heard >= timeouts.ping:
+                self._pinged = now
+                self.sendPing()
+        elif now - self._pinged >= timeouts.pong:
+            self.onAutoPingTimeout()
 
     @property
     def state(self) -> int:

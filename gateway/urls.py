@@ -2,10 +2,11 @@
 
 from django.urls import path
 
-from gateway.views import healthz, index, metrics
+from gateway.views import asyncapi, healthz, index, metrics
 
 urlpatterns = [
     path("", index, name="index"),
     path("healthz", healthz, name="healthz"),
     path("metrics", metrics, name="metrics"),
+    path("api/v1/asyncapi.json", asyncapi, name="asyncapi"),
 ]

@@ -1,4 +1,4 @@
-"""The pages of the gateway itself: the demo page, and the answer to whether it is well."""
+"""What the gateway itself shows: the demo page, whether it is well, what it counts, and its protocol for machines."""
 
 from __future__ import annotations
 
@@ -11,22 +11,27 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render, resolve_url
 from django.urls import reverse
-from django.utils.cache import add_never_cache_headers
+from django.utils.cache import add_never_cache_headers, patch_cache_control
 from django.utils.http import urlencode
 from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_safe
 
 from gateway import VERSION
+from gateway.asyncapi import Deployment, document, encode
+from gateway.errors import CLOSURES
 from gateway.metrics import collect
 from gateway.metrics import render as render_metrics
 from ticks.models import Instrument
 
-__all__ = ["healthz", "index", "metrics"]
+__all__ = ["asyncapi", "healthz", "index", "metrics"]
 
 logger = logging.getLogger(__name__)
 
 PING_TIMEOUT: Final = 1.0
 """How long the bus may take to answer before the gateway counts as unavailable, in seconds."""
+
+_ASYNCAPI_MAX_AGE: Final = 300
+"""How long a cache may keep the AsyncAPI document, in seconds."""
 
 _WEBSOCKET_PATH: Final = "/ws"
 _CONTENT_SECURITY_POLICY: Final = "; ".join(
@@ -47,6 +52,13 @@ class Listed(TypedDict):
     name: str
 
 
+class Closing(TypedDict):
+    """What to do after the gateway closed a connection: ``wait`` is the least seconds before connecting again."""
+
+    reconnect: bool
+    wait: float
+
+
 class PageConfig(TypedDict):
     """What the demo page's scripts are told (static/gateway/main.js)."""
 
@@ -55,6 +67,7 @@ class PageConfig(TypedDict):
     ticks_url: str
     csrf_cookie: str
     max_symbols: int
+    closures: dict[int, Closing]
 
 
 @require_safe
@@ -67,6 +80,7 @@ def index(request: HttpRequest) -> HttpResponse:
         "ticks_url": reverse("ticks"),
         "csrf_cookie": settings.CSRF_COOKIE_NAME,
         "max_symbols": settings.MARKETMUX_MAX_SYMBOLS,
+        "closures": {closure.code: {"reconnect": closure.reconnect, "wait": closure.wait} for closure in CLOSURES},
     }
     login_url = f"{resolve_url(settings.LOGIN_URL)}?{urlencode({'next': request.path})}"
     context = {"config": config, "anonymous": settings.MARKETMUX_ANONYMOUS, "login_url": login_url}
@@ -95,6 +109,20 @@ async def healthz(_request: HttpRequest) -> JsonResponse:
 async def metrics(_request: HttpRequest) -> HttpResponse:
     """What this worker holds and has done, for Prometheus."""
     return HttpResponse(render_metrics(collect()), content_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+@require_safe
+async def asyncapi(request: HttpRequest) -> HttpResponse:
+    """The WebSocket protocol as an AsyncAPI document, with the address it was asked for at as the server's."""
+    deployment = Deployment(
+        host=request.get_host(),
+        secure=request.is_secure(),
+        anonymous=settings.MARKETMUX_ANONYMOUS,
+        session_cookie=settings.SESSION_COOKIE_NAME,
+    )
+    response = HttpResponse(encode(document(deployment)), content_type="application/json")
+    patch_cache_control(response, public=True, max_age=_ASYNCAPI_MAX_AGE)
+    return response
 
 
 async def _bus_answers() -> bool:

@@ -34,24 +34,30 @@ MARKETMUX_MAX_COMMANDS_PER_SECOND = env.whole("MARKETMUX_MAX_COMMANDS_PER_SECOND
 MARKETMUX_UNSENT_BYTES = env.whole("MARKETMUX_UNSENT_BYTES", 1_048_576, minimum=4_096)
 MARKETMUX_SLOW_CLIENT_SECONDS = env.seconds("MARKETMUX_SLOW_CLIENT_SECONDS", 30.0, minimum=1.0)
 MARKETMUX_LEAVE_DELAY_SECONDS = env.seconds("MARKETMUX_LEAVE_DELAY_SECONDS", 1.0)
+MARKETMUX_HEARTBEAT_SECONDS = env.seconds("MARKETMUX_HEARTBEAT_SECONDS", 1.0)
 MARKETMUX_LINGER_MS = env.seconds("MARKETMUX_LINGER_MS", 0.0)
+MARKETMUX_HISTORY_TICKS = env.whole("MARKETMUX_HISTORY_TICKS", 500, minimum=0)
+MARKETMUX_HISTORY_SECONDS = env.seconds("MARKETMUX_HISTORY_SECONDS", 300.0)
+MARKETMUX_IDEMPOTENCY_SECONDS = env.seconds("MARKETMUX_IDEMPOTENCY_SECONDS", 600.0, minimum=1.0)
 MARKETMUX_RECORD = env.flag("MARKETMUX_RECORD")
 MARKETMUX_RECORD_QUEUE = env.whole("MARKETMUX_RECORD_QUEUE", 100_000)
 
 # The bus
 
 REDIS_URL = env.text("REDIS_URL")
+_HISTORY = {"history_ticks": MARKETMUX_HISTORY_TICKS, "history_seconds": MARKETMUX_HISTORY_SECONDS}
 CHANNEL_LAYERS = {
     "default": (
-        {"BACKEND": "gateway.layers.RedisLayer", "CONFIG": {"hosts": [REDIS_URL]}}
+        {"BACKEND": "gateway.layers.RedisLayer", "CONFIG": {"hosts": [REDIS_URL], **_HISTORY}}
         if REDIS_URL
-        else {"BACKEND": "gateway.layers.MemoryLayer"}
+        else {"BACKEND": "gateway.layers.MemoryLayer", "CONFIG": _HISTORY}
     )
 }
 
 # Django
 
 INSTALLED_APPS = [
+    "gateway",  # before daphne: it brings the event loop (gateway/reactor.py)
     "daphne",
     "django.contrib.admin",
     "django.contrib.auth",
@@ -62,7 +68,6 @@ INSTALLED_APPS = [
     "channels",
     "rest_framework",
     "ticks",
-    "gateway",
 ]
 
 MIDDLEWARE = [

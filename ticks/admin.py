@@ -43,9 +43,9 @@ class InstrumentChangeList(ChangeList):
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
-        ticks = latest_of([instrument.symbol for instrument in self.result_list])
+        latest = latest_of([instrument.symbol for instrument in self.result_list])
         for instrument in self.result_list:
-            instrument.latest = ticks.get(instrument.symbol)
+            instrument.latest = latest.get(instrument.symbol)
 
 
 @admin.register(Instrument)
@@ -69,7 +69,7 @@ class InstrumentAdmin(InstrumentModelAdmin):
         return tick.timestamp if tick is not None else None
 
 
-def latest_of(symbols: Sequence[str]) -> dict[str, Tick]:
+def latest_of(symbols: Sequence[str]) -> dict[str, bus.Latest]:
     """The latest tick of each of ``symbols``; nothing if the bus does not say: the page works without."""
     try:
         return async_to_sync(_latest_of)([symbol for symbol in symbols if is_symbol(symbol)])
@@ -77,13 +77,14 @@ def latest_of(symbols: Sequence[str]) -> dict[str, Tick]:
         return {}
 
 
-async def _latest_of(symbols: Sequence[str]) -> dict[str, Tick]:
+async def _latest_of(symbols: Sequence[str]) -> dict[str, bus.Latest]:
     async with asyncio.timeout(_LATEST_SECONDS):
         return await bus.latest_of(symbols)
 
 
 def _latest(instrument: Instrument) -> Tick | None:
-    return getattr(instrument, "latest", None)
+    latest: bus.Latest | None = getattr(instrument, "latest", None)
+    return None if latest is None else latest.tick
 
 
 class SymbolFilter(admin.SimpleListFilter):

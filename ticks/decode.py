@@ -33,19 +33,20 @@ _one = msgspec.json.Decoder(_Item)
 _many = msgspec.json.Decoder(list[_Item])
 
 
-def decode(body: bytes, lines: bool = False) -> list[Tick]:
+def decode(body: bytes, lines: bool = False, received: str | None = None) -> list[Tick]:
     """The ticks in a request's body: one JSON object, or an array of at most a thousand; or ``lines``, an object each.
 
+    ``received``: the timestamp of ticks that have none, this moment if not given.
     :class:`~ticks.errors.InvalidTicks` names what is wrong with which item; DRF's ``ParseError`` says why it is no
     JSON.
     """
     try:
-        return _decode_fast(body, lines)
+        return _decode_fast(body, lines, received)
     except (msgspec.DecodeError, ValueError, RecursionError):
-        return decode_carefully(body, lines)
+        return decode_carefully(body, lines, received)
 
 
-def _decode_fast(body: bytes, lines: bool = False) -> list[Tick]:
+def _decode_fast(body: bytes, lines: bool = False, received: str | None = None) -> list[Tick]:
     if lines:
         items = _one.decode_lines(body)
         if len(items) != sum(1 for line in body.split(b"\n") if line.strip()):
@@ -54,7 +55,7 @@ def _decode_fast(body: bytes, lines: bool = False) -> list[Tick]:
         items = _many.decode(body) if body.lstrip()[:1] == b"[" else [_one.decode(body)]
     if len(items) > MAX_BATCH:
         raise ValueError("too many")
-    received = now()
+    received = received or now()
     strings = _Strings()
     ticks = [strings.tick(item, received) for item in items]
     # msgspec keeps the last of two equal keys. All names and strings are known to hold no quote by now, so a quote that
@@ -106,14 +107,14 @@ class _Strings:
         return text[1:-1]
 
 
-def decode_carefully(body: bytes, lines: bool = False) -> list[Tick]:
+def decode_carefully(body: bytes, lines: bool = False, received: str | None = None) -> list[Tick]:
     """Like :func:`decode`, without haste."""
     items = _load_lines(body) if lines else _load_items(body)
     if len(items) > MAX_BATCH:
         raise InvalidTicks([_error(MAX_BATCH, "", "too_many", f"A request has at most {MAX_BATCH} ticks.")])
     errors: list[ItemError] = []
     ticks: list[Tick] = []
-    received = now()
+    received = received or now()
     for index, item in enumerate(items):
         serializer = TickSerializer(data=item)
         if isinstance(item, _Duplicate):

@@ -12,8 +12,17 @@ from rest_framework.response import Response
 from rest_framework.views import exception_handler as default_handler
 
 from ticks.bus import BusUnavailable
+from ticks.idempotency import MAX_KEY_LENGTH, IdempotencyConflict
 
-__all__ = ["InvalidTicks", "ItemError", "ServiceUnavailable", "TooLarge", "exception_handler"]
+__all__ = [
+    "IdempotencyKeyReused",
+    "InvalidIdempotencyKey",
+    "InvalidTicks",
+    "ItemError",
+    "ServiceUnavailable",
+    "TooLarge",
+    "exception_handler",
+]
 
 
 class ItemError(TypedDict):
@@ -43,6 +52,22 @@ class TooLarge(exceptions.APIException):
     default_code = "too_large"
 
 
+class InvalidIdempotencyKey(exceptions.APIException):
+    """The header ``Idempotency-Key`` is no key; nothing was published."""
+
+    status_code = status.HTTP_400_BAD_REQUEST
+    default_detail = f"An Idempotency-Key has 1 to {MAX_KEY_LENGTH} visible ASCII characters."
+    default_code = "invalid_idempotency_key"
+
+
+class IdempotencyKeyReused(exceptions.APIException):
+    """The publisher used the key for other ticks; nothing was published."""
+
+    status_code = status.HTTP_422_UNPROCESSABLE_ENTITY
+    default_detail = "The Idempotency-Key was used for other ticks; nothing was published."
+    default_code = "idempotency_key_reused"
+
+
 class ServiceUnavailable(exceptions.APIException):
     """The bus could not be reached, or did not answer in time."""
 
@@ -56,6 +81,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     """DRF's handler, in the API's own format."""
     if isinstance(error, BusUnavailable):
         error = ServiceUnavailable()
+    elif isinstance(error, IdempotencyConflict):
+        error = IdempotencyKeyReused()
     response = default_handler(error, context)
     if response is not None and isinstance(response.data, dict):
         body: dict[str, Any] = {"detail": str(response.data.get("detail", "")), "code": _code(response)}

@@ -27,7 +27,7 @@ __all__ = ["LISTINGS", "Listing", "Market", "Pacer", "Publish", "Walk", "listing
 
 logger = logging.getLogger(__name__)
 
-Publish = Callable[[Sequence[Tick]], Awaitable[None]]
+Publish = Callable[[Sequence[Tick]], Awaitable[object]]
 
 _WAKE_UPS_PER_SECOND: Final = 20
 _MAX_BURST_SECONDS: Final = 1.0

@@ -32,13 +32,14 @@ class TickParser(BaseParser):
         media_type: str | None = None,
         parser_context: Mapping[str, Any] | None = None,
     ) -> list[Tick]:
-        coding = (parser_context or {})["request"].META.get("HTTP_CONTENT_ENCODING", "identity")
+        context = parser_context or {}
+        coding = context["request"].META.get("HTTP_CONTENT_ENCODING", "identity")
         if coding != "identity":
             raise UnsupportedMediaType(coding, f"The body has the content encoding {coding}; send it as it is.")
         body = stream.read(MAX_BODY_BYTES + 1)
         if len(body) > MAX_BODY_BYTES:
             raise TooLarge(f"The body has more than {MAX_BODY_BYTES} bytes; send smaller batches.")
-        return decode(body, self.lines)
+        return decode(body, self.lines, context.get("received"))
 
 
 class NdjsonParser(TickParser):

@@ -213,6 +213,7 @@ def group_name(symbol: str) -> str:
     return GROUP_PREFIX + _escape(check_symbol(symbol))
 
 
+@lru_cache(maxsize=65_536)
 def symbol_of(group: str) -> str:
     """The symbol whose group ``group`` is; ``ValueError`` for any other group."""
     symbol = _ESCAPED.sub(lambda match: _UNESCAPES.get(match[0], ""), group.removeprefix(GROUP_PREFIX))

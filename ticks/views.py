@@ -21,10 +21,13 @@ from rest_framework.views import APIView
 
 from ticks import bus
 from ticks.authentication import MayPublish, MaySubscribe
+from ticks.errors import InvalidIdempotencyKey
+from ticks.idempotency import is_key
+from ticks.models import ApiKey
 from ticks.parsers import MAX_BODY_BYTES, NdjsonParser, TickParser
 from ticks.renderers import ExactJSONRenderer, PublisherNegotiation
 from ticks.serializers import TickSerializer
-from ticks.tick import Tick, is_symbol
+from ticks.tick import Tick, is_symbol, now
 
 __all__ = ["ApiNotFoundView", "TickDetailView", "TickListView"]
 
@@ -107,17 +110,30 @@ class TickListView(AsyncAPIView):
 
     async def get(self, request: Request) -> Response:
         page = self.paginator.paginate_queryset(await bus.symbols(), request, view=self)
-        ticks = await bus.latest_of(page or [])
-        return self.paginator.get_paginated_response([represent(tick) for tick in ticks.values()])
+        latest = await bus.latest_of(page or [])
+        return self.paginator.get_paginated_response([represent(one) for one in latest.values()])
 
     async def post(self, request: Request) -> Response:
-        ticks = request.data
-        if not isinstance(ticks, list):  # DRF does not trouble a parser with an empty body
-            raise ParseError("The body is empty: send a tick, or an array of ticks, as JSON.")
+        key = request.META.get("HTTP_IDEMPOTENCY_KEY")
+        if key is not None:
+            return await self._post_once(request, key)
+        ticks = _ticks_of(request)
         await bus.publish(ticks)
-        accepted = len(ticks)
-        ticks.clear()  # the request is a cycle, and lives until the collector comes by; its ticks need not
-        return Response({"accepted": accepted}, status=status.HTTP_202_ACCEPTED)
+        return _accepted(ticks)
+
+    async def _post_once(self, request: Request, key: str) -> Response:
+        """Publishes the ticks unless they were published under the same key before."""
+        if not is_key(key):
+            raise InvalidIdempotencyKey
+        # The same ticks may come again, and those without a time of their own were received at another then.
+        received = request.parser_context["received"] = now()
+        ticks = _ticks_of(request)
+        publisher = request.auth if isinstance(request.auth, ApiKey) else None
+        is_published = await bus.publish(ticks, bus.idempotency(key, publisher, ticks, received))
+        response = _accepted(ticks)
+        if not is_published:
+            response.headers["Idempotency-Replayed"] = "true"
+        return response
 
 
 class TickDetailView(AsyncAPIView):
@@ -128,10 +144,10 @@ class TickDetailView(AsyncAPIView):
     name = "Tick"
 
     async def get(self, request: Request, symbol: str) -> Response:
-        ticks = await bus.latest_of([symbol]) if is_symbol(symbol) else {}
-        if symbol not in ticks:
+        latest = await bus.latest_of([symbol]) if is_symbol(symbol) else {}
+        if symbol not in latest:
             raise NotFound(f"No tick of {symbol[:64]!r} has been published.")
-        return Response(represent(ticks[symbol]))
+        return Response(represent(latest[symbol]))
 
 
 class ApiNotFoundView(APIView):
@@ -146,8 +162,25 @@ class ApiNotFoundView(APIView):
         raise NotFound("There is nothing at this path of the API.")
 
 
-def represent(tick: Tick) -> dict[str, Any]:
-    """The tick as a value to render: numbers as they were sent."""
+def _ticks_of(request: Request) -> list[Tick]:
+    ticks = request.data
+    if not isinstance(ticks, list):  # DRF does not trouble a parser with an empty body
+        raise ParseError("The body is empty: send a tick, or an array of ticks, as JSON.")
+    return ticks
+
+
+def _accepted(ticks: list[Tick]) -> Response:
+    accepted = len(ticks)
+    ticks.clear()  # the request is a cycle, and lives until the collector comes by; its ticks need not
+    return Response({"accepted": accepted}, status=status.HTTP_202_ACCEPTED)
+
+
+def represent(latest: bus.Latest) -> dict[str, Any]:
+    """The last tick of a symbol as a value to render: numbers as they were sent."""
+    tick, seq, epoch = latest
     numbers = {name: getattr(tick, name) for name in ("price", "bid", "ask", "size")}
     exact = {name: msgspec.Raw(digits.encode()) for name, digits in numbers.items() if digits is not None}
-    return {"symbol": tick.symbol, "price": exact.pop("price"), "timestamp": tick.timestamp, **exact}
+    price = exact.pop("price")
+    return {
+        "symbol": tick.symbol, "price": price, "timestamp": tick.timestamp, **exact, "seq": seq, "epoch": epoch
+    }  # fmt: skip

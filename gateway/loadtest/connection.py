@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from gateway.loadtest import frames, messages
-from gateway.loadtest.handshake import Handshake, HandshakeError
+from gateway.loadtest import messages, websocket
 from gateway.loadtest.ledger import Cursor, Tally
-from gateway.loadtest.loop import Loop
-from gateway.loadtest.stream import Stream
+from gateway.loadtest.loop import Loop, Stream
+from gateway.loadtest.proof import Book
 from gateway.loadtest.target import Target
+from gateway.loadtest.websocket import Handshake, HandshakeError
 
 __all__ = ["ABNORMAL", "Connection", "Observer"]
 
@@ -28,12 +28,44 @@ class Observer(Protocol):
 
 
 class Connection:
-    """Connects, upgrades, subscribes to ``symbols``, then reports each tick to ``tally``."""
+    """Connects, upgrades, subscribes to ``symbols``, then reports each tick to ``tally``.
 
-    __slots__ = ("_cursors", "_handshake", "_observer", "_rest", "_stream", "_take", "_tally", "symbols")
+    With a ``book`` it goes on where the book ends, and books everything; then ticks from before the connection do not
+    count as deliveries. ``max_rate`` is in ticks a second. ``number`` is whatever the owner knows it by, ``wait`` the
+    seconds after which the gateway wants to see its client again, if it closed the connection.
+    """
 
-    def __init__(self, loop: Loop, symbols: Sequence[str], tally: Tally, observer: Observer) -> None:
+    __slots__ = (
+        "_cursors",
+        "_handshake",
+        "_max_rate",
+        "_observer",
+        "_rest",
+        "_stream",
+        "_take",
+        "_tally",
+        "book",
+        "number",
+        "symbols",
+        "wait",
+    )
+
+    def __init__(
+        self,
+        loop: Loop,
+        symbols: Sequence[str],
+        tally: Tally,
+        observer: Observer,
+        *,
+        number: int = 0,
+        book: Book | None = None,
+        max_rate: float | None = None,
+    ) -> None:
         self.symbols = symbols
+        self.number = number
+        self.book = book
+        self.wait = 0.0
+        self._max_rate = max_rate
         self._cursors = {symbol: Cursor() for symbol in symbols}
         self._handshake = Handshake()
         self._tally = tally
@@ -53,8 +85,16 @@ class Connection:
     def close(self) -> None:
         """Says goodbye and does not wait for the answer."""
         if self._stream.is_open:
-            self._stream.send(frames.encode(frames.CLOSE, (1000).to_bytes(2, "big")))
+            self._stream.send(websocket.encode(websocket.CLOSE, (1000).to_bytes(2, "big")))
             self._stream.close()
+
+    def pause(self) -> None:
+        """Reads no more, and stays."""
+        self._stream.pause()
+
+    def drop(self) -> None:
+        """Is gone without a word, as when the power fails."""
+        self._stream.close()
 
     def give_up(self, reason: str, code: int = ABNORMAL) -> None:
         """Ends the connection from this side, because of what the other side did or failed to do."""
@@ -79,16 +119,20 @@ class Connection:
             self.give_up(str(error))
             return b""
         self._take = self._take_frames
-        self._stream.send(frames.encode(frames.TEXT, messages.subscribe(self.symbols)))
+        since = self.book.since() if self.book is not None else None
+        command = messages.subscribe(self.symbols, self._max_rate, since)
+        self._stream.send(websocket.encode(websocket.TEXT, command))
         return self._take_frames(rest)
 
     def _take_frames(self, data: bytes) -> bytes:
         now = time.monotonic_ns()
         try:
-            whole, rest = frames.split(data)
-        except frames.FrameError as error:
+            whole, rest = websocket.split(data)
+        except websocket.FrameError as error:
             self.give_up(str(error), code=1002)
             return b""
+        if self.book is not None:
+            whole = self.book.read(whole)
         for first, payload in whole:
             if stamp := messages.stamp_of(payload):
                 self._tally.tick(self._cursors, stamp, now)
@@ -97,14 +141,14 @@ class Connection:
         return rest
 
     def _take_other(self, first: int, payload: bytes, now: int) -> None:
-        if first == frames.TEXT:
+        if first == websocket.TEXT:
             self._take_message(messages.decode(payload), now)
-        elif first == frames.PING:
-            self._stream.send(frames.encode(frames.PONG, payload))
-        elif first == frames.CLOSE:
-            self._stream.send(frames.encode(frames.CLOSE, payload[:2]))
-            self.give_up("closed", frames.close_code(payload))
-        elif first != frames.PONG:
+        elif first == websocket.PING:
+            self._stream.send(websocket.encode(websocket.PONG, payload))
+        elif first == websocket.CLOSE:
+            self._stream.send(websocket.encode(websocket.CLOSE, payload[:2]))
+            self.give_up("closed", websocket.close_code(payload))
+        elif first != websocket.PONG:
             self.give_up(f"unexpected frame {first:02x}", code=1002)
 
     def _take_message(self, message: dict[str, Any], now: int) -> None:
@@ -114,6 +158,8 @@ class Connection:
             self.give_up(f"subscribe: {message.get('code')}")
         elif message.get("type") == "tick":
             self._tally.tick(self._cursors, str(message.get("timestamp")).encode(), now)
+        elif message.get("type") == "closing":
+            self.wait = float(message.get("wait", 0))
         else:
             self._tally.message(message)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from gateway.loadtest.options import Options
-from gateway.loadtest.report import Cost, Deliveries, Latency, Report, Subscribers, Ticks
+from gateway.loadtest.report import Cost, Deliveries, Latency, Proof, Report, Subscribers, Ticks
 
 __all__ = ["ConnectProgress", "table"]
 
@@ -58,19 +58,33 @@ def table(report: Report) -> Table:
     result = Table(title="Load test (interrupted)" if report.interrupted else "Load test", show_header=False)
     result.add_column(style="bold")
     result.add_column(justify="right", overflow="fold")
-    sections = _subscribers(report.subscribers), _ticks(report.ticks), _deliveries(report.deliveries)
+    # A proof tells what is lost from what was left out, which the count of deliveries cannot.
+    deliveries = _deliveries(report.deliveries, _COUNTED if report.proof is None else _PROVEN)
+    sections = _subscribers(report.subscribers), _ticks(report.ticks), deliveries, _proof(report.proof)
     for section in (*sections, _latency(report.latency_ms), _cost(report.cost)):
         for name, value in section:
             result.add_row(name, escape(value))
         result.add_section()
-    result.add_row("Result", "[green]all delivered, once and in order" if report.ok else "[red]not flawless")
+    result.add_row("Result", _result(report))
     return result
+
+
+def _result(report: Report) -> str:
+    if not report.ok:
+        return "[red]not flawless"
+    if report.proof is None:
+        return "[green]all delivered, once and in order"
+    return "[green]proven: in order, nothing missing without a word, everyone on the last value"
 
 
 def _subscribers(figures: Subscribers) -> Iterator[Row]:
     yield "Connections opened", f"{figures.opened:,} of {figures.asked:,} in {figures.connect_seconds:.1f} s"
     yield "Refused", _counts(figures.refused)
     yield "Closed during the run (code)", _counts(figures.closed)
+    if figures.dropped or figures.returned:
+        yield "Dropped, came back, still away", f"{figures.dropped:,}, {figures.returned:,}, {figures.away:,}"
+    if figures.rebuffed:
+        yield "Refused on their return", _counts(figures.rebuffed)
 
 
 def _ticks(figures: Ticks | None) -> Iterator[Row]:
@@ -84,15 +98,38 @@ def _ticks(figures: Ticks | None) -> Iterator[Row]:
         yield "", f"{posts:,} POSTs: {reason}"
 
 
-def _deliveries(figures: Deliveries) -> Iterator[Row]:
-    expected = "" if figures.expected is None else f" of {figures.expected:,}"
+_COUNTED = "lost", "out_of_order", "duplicates", "conflated", "foreign", "unasked"
+_PROVEN = "foreign", "unasked"
+
+
+def _deliveries(figures: Deliveries, names: Sequence[str]) -> Iterator[Row]:
+    expected = "" if figures.expected is None or "lost" not in names else f" of {figures.expected:,}"
     yield "Deliveries", f"{figures.count:,}{expected}"
     yield "Deliveries per second", f"{figures.per_second:,.0f}"
-    for name in ("lost", "out_of_order", "duplicates", "conflated", "foreign", "unasked"):
+    for name in names:
         if (value := getattr(figures, name)) is not None:
             yield name.replace("_", " ").capitalize(), f"{value:,}"
     if figures.errors:
         yield "Errors", _counts(figures.errors)
+
+
+def _proof(figures: Proof | None) -> Iterator[Row]:
+    if figures is None:
+        return
+    yield "Ticks in sequence", f"{figures.ticks:,}"
+    yield "Conflated, by reason", _counts(figures.conflated)
+    unmeasured = f", and {figures.unmeasured:,} times nobody knows how many" if figures.unmeasured else ""
+    yield "Reported gaps", f"{figures.gaps:,}: {figures.missed:,} ticks{unmeasured}"
+    if figures.resumed or figures.restarted:
+        yield "Resumed, begun anew", f"{figures.resumed:,} with {figures.replayed:,} ticks, {figures.restarted:,}"
+    yield "Lost without a word", f"{figures.lost:,}"
+    yield "Duplicates, reordered", f"{figures.duplicates:,}, {figures.reordered:,}"
+    yield "Breaches of the protocol", _counts(figures.breaches)
+    yield "Clients not on the last value", figures.unknown or f"{figures.stale:,}"
+    if figures.forgotten:
+        yield "Accepted last, and not the last", f"{figures.forgotten:,} symbols"
+    for example in figures.examples:
+        yield "", example
 
 
 def _latency(figures: Latency) -> Iterator[Row]:

@@ -123,6 +123,14 @@ class Ledger(Tally):
         self.duplicates += 1
         return False
 
+    def sent(self, stamp: str) -> SentTick | None:
+        """The tick of ours with this timestamp."""
+        return self._sent.get(stamp.encode())
+
+    def last_accepted(self) -> dict[str, int]:
+        """By symbol, the place in its sequence of the last tick that was accepted."""
+        return {tick.symbol: tick.sequence for tick in self._sent.values() if tick.accepted}
+
     @property
     def deliveries(self) -> int:
         return sum(tick.delivered for tick in self._sent.values())

@@ -18,7 +18,10 @@ class LoadTestError(Exception):
 class Options:
     """``rate`` is ticks per second over all symbols; ``seconds`` the publishing, ``grace`` the wait after it.
 
-    ``per_client`` is how many of ``symbols`` each client subscribes to, all of them if None.
+    ``per_client`` is how many of ``symbols`` each client subscribes to, all of them if None. With ``verify`` the
+    sequence has to prove that nothing was lost without a word. ``max_rate`` is what every client asks for, in ticks per
+    second and symbol. ``reconnect`` is the share of the clients that are dropped once and come back; unless it is None,
+    clients that lose their connection come back too.
     """
 
     connections: int
@@ -29,6 +32,9 @@ class Options:
     batch: int = 1
     seconds: float = 10.0
     grace: float = 2.0
+    verify: bool = False
+    max_rate: float | None = None
+    reconnect: float | None = None
     key: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
@@ -47,6 +53,11 @@ class Options:
         yield 0 < self.seconds <= 86_400, "The seconds are more than 0 and at most 86,400."
         yield 0 <= self.grace <= 3_600, "The grace period is 0 to 3,600 seconds."
         yield self.rate == 0 or self.posts >= 1, "At this rate not a single batch falls due in the time given."
+
+        yield self.max_rate is None or 0 < self.max_rate <= 1_000, "The greatest rate is more than 0 and at most 1,000."
+        yield self.reconnect is None or 0 <= self.reconnect <= 1, "The share that reconnects is 0 to 1."
+        proves = self.verify or (self.max_rate is None and self.reconnect is None)
+        yield proves, "Only --verify tells what --max-rate or --reconnect leave out from what is lost."
 
     @property
     def count(self) -> int:

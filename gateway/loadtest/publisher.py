@@ -11,10 +11,9 @@ from collections.abc import Sequence
 
 from gateway.loadtest.instants import Stamps
 from gateway.loadtest.ledger import Ledger, SentTick
-from gateway.loadtest.loop import Loop
+from gateway.loadtest.loop import Loop, Stream
 from gateway.loadtest.options import Options
 from gateway.loadtest.responses import Response, take_response
-from gateway.loadtest.stream import Stream
 from gateway.loadtest.target import Target
 
 __all__ = ["PriceWalk", "Publisher"]

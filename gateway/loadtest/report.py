@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Self
 
 from gateway.loadtest.crowd import Crowd
 from gateway.loadtest.ledger import Ledger, Listener, Tally
+from gateway.loadtest.proof import Findings
 from gateway.loadtest.publisher import Publisher
 
-__all__ = ["Cost", "Deliveries", "Latency", "Report", "Subscribers", "Ticks"]
+__all__ = ["Cost", "Deliveries", "Latency", "Proof", "Report", "Subscribers", "Ticks"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subscribers:
-    """``refused`` counts by reason; ``closed``, during the run, by close code (1006: without a close frame)."""
+    """``refused`` counts by reason; ``closed``, during the run, by close code (1006: without a close frame).
+
+    ``away`` are those that had a subscription and at the end had none. Where clients reconnect: how many were
+    ``dropped`` for it, and came back (``returned``); ``rebuffed`` counts, by reason, attempts to come back that failed.
+    """
 
     asked: int
     opened: int
     refused: Mapping[str, int]
     closed: Mapping[int, int]
     connect_seconds: float
+    dropped: int = 0
+    returned: int = 0
+    away: int = 0
+    rebuffed: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, crowd: Crowd, asked: int, connect_seconds: float) -> Self:
@@ -32,6 +41,10 @@ class Subscribers:
             refused=dict(crowd.refused),
             closed=dict(crowd.closed),
             connect_seconds=round(connect_seconds, 3),
+            dropped=crowd.dropped,
+            returned=crowd.returned,
+            away=crowd.away,
+            rebuffed=dict(crowd.rebuffed),
         )
 
 
@@ -143,8 +156,60 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """What the sequence proved; the figures are those of :class:`~gateway.loadtest.proof.Findings`.
+
+    ``stale`` are clients that do not hold the last tick of all their symbols, ``forgotten`` symbols whose last accepted
+    tick is not the gateway's last. ``unknown`` says why the gateway's last ticks could not be had, else it is empty.
+    """
+
+    ticks: int
+    conflated: Mapping[str, int]
+    gaps: int
+    missed: int
+    unmeasured: int
+    resumed: int
+    restarted: int
+    replayed: int
+    snapshots: int
+    heartbeats: int
+    lost: int
+    duplicates: int
+    reordered: int
+    breaches: Mapping[str, int]
+    stale: int
+    forgotten: int
+    unknown: str
+    examples: Sequence[str]
+
+    @classmethod
+    def of(cls, findings: Findings, stale: Sequence[str], forgotten: Sequence[str], unknown: str) -> Self:
+        names = "ticks", "gaps", "missed", "unmeasured", "resumed", "restarted", "replayed", "snapshots", "heartbeats"
+        flaws = "lost", "duplicates", "reordered"
+        ends = [*(f"stale: {each}" for each in stale), *(f"not the gateway's last: {each}" for each in forgotten)]
+        return cls(
+            **{name: getattr(findings, name) for name in (*names, *flaws)},
+            conflated=dict(findings.conflated),
+            breaches=dict(findings.breaches),
+            stale=len(stale),
+            forgotten=len(forgotten),
+            unknown=unknown,
+            examples=[*findings.examples, *ends[:ENDS_SHOWN]],
+        )
+
+    @property
+    def ok(self) -> bool:
+        """Whatever did not come was announced, what came was in order, and everyone ended on the last value."""
+        flaws = self.lost, self.duplicates, self.reordered, self.breaches, self.stale, self.forgotten, self.unknown
+        return not any(flaws)
+
+
+ENDS_SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """``ticks`` is None where the run published nothing itself."""
+    """``ticks`` is None where the run published nothing itself, ``proof`` where it did not verify."""
 
     subscribers: Subscribers
     ticks: Ticks | None
@@ -152,10 +217,23 @@ class Report:
     latency_ms: Latency
     cost: Cost
     interrupted: bool
+    proof: Proof | None = None
 
     @property
     def ok(self) -> bool:
-        """Every subscriber stayed, every tick was taken, and every delivery came once and in its place."""
+        """Every subscriber stayed, every tick was taken, and every delivery came once and in its place.
+
+        With a proof: nobody stayed away, something was taken, and the proof holds.
+        """
+        return self._flawless if self.proof is None else self.proof.ok and self._complete
+
+    @property
+    def _complete(self) -> bool:
+        """Everyone is there at the end, and there was something to deliver."""
+        return not (self.subscribers.refused or self.subscribers.away or (self.ticks and not self.ticks.accepted))
+
+    @property
+    def _flawless(self) -> bool:
         refused = self.ticks is not None and (self.ticks.refused or self.ticks.unanswered)
         subscribers, deliveries = self.subscribers, self.deliveries
         return not (

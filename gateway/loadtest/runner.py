@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import signal
 import threading
 import time
@@ -15,8 +16,9 @@ from gateway.loadtest.ledger import Ledger, Listener
 from gateway.loadtest.limits import raise_file_limit
 from gateway.loadtest.loop import Loop
 from gateway.loadtest.options import Options
+from gateway.loadtest.proof import Findings, fetch_latest, forgotten
 from gateway.loadtest.publisher import Publisher
-from gateway.loadtest.report import Cost, Deliveries, Latency, Report, Subscribers, Ticks
+from gateway.loadtest.report import Cost, Deliveries, Latency, Proof, Report, Subscribers, Ticks
 from gateway.loadtest.target import Target
 
 __all__ = ["Interrupts", "LoadTest"]
@@ -70,7 +72,7 @@ class LoadTest:
         on_settled: Callable[[], None] = lambda: None,
         on_connected: Callable[[], None] = lambda: None,
     ) -> None:
-        target = Target.from_url(options.url, options.key)
+        self._target = target = Target.from_url(options.url, options.key)
         self._options = options
         self._on_connected = on_connected
         self._interrupts = Interrupts()
@@ -79,7 +81,8 @@ class LoadTest:
         self._publisher = (
             Publisher(self._loop, target, options, self._tally) if isinstance(self._tally, Ledger) else None
         )
-        self._crowd = Crowd(self._loop, target, options, self._tally, on_settled)
+        self._findings = Findings() if options.verify else None
+        self._crowd = Crowd(self._loop, target, options, self._tally, on_settled=on_settled, findings=self._findings)
 
     def run(self) -> Report:
         """:class:`LoadTestError` if there is nothing to measure: no room for the sockets, or no connection at all."""
@@ -116,9 +119,10 @@ class LoadTest:
     def _publish(self) -> None:
         if self._publisher is not None:
             self._publisher.start()
+        self._crowd.shake(self._options.seconds)
         end = time.monotonic() + self._options.seconds
         while (left := end - time.monotonic()) > 0 and not self._interrupts.count:
-            self._loop.turn(max(0.0, min(left, TURN_SECONDS, self._advance())))
+            self._turn(max(0.0, min(left, TURN_SECONDS, self._advance())))
         if not self._interrupts.count:
             self._advance()
 
@@ -132,7 +136,25 @@ class LoadTest:
     def _drain(self) -> None:
         end = time.monotonic() + self._options.grace
         while (left := end - time.monotonic()) > 0 and self._interrupts.count < 2:
-            self._loop.turn(min(left, TURN_SECONDS))
+            self._turn(min(left, TURN_SECONDS))
+
+    def _turn(self, seconds: float) -> None:
+        self._loop.turn(seconds)
+        if self._options.reconnect is not None:
+            self._crowd.turn()
+
+    def _prove(self) -> Proof | None:
+        """Holds what everyone has in the end against what the gateway and the publisher say."""
+        if self._findings is None:
+            return None
+        try:
+            latest = fetch_latest(self._target, self._options.symbols)
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            return Proof.of(self._findings, [], [], f"GET /api/v1/ticks: {error}")
+        late: list[str] = []
+        if isinstance(self._tally, Ledger):
+            late = forgotten(self._tally, latest, self._findings.unmeasured)
+        return Proof.of(self._findings, self._crowd.stale(latest), late, "")
 
     def _report(
         self, subscribers: Mapping[str, int], connecting: Stopwatch, publishing: Stopwatch, running: Stopwatch
@@ -146,4 +168,5 @@ class LoadTest:
             latency_ms=Latency.of(self._tally),
             cost=Cost.of(connecting.cpu_seconds, running.cpu_seconds, running.seconds, deliveries.count),
             interrupted=self._interrupts.count > 0,
+            proof=self._prove(),
         )

@@ -1,15 +1,20 @@
-"""The fan-out alone: hub and outboxes, with sockets that only count."""
+"""The fan-out alone: hub and outboxes, with sockets that only count.
+
+A pass begins with ticks that have their place in a sequence, and so includes the making of each tick's frame, once for
+all its subscribers.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 
 from gateway.errors import Closure
-from gateway.hub import Hub
+from gateway.hub import Arrival, Hub, Place
 from gateway.memberships import Memberships
 from gateway.outbox import Outbox
+from gateway.packets import Since
 from gateway.protocol import tick_frame
 from tests.benchmarks.measure import Benchmark, Effort, Work, finished
 from ticks.tick import Tick
@@ -18,6 +23,10 @@ __all__ = ["BENCHMARKS"]
 
 PATIENCE = 86_400.0
 """Nobody is closed for being slow while the clock runs."""
+
+EPOCH = "5f3a9c1e"
+FIRST = 1_000_000_000
+"""Where the sequences begin: with as many digits as they will ever have here."""
 
 
 class CountingWire:
@@ -57,44 +66,64 @@ class Audience:
     """A hub and its clients, each subscribed to ``per_client`` of ``symbols``; every ``slow_every``-th never keeps up."""
 
     def __init__(self, clients: int, symbols: int, per_client: int, slow_every: int = 0) -> None:
-        self._names = [f"S{number:03}" for number in range(symbols)]
+        self.names = [f"S{number:03}" for number in range(symbols)]
         self._per_client = per_client
         self.wires = [CountingWire() for _ in range(clients)]
         self.slow = self.wires[::slow_every] if slow_every else []
-        self.hub = Hub(Memberships(_nothing, _nothing, 1.0))
-        # All of one length: bytes written divided by it is frames written.
-        self.frames = [(name, tick_frame(Tick(name, "150.25", "2026-05-12T15:04:05.123456Z"))) for name in self._names]
+        self.hub = Hub(Memberships(self._join, _nothing, 1.0), _no_history)
+        self._bodies = {name: [Tick(name, "150.25", "2026-05-12T15:04:05.123456Z").json()] for name in self.names}
+        self._seqs = dict.fromkeys(self.names, FIRST)
+        # All frames are of one length: bytes written divided by it is frames written.
+        self._frame_size = len(tick_frame(self._bodies[self.names[0]][0], FIRST))
+
+    async def _join(self, symbols: Sequence[str]) -> None:
+        self.hub.open(symbols)
+        self.hub.settle({symbol: Place(EPOCH, FIRST, self._bodies[symbol][0]) for symbol in symbols})
 
     async def gather(self) -> None:
         """Brings in the clients. Slow ones fall behind with their first frame."""
         for index, wire in enumerate(self.wires):
-            outbox = Outbox(wire, PATIENCE)
+            outbox = Outbox(wire, PATIENCE, self.hub)
             self.hub.add(outbox)
             await self.hub.subscribe(outbox, self._symbols_of(index))
         for wire in self.slow:
             wire.full = True
         if self.slow:
-            self.hub.deliver(self.frames)
+            self.hub.deliver(self.ticks(self.names))
+
+    def ticks(self, symbols: Sequence[str]) -> Iterator[Arrival]:
+        """The next tick of each of ``symbols``, one after the other."""
+        seqs, bodies = self._seqs, self._bodies
+        for symbol in symbols:
+            seqs[symbol] = seq = seqs[symbol] + 1
+            yield Arrival(symbol, EPOCH, seq, bodies[symbol])
 
     def _symbols_of(self, index: int) -> list[str]:
-        return [self._names[(index + step) % len(self._names)] for step in range(self._per_client)]
+        return [self.names[(index + step) % len(self.names)] for step in range(self._per_client)]
 
     def subscribers(self, symbol: str) -> int:
         return sum(symbol in self._symbols_of(index) for index in range(len(self.wires)))
 
     def frames_written(self) -> int:
-        return sum(wire.bytes for wire in self.wires) // len(self.frames[0][1])
+        return sum(wire.bytes for wire in self.wires) // self._frame_size
 
-    def deliver(self, passes: Sequence[Sequence[tuple[str, bytes]]], due: int) -> int:
-        """Makes the passes; ``due`` deliveries, and each must have been written, or parked where the client is behind."""
+    def deliver(self, passes: Sequence[Sequence[str]], due: int) -> int:
+        """Makes the passes, each with a tick of each of its symbols.
+
+        ``due`` deliveries, and each must have been written, or parked where the client is behind.
+        """
         hub = self.hub
         written, parked = self.frames_written(), hub.parked
-        for ticks in passes:
-            hub.deliver(ticks)
+        for symbols in passes:
+            hub.deliver(self.ticks(symbols))
         return finished(due, self.frames_written() - written + hub.parked - parked)
 
 
 async def _nothing(symbols: Sequence[str]) -> None: ...
+
+
+async def _no_history(since: Mapping[str, Since]) -> dict[str, list[tuple[int, str]] | None]:
+    return dict.fromkeys(since)
 
 
 @asynccontextmanager
@@ -102,7 +131,7 @@ async def hot(effort: Effort, *, ticks: int, slow_every: int = 0) -> AsyncIterat
     """1,000 clients of one symbol, of which ``ticks`` ticks come in each pass."""
     audience = Audience(effort.of(1_000), 1, 1, slow_every)
     await audience.gather()
-    passes = [audience.frames * ticks] * effort.of(20)
+    passes = [audience.names * ticks] * effort.of(20)
     due = sum(map(len, passes)) * len(audience.wires)
 
     async def work() -> int:
@@ -116,9 +145,9 @@ async def lists(effort: Effort, *, ticks: int, slow_every: int = 0) -> AsyncIter
     """500 clients, each with 20 of 100 symbols; the symbols tick in turn, ``ticks`` of them in each pass."""
     audience = Audience(effort.of(500), 100, 20, slow_every)
     await audience.gather()
-    turn = audience.frames * max(1, ticks // len(audience.frames))
+    turn = audience.names * max(1, ticks // len(audience.names))
     passes = [turn[start : start + ticks] for start in range(0, len(turn), ticks)]
-    due = sum(audience.subscribers(symbol) for some in passes for symbol, _ in some)
+    due = sum(audience.subscribers(symbol) for some in passes for symbol in some)
 
     async def work() -> int:
         return audience.deliver(passes, due)
@@ -131,7 +160,7 @@ async def park_and_drain(effort: Effort) -> AsyncIterator[Work]:
     """A client of 20 symbols that is behind: 10 ticks of each are parked, then the newest ones and a receipt go out."""
     audience = Audience(1, 20, 20, slow_every=1)
     await audience.gather()
-    ticks = audience.frames * 10
+    symbols = audience.names * 10
     (wire,) = audience.wires
     rounds = effort.of(50)
 
@@ -139,12 +168,12 @@ async def park_and_drain(effort: Effort) -> AsyncIterator[Work]:
         done = 0
         for _ in range(rounds):
             parked, skipped, written = audience.hub.parked, audience.hub.counts()["skipped_total"], wire.bytes
-            audience.hub.deliver(ticks)
+            audience.hub.deliver(audience.ticks(symbols))
             wire.drain()
             skipped = audience.hub.counts()["skipped_total"] - skipped
-            newest = len(audience.frames) if wire.bytes > written else 0
+            newest = len(audience.names) if wire.bytes > written else 0
             done += min(audience.hub.parked - parked, skipped + newest)
-        return finished(rounds * len(ticks), done)
+        return finished(rounds * len(symbols), done)
 
     yield work
 

@@ -1,21 +1,53 @@
-"""A client's socket in memory, which takes as much as the test allows."""
+"""What stands in for the outside in tests of the gateway's core: a client's socket, its books, and the bus."""
 
 from __future__ import annotations
 
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
 from gateway.errors import Closure
 from gateway.frames import texts
+from gateway.hub import Arrival, Hub, Place
+from gateway.memberships import Memberships
 from gateway.outbox import Outbox
+from gateway.packets import Since
+from gateway.protocol import EVERYTHING, Action, subscribed_frame, symbols_frame
 
-__all__ = ["FakeWire"]
+__all__ = ["NEVER", "Books", "FakeBus", "FakeClient", "FakeWire", "until"]
+
+NEVER = 0.01
+"""A rate whose interval no test lives to see the end of: 100 s."""
+
+
+async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
+    """Returns when the condition holds; TimeoutError if that takes too long."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - nobody signals what a test waits for
+            await asyncio.sleep(0.001)
 
 
 class FakeWire:
+    """A client's socket in memory, which takes as much as the test allows.
+
+    It holds the outbox to what a wire is promised: nothing comes between what the socket did not take and ``drained``,
+    and nothing after the end.
+    """
+
     def __init__(self) -> None:
         self.writes: list[bytes] = []
         self.full = False
         self.closure: Closure | None = None
         self.reading = True
         self.released = False
+        self.is_lost = False
+        self.refused = 0
+        """Writes to a connection that was lost."""
+        self.on_send: Callable[[], None] | None = None
+        """Called in the middle of every write."""
+        self._is_stuffed = False
         self._outbox: Outbox | None = None
         self.send = self._take
 
@@ -24,14 +56,24 @@ class FakeWire:
 
     def _take(self, frames: bytes) -> int:
         """A full socket takes half of what it is given, and ``finish`` the other half."""
+        assert not self._is_stuffed, "written to before it had drained"
+        assert self.closure is None, "written to after the close"
+        assert not self.released, "written to after it was let go of"
+        if self.on_send is not None:
+            self.on_send()
+        if self.is_lost:
+            self.refused += 1
+            raise BrokenPipeError
         taken = len(frames) // 2 if self.full else len(frames)
         self.writes.append(frames[:taken])
         return taken
 
     def finish(self, rest: bytes) -> None:
         self.writes[-1] += rest
+        self._is_stuffed = True
 
     def close(self, closure: Closure) -> None:
+        assert self.closure is None, "closed twice"
         self.closure = closure
 
     def release(self) -> None:
@@ -46,14 +88,257 @@ class FakeWire:
     def drain(self, full: bool = False) -> None:
         """The socket has taken everything; ``full``: the next write fills it again."""
         self.full = full
-        if self._outbox is not None:
+        if self._is_stuffed and self._outbox is not None:
+            self._is_stuffed = False
             self._outbox.drained()
 
     def lose(self) -> None:
         """The connection is lost."""
+        self.is_lost = True
         if self._outbox is not None:
             self._outbox.let_go()
 
     @property
     def texts(self) -> list[str]:
         return [text for write in self.writes for text in texts(write)]
+
+
+class Books:
+    """What a client knows from the messages it got: fails at the first that does not follow from those before.
+
+    Between two ticks of a symbol every tick in between is accounted for: ``next.seq - last.seq - 1`` is what receipts
+    and gaps said since the last one.
+    """
+
+    def __init__(
+        self, places: Mapping[str, Since] | None = None, prices: Mapping[tuple[str, str, int], int] | None = None
+    ) -> None:
+        """``places``: where a client that comes back stopped. ``prices``: what each symbol, epoch and seq really was."""
+        self.places = dict(places or {})
+        self.prices: dict[str, int] = {}
+        self.skipped: Counter[str] = Counter()
+        """By reason."""
+        self.missed = 0
+        self._prices = prices
+        self._owed: Counter[str] = Counter()
+        self._promised: dict[str, int] = {}
+
+    def read(self, texts: Iterable[str]) -> list[str]:
+        """Enters the messages; returns each in a word or two."""
+        words = []
+        for text in texts:
+            message = json.loads(text)
+            kind = message.pop("type")
+            enter = getattr(self, f"_on_{kind}", None)
+            words.append(enter(message) if enter is not None else kind)
+        for symbol, seq in self._promised.items():
+            assert self.places[symbol].seq >= seq, f"{symbol} was said to be recovered up to {seq}"
+        self._promised.clear()
+        return words
+
+    def _on_subscribed(self, message: dict[str, Any]) -> str:
+        for symbol, position in message["positions"].items():
+            assert len(position["epoch"]) >= 8
+            self._owed.pop(symbol, None)
+            if position.get("recovered"):
+                assert position["epoch"] == self.places[symbol].epoch
+                self._promised[symbol] = position["seq"]
+            else:
+                self.places[symbol] = Since(position["epoch"], position["seq"])
+                self.prices.pop(symbol, None)
+        recovered = {symbol: position.get("recovered") for symbol, position in message["positions"].items()}
+        return " ".join(
+            ["subscribed", *(f"{symbol}:{is_so}" for symbol, is_so in recovered.items() if is_so is not None)]
+        )
+
+    def _on_unsubscribed(self, message: dict[str, Any]) -> str:
+        if EVERYTHING not in message["symbols"]:
+            for symbol in self.places.keys() - set(message["symbols"]):
+                del self.places[symbol]
+                self.prices.pop(symbol, None)
+                self._owed.pop(symbol, None)
+        return "unsubscribed"
+
+    def _on_snapshot(self, message: dict[str, Any]) -> str:
+        symbol, seq, epoch = message["symbol"], message["seq"], message["epoch"]
+        place = self.places.get(symbol)
+        if place is not None:
+            owed = self._owed.pop(symbol, 0)
+            assert epoch == place.epoch
+            assert seq == place.seq + owed + 1 or (seq == place.seq and not owed), f"{message} after {place} and {owed}"
+        self._hold(symbol, Since(epoch, seq), message["price"])
+        return f"={symbol}{seq}"
+
+    def _on_tick(self, message: dict[str, Any]) -> str:
+        symbol, seq = message["symbol"], message["seq"]
+        place = self.places[symbol]
+        owed = self._owed.pop(symbol, 0)
+        assert seq - place.seq - 1 == owed, f"{symbol}{seq} after {place}, with {owed} accounted for"
+        self._hold(symbol, Since(place.epoch, seq), message["price"])
+        return f"{symbol}{seq}"
+
+    def _hold(self, symbol: str, place: Since, price: int) -> None:
+        self.places[symbol] = place
+        self.prices[symbol] = price
+        if self._prices is not None:
+            assert price == self._prices[symbol, place.epoch, place.seq], f"not what {symbol} was at {place}"
+
+    def _on_gap(self, message: dict[str, Any]) -> str:
+        symbol, missed, seq, epoch = message["symbol"], message["missed"], message["seq"], message["epoch"]
+        place = self.places.get(symbol)
+        owed = self._owed.pop(symbol, 0)
+        if missed is not None:
+            assert missed > 0
+            self.missed += missed
+            assert place is None or Since(epoch, seq) == Since(place.epoch, place.seq + owed + missed)
+        else:
+            assert place is None or epoch != place.epoch
+        self.places[symbol] = Since(epoch, seq)
+        return f"{symbol} gap {'?' if missed is None else missed}"
+
+    def _on_conflated(self, message: dict[str, Any]) -> str:
+        for symbol, count in message["skipped"].items():
+            assert count > 0
+            self._owed[symbol] += count
+            self.skipped[message["reason"]] += count
+        return " ".join([message["reason"], *(f"{symbol}+{count}" for symbol, count in message["skipped"].items())])
+
+    def _on_heartbeat(self, message: dict[str, Any]) -> str:
+        seqs = message.get("seqs", {})
+        for symbol, seq in seqs.items():
+            assert self.places[symbol].seq == seq, (
+                f"a heartbeat says {seq} where the client is at {self.places[symbol]}"
+            )
+            assert not self._owed[symbol]
+        return " ".join(["beat", *(f"{symbol}{seq}" for symbol, seq in sorted(seqs.items()))])
+
+    def _on_bus(self, message: dict[str, Any]) -> str:
+        return "bus back" if message["connected"] else "bus away"
+
+
+class FakeClient:
+    """A client of a hub: asks as its consumer would, and keeps books of what it is told."""
+
+    def __init__(self, hub: Hub, open_outbox: Callable[[FakeWire], Outbox], books: Books) -> None:
+        self.hub = hub
+        self.wire = FakeWire()
+        self.outbox = open_outbox(self.wire)
+        self.books = books
+        self._read = 0
+
+    async def subscribe(self, *symbols: str, **options: Any) -> dict[str, dict[str, Any]]:
+        """Returns the positions."""
+        reception = await self.hub.subscribe(self.outbox, symbols, **options)
+        frame = subscribed_frame(self.hub.symbols(self.outbox), reception.positions, None)
+        self.outbox.reply(frame + reception.frames)
+        return reception.positions
+
+    def unsubscribe(self, *symbols: str) -> None:
+        self.hub.unsubscribe(self.outbox, symbols)
+        self.outbox.reply(symbols_frame(Action.UNSUBSCRIBE, self.hub.symbols(self.outbox), None))
+
+    def news(self) -> list[str]:
+        """What came since this was last asked, checked: ``A7`` a tick, ``=A7`` a snapshot, and so on."""
+        read, self._read = self._read, len(self.wire.texts)
+        return self.books.read(self.wire.texts[read:])
+
+    def drain(self, full: bool = False) -> list[str]:
+        """Reads what was written; returns what comes then."""
+        self.wire.drain(full)
+        return self.news()
+
+    @property
+    def places(self) -> dict[str, Since]:
+        """Where it would go on if it had to come back now."""
+        return self.books.places
+
+
+class FakeBus:
+    """A bus in memory with a hub on it: numbers the ticks, keeps them all, and lets the hub join as a node does.
+
+    A tick that is published is delivered; one that is only accepted is not, or not yet.
+    """
+
+    def __init__(self, leave_delay: float = 0.01) -> None:
+        self.epoch = "e0000001"
+        self.is_away = False
+        self.keeps = 100
+        """Ticks of history."""
+        self.answers = asyncio.Event()
+        """Cleared: the bus has been asked for its history, and the answer is on its way."""
+        self.answers.set()
+        self.asked: list[dict[str, Since]] = []
+        self.prices: dict[tuple[str, str, int], int] = {}
+        self._bodies: dict[str, list[str]] = {}
+        self.memberships = Memberships(self._join, self._leave, leave_delay)
+        self.hub = Hub(self.memberships, self._history)
+
+    def client(self, places: Mapping[str, Since] | None = None) -> FakeClient:
+        """``places``: where it stopped, if it comes back."""
+        return FakeClient(self.hub, self._open, Books(places, self.prices))
+
+    async def subscriber(self, *symbols: str, **options: Any) -> FakeClient:
+        """A client that has read what it was told when it subscribed."""
+        client = self.client(options.get("since"))
+        await client.subscribe(*symbols, **options)
+        client.news()
+        return client
+
+    def accept(self, symbol: str, count: int = 1) -> Arrival:
+        """The next ticks of the symbol, as they will arrive."""
+        bodies = self._bodies.setdefault(symbol, [])
+        first = len(bodies) + 1
+        for seq in range(first, first + count):
+            price = self.prices[symbol, self.epoch, seq] = len(self.prices) + 1
+            bodies.append(f'"symbol":"{symbol}","price":{price}')
+        return Arrival(symbol, self.epoch, first, bodies[first - 1 :])
+
+    def publish(self, *symbols: str) -> None:
+        """One pass with a tick of each."""
+        self.hub.deliver([self.accept(symbol) for symbol in symbols])
+
+    def newest(self, symbol: str) -> int:
+        """The last price."""
+        return self.prices[symbol, self.epoch, len(self._bodies[symbol])]
+
+    def forget(self) -> None:
+        """The bus loses its memory: a new epoch begins, and nothing has ticked in it."""
+        self.epoch = f"e{int(self.epoch[1:]) + 1:07}"
+        self._bodies.clear()
+
+    def place(self, symbol: str) -> Place:
+        bodies = self._bodies.get(symbol, [])
+        return Place(self.epoch, len(bodies), bodies[-1] if bodies else None)
+
+    def settle(self) -> None:
+        """The hub hears where its streams are, as it does when the bus is back."""
+        self.hub.settle({symbol: self.place(symbol) for symbol in self.hub.streams})
+
+    def _open(self, wire: FakeWire) -> Outbox:
+        outbox = Outbox(wire, 60, self.hub)
+        self.hub.add(outbox)
+        return outbox
+
+    async def _join(self, symbols: Sequence[str]) -> None:
+        self.hub.open(symbols)
+        if self.is_away:
+            self.hub.drop(symbols)
+            raise ConnectionError("away")
+        if EVERYTHING in symbols:
+            self.hub.open(self._bodies)
+        self.hub.settle({symbol: self.place(symbol) for symbol in self.hub.unplaced})
+
+    async def _leave(self, symbols: Sequence[str]) -> None:
+        self.hub.drop(symbols)
+
+    async def _history(self, since: Mapping[str, Since]) -> dict[str, list[tuple[int, str]] | None]:
+        self.asked.append(dict(since))
+        answer = {symbol: self._after(symbol, place) for symbol, place in since.items()}
+        await self.answers.wait()
+        return answer
+
+    def _after(self, symbol: str, place: Since) -> list[tuple[int, str]] | None:
+        bodies = self._bodies.get(symbol, [])
+        if self.is_away or place.epoch != self.epoch or not len(bodies) - self.keeps <= place.seq <= len(bodies):
+            return None
+        return list(enumerate(bodies[place.seq :], place.seq + 1))

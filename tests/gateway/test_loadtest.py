@@ -1,4 +1,5 @@
-"""The load generator's parts, without a gateway; tests/integration/test_loadtest.py has the command against one."""
+"""The load generator's parts, without a gateway; test_loadtest_proof.py has what the sequence proves, and
+tests/integration/test_loadtest.py the command against a gateway."""
 
 from __future__ import annotations
 
@@ -19,17 +20,17 @@ import pytest
 from websockets.http11 import Request, Response
 from websockets.sync.server import Server, ServerConnection, serve
 
-from gateway.loadtest import LoadTest, LoadTestError, Options, frames
-from gateway.loadtest.handshake import Handshake, HandshakeError
+from gateway.loadtest import LoadTest, LoadTestError, Options, websocket
 from gateway.loadtest.histogram import Histogram
 from gateway.loadtest.instants import Stamps, nanoseconds
 from gateway.loadtest.ledger import Cursor, Ledger, Listener, SentTick
 from gateway.loadtest.limits import raise_file_limit, source_address
-from gateway.loadtest.messages import decode, stamp_of
+from gateway.loadtest.messages import decode, place_of, price_of, stamp_of
 from gateway.loadtest.publisher import PriceWalk
 from gateway.loadtest.report import Cost, Deliveries, Latency, Report, Subscribers, Ticks
 from gateway.loadtest.responses import take_response
 from gateway.loadtest.target import Target
+from gateway.loadtest.websocket import Handshake, HandshakeError
 
 MILLISECOND = 1_000_000
 
@@ -52,12 +53,12 @@ def unmask(frame: bytes, header: int) -> bytes:
 
 
 MESSAGES = [
-    (frames.TEXT, b'{"type":"pong"}'),
-    (frames.TEXT, b"x" * 130),
-    (frames.PING, b""),
-    (frames.TEXT, b"y" * 125),
-    (frames.TEXT, b"z" * 66_000),
-    (frames.CLOSE, (4001).to_bytes(2, "big") + b"slow"),
+    (websocket.TEXT, b'{"type":"pong"}'),
+    (websocket.TEXT, b"x" * 130),
+    (websocket.PING, b""),
+    (websocket.TEXT, b"y" * 125),
+    (websocket.TEXT, b"z" * 66_000),
+    (websocket.CLOSE, (4001).to_bytes(2, "big") + b"slow"),
 ]
 
 
@@ -66,8 +67,8 @@ def test_frames_are_found_wherever_a_read_cuts_them(messages: list[tuple[int, by
     data = b"".join(server_frame(*message) for message in messages)
     interesting = [*range(min(len(data), 400)), *range(max(0, len(data) - 50), len(data))]
     for cut in interesting:
-        before, rest = frames.split(data[:cut])
-        after, left = frames.split(rest + data[cut:])
+        before, rest = websocket.split(data[:cut])
+        after, left = websocket.split(rest + data[cut:])
         assert before + after == messages
         assert left == b""
 
@@ -75,7 +76,7 @@ def test_frames_are_found_wherever_a_read_cuts_them(messages: list[tuple[int, by
 def test_frames_are_found_in_single_bytes() -> None:
     found, rest = [], b""
     for byte in b"".join(server_frame(*message) for message in MESSAGES[:4]):
-        whole, rest = frames.split(rest + bytes([byte]))
+        whole, rest = websocket.split(rest + bytes([byte]))
         found += whole
     assert found == MESSAGES[:4]
 
@@ -89,20 +90,20 @@ def test_frames_are_found_in_single_bytes() -> None:
     ],
 )
 def test_what_no_server_may_send_is_refused(data: bytes) -> None:
-    with pytest.raises(frames.FrameError):
-        frames.split(data)
+    with pytest.raises(websocket.FrameError):
+        websocket.split(data)
 
 
 @pytest.mark.parametrize(("size", "header"), [(0, 2), (125, 2), (126, 4), (65_535, 4), (65_536, 10)])
 def test_client_frames_are_masked_whatever_their_size(size: int, header: int) -> None:
-    frame = frames.encode(frames.TEXT, b"s" * size)
+    frame = websocket.encode(websocket.TEXT, b"s" * size)
     assert frame[1] & 0x80
     assert unmask(frame, header) == b"s" * size
 
 
 def test_a_close_frame_gives_its_code() -> None:
-    assert frames.close_code((4001).to_bytes(2, "big") + b"slow") == 4001
-    assert frames.close_code(b"") == frames.NO_CODE
+    assert websocket.close_code((4001).to_bytes(2, "big") + b"slow") == 4001
+    assert websocket.close_code(b"") == websocket.NO_CODE
 
 
 # Handshake
@@ -184,6 +185,15 @@ TICK = b'{"type":"tick","symbol":"AAPL","price":150.250,"timestamp":"2026-05-12T
 def test_the_timestamp_is_cut_out_of_a_tick_only() -> None:
     assert stamp_of(TICK) == b"2026-05-12T15:04:05.123456789Z"
     assert stamp_of(b'{"type":"conflated","timestamp":"x"}') == b""
+    assert stamp_of(TICK.replace(b"tick", b"snapshot", 1)) == b""
+
+
+def test_symbol_seq_and_price_are_cut_out_of_a_tick() -> None:
+    numbered = TICK.replace(b"}", b',"seq":1042}')
+    assert place_of(numbered) == (b"AAPL", 1042)
+    assert place_of(TICK) == (b"AAPL", 0)
+    assert price_of(numbered) == b"150.250"
+    assert price_of(b"") == b""
 
 
 @pytest.mark.parametrize("payload", [b"", b"[1]", b"{", b"\xff"])
@@ -438,6 +448,10 @@ def options(**changes: Any) -> Options:
         {"seconds": float("inf")},
         {"grace": -1},
         {"rate": 0.01},
+        {"max_rate": 5},
+        {"max_rate": 0, "verify": True},
+        {"reconnect": 0.5},
+        {"reconnect": 1.1, "verify": True},
     ],
     ids=str,
 )
@@ -606,3 +620,115 @@ def test_a_gateway_that_does_not_listen_is_one_clear_message() -> None:
         port = taken.getsockname()[1]
     with pytest.raises(LoadTestError, match=f"http://127.0.0.1:{port} .*connection refused"):
         run(f"http://127.0.0.1:{port}")
+
+
+# A run that verifies, against the same; GET /api/v1/ticks is answered before the WebSocket's handshake
+
+POSITION = {"seq": 10, "epoch": "5f3a9c1e"}
+
+
+def greet(connection: ServerConnection, **position: Any) -> Any:
+    """Acknowledges the subscription, with a snapshot unless it is resumed; the client's command."""
+    connection.send('{"type":"welcome","heartbeat":1}')
+    request = json.loads(connection.recv())
+    positions = {"AAPL": {**POSITION, **position}}
+    connection.send(json.dumps({"type": "subscribed", "symbols": ["AAPL"], "positions": positions, "id": 1}))
+    if "recovered" not in position:
+        connection.send(json.dumps({"type": "snapshot", "symbol": "AAPL", "price": 1, "timestamp": "t", **POSITION}))
+    return request
+
+
+def send_tick(connection: ServerConnection, seq: int) -> None:
+    connection.send(f'{{"type":"tick","symbol":"AAPL","price":{seq},"timestamp":"{Stamps().next()}","seq":{seq}}}')
+
+
+def linger(connection: ServerConnection) -> None:
+    with contextlib.suppress(Exception):
+        connection.recv()
+
+
+def verify(handler: Handler, last: int, **changes: Any) -> Report:
+    """A run of two clients, after which the server calls seq ``last`` its last."""
+
+    def answer(connection: ServerConnection, request: Request) -> Response | None:
+        if not request.path.startswith("/api/v1/ticks"):
+            return None
+        tick = {"symbol": "AAPL", "price": last, "timestamp": "t", "seq": last, "epoch": POSITION["epoch"]}
+        return connection.respond(200, json.dumps({"next": None, "results": [tick]}))
+
+    with serving(handler, process_request=answer) as url:
+        return run(url, verify=True, **changes)
+
+
+@pytest.mark.parametrize(
+    ("seqs", "last", "flaws"),
+    [
+        ([11, 12], 12, {}),
+        ([11, 13], 13, {"lost": 2}),
+        ([11, 12, 12], 12, {"duplicates": 2}),
+        ([11, 13, 12], 13, {"reordered": 2, "stale": 0}),
+        ([11, 12], 13, {"stale": 2}),
+    ],
+)
+def test_a_run_that_verifies_finds_each_flaw(seqs: list[int], last: int, flaws: dict[str, int]) -> None:
+    def handler(connection: ServerConnection) -> None:
+        greet(connection)
+        for seq in seqs:
+            send_tick(connection, seq)
+        linger(connection)
+
+    found = verify(handler, last)
+    assert found.proof is not None
+    assert {name: getattr(found.proof, name) for name in flaws} == flaws
+    assert found.ok is not bool(flaws)
+    assert found.deliveries.count <= 2 * len(seqs), "a snapshot is no delivery"
+
+
+def test_clients_that_lose_their_connection_come_back_and_resume() -> None:
+    asked: list[Any] = []
+
+    def handler(connection: ServerConnection) -> None:
+        if len(asked) < 2:
+            asked.append(greet(connection)["symbols"])
+            send_tick(connection, 11)
+            connection.send('{"type":"closing","code":1012,"reason":"x","reconnect":true,"wait":0.05}')
+            connection.close(1012)
+            return
+        asked.append(greet(connection, seq=12, recovered=True)["since"])
+        send_tick(connection, 12)
+        linger(connection)
+
+    found = verify(handler, 12, reconnect=0.0, max_rate=5, seconds=1)
+    assert found.ok, found
+    assert asked[2:] == [{"AAPL": {"seq": 11, "epoch": "5f3a9c1e"}}] * 2
+    assert found.subscribers.closed == {1012: 2}
+    assert (found.subscribers.returned, found.subscribers.away) == (2, 0)
+    assert found.proof is not None
+    assert (found.proof.resumed, found.proof.replayed) == (2, 2)
+
+
+def test_a_share_of_the_clients_is_dropped_and_comes_back() -> None:
+    subscriptions: list[Any] = []
+
+    def handler(connection: ServerConnection) -> None:
+        known = {"recovered": True} if len(subscriptions) >= 4 else {}
+        subscriptions.append(greet(connection, **known).get("since"))
+        linger(connection)
+
+    found = verify(handler, 10, connections=4, reconnect=0.5, seconds=1.0, grace=0.5)
+    assert found.proof is not None
+    assert (found.subscribers.dropped, found.subscribers.returned) == (2, 2)
+    assert found.proof.resumed == 2
+    assert subscriptions == [None] * 4 + [{"AAPL": POSITION}] * 2
+
+
+def test_who_does_not_come_back_is_missed() -> None:
+    def handler(connection: ServerConnection) -> None:
+        greet(connection)
+        connection.close(1012)
+
+    found = verify(handler, 10)
+    assert found.subscribers.away == 2
+    assert found.proof is not None
+    assert found.proof.ok
+    assert not found.ok

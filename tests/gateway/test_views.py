@@ -79,6 +79,14 @@ def test_the_page_is_told_the_active_instruments(client: Client) -> None:
 
 
 @pytest.mark.django_db
+def test_the_page_is_told_after_which_closures_to_come_back(client: Client) -> None:
+    closures = client.get("/").context["config"]["closures"]
+    assert closures[1012] == {"reconnect": True, "wait": 0.0}
+    assert closures[1008] == {"reconnect": True, "wait": 5.0}
+    assert closures[1009] == {"reconnect": False, "wait": 0.0}
+
+
+@pytest.mark.django_db
 def test_a_name_cannot_break_out_of_the_page(client: Client) -> None:
     Instrument.objects.create(symbol="EVIL", name="</script><script>alert(1)</script>")
     assert "<script>alert" not in client.get("/").content.decode()

@@ -168,15 +168,55 @@ def test_a_key_opens_a_gateway_that_asks_for_one(start_gateway: StartGateway) ->
     assert "403" in refused.stderr
 
 
+def test_the_sequence_proves_that_nothing_is_missing(start_gateway: StartGateway, redis_url: str) -> None:
+    outcome = loadtest(
+        start_gateway(redis_url).http,
+        *("-c", "50", "--symbol", "A,B,C,D", "--per-client", "2", "--rate", "200", "--batch", "4"),
+        *("--seconds", "2", "--verify", "--reconnect", "0.4"),
+    )
+    assert outcome.code == 0, outcome
+    report = outcome.report
+    assert (report["subscribers"]["dropped"], report["subscribers"]["returned"]) == (20, 20)
+    proof = report["proof"]
+    assert proof["resumed"] == 40
+    assert proof["replayed"] > 0
+    assert proof["ticks"] - proof["replayed"] == report["deliveries"]["count"]
+    assert (proof["lost"], proof["duplicates"], proof["reordered"], proof["stale"]) == (0, 0, 0, 0)
+    # What came live has a latency; what was replayed would have one of up to the time away.
+    assert report["latency_ms"]["max"] < 2_000
+
+
+def test_a_rate_that_was_asked_for_is_no_loss(gateway: GatewayProcess) -> None:
+    outcome = loadtest(
+        gateway.http,
+        *("-c", "10", "--symbol", "SLOW", "--rate", "50", "--seconds", "1", "--grace", "1"),
+        *("--verify", "--max-rate", "5"),
+    )
+    assert outcome.code == 0, outcome
+    proof = outcome.report["proof"]
+    assert proof["conflated"]["rate"] > 300
+    assert proof["ticks"] + proof["conflated"]["rate"] == 500
+    assert proof["stale"] == 0
+
+
+def test_a_proof_is_a_table_for_people(gateway: GatewayProcess) -> None:
+    arguments = "-c", "3", "--symbol", "PROOF", "--seconds", "0.5", "--verify"
+    outcome = loadtest(gateway.http, *arguments, as_json=False)
+    assert outcome.code == 0, outcome
+    for text in ("Ticks in sequence", "Lost without a word", "Clients not on the last value", "proven"):
+        assert text in outcome.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
         (["--symbol", "AAPL", "-c", "0"], "At least one connection"),
+        (["--symbol", "AAPL", "--max-rate", "5"], "Only --verify"),
         (["--symbol", "AAPL", "--per-client", "2"], "Per client"),
         (["--symbol", "NO SUCH"], "invalid_symbol"),
         (["--symbol", "AAPL", "-c", "1073741000"], "ulimit -n"),
     ],
-    ids=["connections", "per client", "symbol", "open files"],
+    ids=["connections", "max rate", "per client", "symbol", "open files"],
 )
 def test_what_cannot_be_done_is_one_line_and_exit_code_2(
     gateway: GatewayProcess, arguments: list[str], complaint: str

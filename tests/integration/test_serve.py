@@ -18,6 +18,7 @@ from tests.conftest import StartGateway
 from tests.servers import GatewayProcess, ServerKind, is_running, wait_until
 
 READY = "MarketMux is ready at {}/ ({})"
+REASON = "The gateway stops or restarts."
 
 
 def is_healthy(gateway: GatewayProcess) -> bool:
@@ -239,8 +240,9 @@ async def test_websocket_clients_are_told_to_come_back(feeding_gateway: GatewayP
         while json.loads(await client.recv())["type"] != "tick":
             pass
         feeding_gateway.signal(signal.SIGTERM)
-        await client.wait_closed()
-    assert (client.close_code, client.close_reason) == (1012, "service restart")
+        messages = [json.loads(message) async for message in client]
+    assert messages[-1] == {"type": "closing", "code": 1012, "reason": REASON, "reconnect": True, "wait": 0}
+    assert (client.close_code, client.close_reason) == (1012, REASON)
     assert feeding_gateway.wait() == 0
 
 

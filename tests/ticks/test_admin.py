@@ -38,13 +38,13 @@ class Bus:
         self.error: Exception | None = None
         self.hangs = False
 
-    async def latest_of(self, symbols: Iterable[str]) -> dict[str, Tick]:
+    async def latest_of(self, symbols: Iterable[str]) -> dict[str, bus.Latest]:
         self.asked.append(list(symbols))
         if self.error is not None:
             raise self.error
         if self.hangs:
             await asyncio.sleep(60)
-        return {symbol: self.ticks[symbol] for symbol in self.asked[-1] if symbol in self.ticks}
+        return {symbol: bus.Latest(self.ticks[symbol], 1, "e1") for symbol in self.asked[-1] if symbol in self.ticks}
 
 
 @pytest.fixture(autouse=True)

@@ -67,6 +67,7 @@ class Command(BaseCommand):
             command=partial(_worker_command, feed_rate if feed else None, verbosity),
             environment=_worker_environment(),
             on_ready=lambda: self._say(f"MarketMux is ready at {address} ({_plural(workers, 'worker')}, {_bus()})"),
+            in_terminal=sys.stdin is not None and sys.stdin.isatty(),
         )
         return supervisor.run()
 

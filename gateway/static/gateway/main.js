@@ -1,15 +1,18 @@
-// Puts the page together: connection -> messages -> subscriptions, table and notices.
+// Puts the page together: connection -> messages -> positions, which judge them -> subscriptions, table and notices.
 
-import { Conflation } from "./conflation.js";
 import { Connection } from "./connection.js";
 import { parse } from "./exact.js";
-import { latestTicks } from "./latest.js";
+import { Freshness } from "./freshness.js";
+import { Gaps } from "./gaps.js";
+import { later } from "./later.js";
 import { Meter } from "./meter.js";
 import { Notices } from "./notices.js";
+import { Positions } from "./positions.js";
 import { PublishForm } from "./publish.js";
 import { Status } from "./status.js";
-import { isSymbol, Subscriptions } from "./subscriptions.js";
+import { EVERYTHING, isSymbol, Subscriptions } from "./subscriptions.js";
 import { Table } from "./table.js";
+import { counted, grouped, listed, Tally } from "./tally.js";
 
 // The rest of a long list of instruments is there to be subscribed to.
 const SUBSCRIBED_AT_FIRST = 100;
@@ -17,46 +20,86 @@ const SUBSCRIBED_AT_FIRST = 100;
 const REFUSED =
   "The gateway refused the WebSocket: it wants a login first, or this page\u2019s origin is not one it allows.";
 
+const BUS_AWAY = "The gateway has lost the bus that prices come from: they may be stale.";
+const BUS_BACK = "The gateway hears the bus again.";
+
 const config = JSON.parse(document.getElementById("config").textContent);
 const names = new Map(config.instruments.map(({ symbol, name }) => [symbol, name]));
 const $ = (id) => document.getElementById(id);
 
 const notices = new Notices($("notices"), $("no-notices"));
-const conflation = new Conflation();
+const gaps = new Gaps(showGaps);
+const positions = new Positions((symbol, missed) => gaps.add(symbol, missed));
+const skipped = { slow: new Tally(), rate: new Tally() };
 const meter = new Meter();
 const table = new Table($("table"), $("row"), { onRemove: unsubscribe, onCount: showCount });
-const connection = new Connection(webSocketUrl(config.websocket_path), { onState, onMessage, ping, wasRefused });
-const subscriptions = new Subscriptions((command) => connection.send(command));
+const freshness = new Freshness(table, positions);
+const connection = new Connection(webSocketUrl(config.websocket_path), config.closures, {
+  onState,
+  onMessage,
+  ping,
+  wasRefused,
+});
+const subscriptions = new Subscriptions((command) => connection.send(command), positions);
 const status = new Status($("connection"), {
   retry: $("retry"),
   signIn: $("sign-in"),
   onRetry: () => connection.retryNow(),
 });
+// Symbols that were unsubscribed from while "*" brings them all the same.
+const unwanted = new Set();
+// What the answers after a lost connection said, until all are there; null otherwise.
+let resumed = null;
 let pingedAt = 0;
 let failedHandshakes = 0;
 
 // Messages
 
 const handlers = {
-  tick: (message) => table.take(message),
+  tick: take,
+  snapshot: take,
   welcome(message) {
     $("version").textContent = `v${message.version}`;
+    connection.expectHeartbeats(Number(message.heartbeat ?? 0));
+    freshness.welcomed();
+    status.showBus(true);
     subscriptions.welcomed(message);
   },
-  subscribed: (message) => fillIn(subscriptions.acknowledged(message)),
+  subscribed(message) {
+    subscriptions.acknowledged(message);
+    const outcome = positions.subscribed(message);
+    const symbols = Object.keys(message.positions ?? {});
+    for (const symbol of symbols) if (!isExpected(symbol)) positions.forget(symbol);
+    freshness.confirmed(symbols);
+    showResumed(outcome);
+  },
   unsubscribed: (message) => subscriptions.acknowledged(message),
+  conflated(message) {
+    positions.conflated(message);
+    const tally = skipped[message.reason] ?? skipped.slow;
+    for (const [symbol, count] of Object.entries(message.skipped)) tally.add(symbol, Number(count));
+    showSkipped();
+  },
+  gap(message) {
+    if (!isExpected(message.symbol)) return;
+    positions.gap(message);
+    freshness.check([message.symbol]);
+  },
+  heartbeat: (message) => askAgain(positions.heartbeat(message)),
+  bus({ connected }) {
+    status.showBus(connected);
+    freshness.bus(connected);
+    if (connected) subscriptions.askDue();
+    notices.add(connected ? BUS_BACK : BUS_AWAY, connected ? "info" : "warning");
+  },
   pong() {
     $("latency").textContent = `${Math.max(1, Math.round(performance.now() - pingedAt))} ms`;
   },
-  conflated({ skipped }) {
-    conflation.take(skipped);
-    $("skipped").textContent = conflation.total.toLocaleString("en");
-    $("skipped").parentElement.hidden = false;
-    notices.add(`This page was behind: skipped to the newest past ${conflation.summary}`, "warning", "conflated");
-  },
+  closing: ({ reconnect, wait }) => connection.expectClose({ reconnect, wait: Number(wait) }),
   error(message) {
     const lost = subscriptions.refused(message);
-    for (const symbol of lost) table.remove(symbol);
+    for (const symbol of lost) drop(symbol);
+    showEverything();
     notices.add([message.message, ...lost.slice(0, 5)].join(" \u00b7 "), "error", message.code);
   },
 };
@@ -67,14 +110,24 @@ function onMessage(text) {
   handlers[message.type]?.(message);
 }
 
-// What the symbols last traded at, unless the stream has brought something newer meanwhile.
-async function fillIn(symbols) {
-  const before = new Map(symbols.map((symbol) => [symbol, table.get(symbol)?.tick]));
-  if (before.size === 0) return;
-  for (const tick of await latestTicks(config.ticks_url)) {
-    const quote = table.get(tick.symbol);
-    if (quote && before.has(tick.symbol) && quote.tick === before.get(tick.symbol)) table.take(tick);
-  }
+function take(message) {
+  const { symbol } = message;
+  if (!isExpected(symbol) || !positions.take(message)) return;
+  if (!table.has(symbol)) table.append(symbol, names.get(symbol) ?? "");
+  table.take(message);
+}
+
+// Ticks of a symbol that was just unsubscribed from may still be on their way.
+function isExpected(symbol) {
+  return subscriptions.covers(symbol) && !unwanted.has(symbol);
+}
+
+// The stream is idle and this page does not have its newest tick: something went missing on the way, without a report.
+function askAgain(symbols) {
+  const wanted = symbols.filter(isExpected);
+  if (wanted.length === 0) return;
+  subscriptions.ask(wanted.map((symbol) => (subscriptions.has(symbol) ? symbol : EVERYTHING)));
+  notices.add(`Behind without having been told, asked again: ${listed(wanted)}`, "warning");
 }
 
 function ping() {
@@ -88,8 +141,18 @@ function onState(state) {
   status.show(state);
   if (state.name === "live") failedHandshakes = 0;
   else $("latency").textContent = "\u2013";
+  if (state.again) freshness.heard(true);
+  if (state.name === "silent") freshness.heard(false);
   if (state.refused) notices.add(REFUSED, "error", "refused");
-  if (state.wasLive) notices.add(`Connection lost (${[state.code, state.reason].join(" ").trim()}). Prices stand still.`, "warning");
+  if (state.wasLive) lost();
+  const why = [state.code, state.reason].join(" ").trim();
+  if (state.name === "closed") notices.add(`Disconnected for good (${why}).`, "error");
+  else if (state.wasLive) notices.add(`Connection lost (${why}). Prices stand still.`, "warning");
+}
+
+function lost() {
+  freshness.lost();
+  resumed = { recovered: 0, late: 0, restarted: 0 };
 }
 
 // A browser does not tell a refused handshake from an absent server, so HTTP is asked: it says outright that a login is
@@ -112,14 +175,32 @@ function webSocketUrl(path) {
 
 function subscribe(symbols) {
   const fresh = symbols.filter((symbol) => !subscriptions.has(symbol));
-  for (const symbol of fresh) table.prepend(symbol, names.get(symbol) ?? "");
+  for (const symbol of fresh) {
+    unwanted.delete(symbol);
+    if (symbol !== EVERYTHING && !table.has(symbol)) table.prepend(symbol, names.get(symbol) ?? "");
+  }
   if (fresh.length > 0) subscriptions.add(fresh);
+  showEverything();
   table.reveal(symbols.at(-1));
 }
 
 function unsubscribe(symbol) {
-  subscriptions.remove(symbol);
+  if (subscriptions.has(EVERYTHING)) unwanted.add(symbol);
+  if (subscriptions.has(symbol)) subscriptions.remove(symbol);
+  drop(symbol);
+}
+
+function unsubscribeFromEverything() {
+  subscriptions.remove(EVERYTHING);
+  unwanted.clear();
+  for (const symbol of table.symbols()) if (!subscriptions.has(symbol)) drop(symbol);
+  showEverything();
+  $("subscribe").elements.symbols.focus();
+}
+
+function drop(symbol) {
   table.remove(symbol);
+  positions.forget(symbol);
 }
 
 $("subscribe").addEventListener("submit", (event) => {
@@ -139,10 +220,16 @@ function showSubscribeError(wrong) {
   const input = $("subscribe").elements.symbols;
   input.toggleAttribute("aria-invalid", wrong !== undefined);
   $("subscribe-error").textContent =
-    wrong === undefined ? "" : `\u201c${wrong}\u201d is no symbol: 1 to 32 letters, digits and .-_/=^:+$#`;
+    wrong === undefined ? "" : `\u201c${wrong}\u201d is no symbol: 1 to 32 letters, digits and .-_/=^:+$#, or * for all`;
 }
 
+function showEverything() {
+  $("everything").hidden = !subscriptions.has(EVERYTHING);
+}
+
+$("everything").querySelector("button").addEventListener("click", unsubscribeFromEverything);
 $("filter").addEventListener("input", (event) => table.filter(event.target.value));
+$("max-rate").addEventListener("change", (event) => subscriptions.limit(Number(event.target.value) || null));
 
 // Figures
 
@@ -150,6 +237,37 @@ function showCount(shown, all) {
   $("count").textContent = shown === all ? all : `${shown} of ${all}`;
   $("no-rows").hidden = shown > 0;
   $("no-rows").textContent = all === 0 ? "No symbols. Subscribe to one above." : "No symbol matches the filter.";
+}
+
+function showFigure(id, count) {
+  $(id).textContent = grouped(count);
+  $(id).parentElement.hidden = false;
+}
+
+function showGaps(texts) {
+  showFigure("gaps", gaps.count);
+  for (const text of texts) notices.add(text, "error");
+}
+
+let skippedBefore = 0;
+const showSkipped = later(() => {
+  if (skipped.rate.total > 0) showFigure("skipped-rate", skipped.rate.total);
+  const { total, breakdown } = skipped.slow;
+  if (total === skippedBefore) return;
+  skippedBefore = total;
+  showFigure("skipped-slow", total);
+  notices.add(`This page was behind: ${counted(total, "tick")} skipped (${breakdown}).`, "warning", "conflated");
+});
+
+// What became of the streams after a lost connection, once all of them have been asked for.
+function showResumed(outcome) {
+  if (resumed === null) return;
+  for (const name of Object.keys(resumed)) resumed[name] += outcome[name];
+  if (!subscriptions.settled) return;
+  const { recovered, late, restarted } = resumed;
+  resumed = null;
+  if (recovered > 0) notices.add(`Resumed: nothing lost of ${counted(recovered, "symbol")}, ${counted(late, "tick")} came late.`);
+  if (restarted > 0) notices.add(`Not resumed: ${counted(restarted, "symbol")} began anew with the newest tick.`, "warning");
 }
 
 setInterval(() => {
@@ -166,6 +284,7 @@ $("publish").elements.symbol.addEventListener("input", (event) => {
 
 const first = config.instruments.slice(0, Math.min(SUBSCRIBED_AT_FIRST, config.max_symbols));
 for (const { symbol, name } of first) table.append(symbol, name);
+subscriptions.limit(Number($("max-rate").value) || null);
 subscriptions.add(first.map(({ symbol }) => symbol));
 showCount(first.length, first.length);
 connection.open();

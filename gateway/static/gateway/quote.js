@@ -6,9 +6,8 @@ import { History } from "./history.js";
 export class Quote {
   first = null;
   tick = null;
-  /** 1 or -1 after a tick that moved the price, else 0. */
-  direction = 0;
   history = new History();
+  #direction = 0;
 
   constructor(symbol, name) {
     this.symbol = symbol;
@@ -17,10 +16,17 @@ export class Quote {
 
   /** Takes a tick, whose numbers are strings of digits, received at `time` (ms). */
   take(tick, time) {
-    this.direction = this.tick === null ? 0 : compare(tick.price, this.tick.price);
+    this.#direction = this.tick === null ? 0 : compare(tick.price, this.tick.price);
     this.first ??= tick.price;
     this.tick = tick;
     this.history.add(Number(tick.price), time);
+  }
+
+  /** 1 or -1 if the last tick moved the price and nobody has asked yet, else 0. */
+  takeDirection() {
+    const direction = this.#direction;
+    this.#direction = 0;
+    return direction;
   }
 
   /** The price less the first price seen: exact digits. */

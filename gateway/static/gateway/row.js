@@ -10,6 +10,8 @@ export class Row {
   element;
   quote;
   inSight = true;
+  /** Whether the price may be old, because the gateway, or the bus behind it, is or was away. */
+  stale = false;
   #cells = {};
   #written = new Map();
   #sparkline;
@@ -46,8 +48,9 @@ export class Row {
     return `${this.quote.symbol} ${this.quote.name}`.toLowerCase().includes(text.toLowerCase());
   }
 
-  /** Writes the newest tick into the cells. */
+  /** Writes the newest tick, if there is one, into the cells. */
   render() {
+    if (this.quote.tick === null) return;
     const { tick, change, percent } = this.quote;
     const sign = Math.sign(Number(change));
     this.#write(this.#cells.price, tick.price);
@@ -56,6 +59,7 @@ export class Row {
     this.#write(this.#cells.change, signed(change, sign));
     this.#write(this.#cells.percent, percent === null ? "" : `${signed(percent.toFixed(2), sign)}%`);
     this.#mark("trend", ["down", "flat", "up"][sign + 1]);
+    this.element.toggleAttribute("data-stale", this.stale);
     if (this.#time.dateTime !== tick.timestamp) this.#time.dateTime = this.#time.title = tick.timestamp;
     this.renderTime();
   }
@@ -64,7 +68,7 @@ export class Row {
     if (this.quote.tick === null) return;
     const date = Date.parse(this.quote.tick.timestamp);
     this.#write(this.#clock, clockTime(date));
-    this.#write(this.#age, age(date));
+    this.#write(this.#age, this.stale ? "stale" : age(date));
   }
 
   renderChart() {
@@ -73,8 +77,9 @@ export class Row {
 
   /** Lights the price up or down; returns whether there was a move to show. */
   flash() {
-    if (this.quote.direction !== 0) this.#mark("flash", this.quote.direction > 0 ? "up" : "down");
-    return this.quote.direction !== 0;
+    const direction = this.quote.takeDirection();
+    if (direction !== 0) this.#mark("flash", direction > 0 ? "up" : "down");
+    return direction !== 0;
   }
 
   fade() {

@@ -1,4 +1,15 @@
-// The connection's state in words, with the countdown to the next attempt.
+// The connection's state in words, with the countdown to the next attempt. A connection through which no current prices
+// come is not called live.
+
+const TEXTS = {
+  connecting: "Connecting\u2026",
+  live: "Live",
+  stale: "Stale: bus away",
+  silent: "Stale: gateway silent",
+  reconnecting: "Reconnecting",
+  refused: "Refused",
+  closed: "Disconnected",
+};
 
 export class Status {
   #text;
@@ -6,6 +17,7 @@ export class Status {
   #retry;
   #signIn;
   #state = { name: "connecting" };
+  #hasBus = true;
 
   constructor(element, { retry, signIn, onRetry }) {
     this.#text = element.querySelector("[role=status]");
@@ -21,15 +33,26 @@ export class Status {
     this.#render();
   }
 
+  /** Whether the gateway hears the bus that prices come from. */
+  showBus(isConnected) {
+    this.#hasBus = isConnected;
+    this.#render();
+  }
+
   #render() {
     const { name, refused } = this.#state;
     const waiting = name === "waiting";
-    document.body.dataset.connection = refused ? "refused" : waiting ? "reconnecting" : name;
-    const waitingText = refused ? "Refused" : "Reconnecting";
-    write(this.#text, waiting ? waitingText : name === "live" ? "Live" : "Connecting\u2026");
+    document.body.dataset.connection = this.#name();
+    write(this.#text, TEXTS[this.#name()]);
     write(this.#countdown, waiting ? this.#untilRetry() : "");
-    this.#retry.hidden = !waiting;
+    this.#retry.hidden = !waiting && name !== "closed";
     if (this.#signIn !== null) this.#signIn.hidden = !refused;
+  }
+
+  #name() {
+    const { name, refused } = this.#state;
+    if (name === "waiting") return refused ? "refused" : "reconnecting";
+    return name === "live" && !this.#hasBus ? "stale" : name;
   }
 
   #untilRetry() {

@@ -19,6 +19,7 @@ export class Table {
   #frame = null;
   #observer = new IntersectionObserver((entries) => this.#sighted(entries));
   #filter = "";
+  #shown = 0;
   #onCount;
 
   /** `onRemove(symbol)`: somebody pressed a row's button. `onCount(shown, all)`: rows came or went. */
@@ -39,19 +40,26 @@ export class Table {
     return this.#rows.get(symbol)?.quote;
   }
 
+  has(symbol) {
+    return this.#rows.has(symbol);
+  }
+
+  symbols() {
+    return [...this.#rows.keys()];
+  }
+
   append(symbol, name) {
     this.#body.append(this.#newRow(symbol, name).element);
-    this.#count();
   }
 
   prepend(symbol, name) {
     this.#body.prepend(this.#newRow(symbol, name).element);
-    this.#count();
   }
 
   /** Shows where a row is. */
   reveal(symbol) {
-    const { element } = this.#rows.get(symbol);
+    const element = this.#rows.get(symbol)?.element;
+    if (element === undefined) return;
     element.scrollIntoView({ block: "nearest" });
     element.classList.remove("revealed");
     requestAnimationFrame(() => element.classList.add("revealed"));
@@ -68,7 +76,7 @@ export class Table {
     row.element.remove();
     this.#rows.delete(symbol);
     for (const due of [this.#changed, this.#chartsDue, this.#lit]) due.delete(row);
-    this.#count();
+    this.#count(row.element.hidden ? 0 : -1);
   }
 
   /** Takes a tick; nothing for a symbol that has no row (any more). */
@@ -76,15 +84,32 @@ export class Table {
     const row = this.#rows.get(tick.symbol);
     if (row === undefined) return;
     row.quote.take(tick, performance.now());
-    this.#changed.add(row);
+    row.stale = false;
     this.#chartsDue.add(row);
-    if (row.inSight) this.#renderSoon();
+    this.#change(row);
+  }
+
+  /** Marks the price of `symbol` as one that may be old, or as the newest after all. */
+  markStale(symbol, stale) {
+    const row = this.#rows.get(symbol);
+    if (row === undefined || row.stale === stale) return;
+    row.stale = stale;
+    this.#change(row);
   }
 
   filter(text) {
     this.#filter = text.trim();
-    for (const row of this.#rows.values()) row.element.hidden = !row.matches(this.#filter);
-    this.#count();
+    this.#shown = 0;
+    for (const row of this.#rows.values()) {
+      row.element.hidden = !row.matches(this.#filter);
+      if (!row.element.hidden) this.#shown += 1;
+    }
+    this.#count(0);
+  }
+
+  #change(row) {
+    this.#changed.add(row);
+    if (row.inSight) this.#renderSoon();
   }
 
   #newRow(symbol, name) {
@@ -92,13 +117,16 @@ export class Table {
     row.element.hidden = !row.matches(this.#filter);
     this.#rows.set(symbol, row);
     this.#observer.observe(row.element);
+    this.#count(row.element.hidden ? 0 : 1);
     return row;
   }
 
   #sighted(entries) {
     for (const { target, isIntersecting } of entries) {
       const row = this.#rows.get(target.dataset.symbol);
-      if (row !== undefined) row.inSight = isIntersecting;
+      if (row === undefined) continue;
+      row.inSight = isIntersecting;
+      if (isIntersecting) row.renderTime();
     }
     this.#renderSoon();
   }
@@ -121,7 +149,7 @@ export class Table {
   #renderUnseen() {
     if (document.hidden) return;
     for (const row of this.#changed) this.#render(row);
-    for (const row of this.#rows.values()) row.renderTime();
+    for (const row of this.#rows.values()) if (row.inSight) row.renderTime();
   }
 
   #render(row) {
@@ -149,8 +177,8 @@ export class Table {
     }
   }
 
-  #count() {
-    const shown = [...this.#rows.values()].filter((row) => !row.element.hidden).length;
-    this.#onCount(shown, this.#rows.size);
+  #count(change) {
+    this.#shown += change;
+    this.#onCount(this.#shown, this.#rows.size);
   }
 }

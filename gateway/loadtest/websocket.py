@@ -1,10 +1,29 @@
-"""WebSocket frames (RFC 6455, section 5): those of a server taken apart, those of a client put together. No I/O."""
+"""The client's side of the WebSocket protocol (RFC 6455): the opening handshake, and frames. No I/O."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 
-__all__ = ["CLOSE", "NO_CODE", "PING", "PONG", "TEXT", "FrameError", "close_code", "encode", "split"]
+from gateway.loadtest.target import Target
+
+__all__ = [
+    "CLOSE",
+    "NO_CODE",
+    "PING",
+    "PONG",
+    "TEXT",
+    "Frame",
+    "FrameError",
+    "Handshake",
+    "HandshakeError",
+    "close_code",
+    "encode",
+    "split",
+]
+
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 # First bytes of a frame: the FIN bit and the opcode. This gateway never fragments a message.
 TEXT = 0x81
@@ -20,6 +39,45 @@ MAX_PAYLOAD = 16 * 1024 * 1024
 _MASKED = 0x80
 
 Frame = tuple[int, bytes]
+"""First byte and payload."""
+
+
+class HandshakeError(Exception):
+    """The server refused, or what answered is no WebSocket server."""
+
+
+class Handshake:
+    """One request and the check of its answer."""
+
+    def __init__(self) -> None:
+        self._key = base64.b64encode(os.urandom(16))
+
+    def request(self, target: Target, path: str = "/ws") -> bytes:
+        return target.request(
+            "GET",
+            path,
+            "Upgrade: websocket",
+            "Connection: Upgrade",
+            f"Sec-WebSocket-Key: {self._key.decode()}",
+            "Sec-WebSocket-Version: 13",
+        )
+
+    def check(self, head: bytes) -> None:
+        """:class:`HandshakeError` unless ``head``, the response down to its empty line, accepts this handshake."""
+        status, *lines = head.split(b"\r\n")
+        if status.split(b" ")[1:2] != [b"101"]:
+            raise HandshakeError(status.partition(b" ")[2].decode("latin-1") or "no HTTP response")
+        digest = hashlib.sha1(self._key + _GUID, usedforsecurity=False).digest()
+        if _header(lines, b"sec-websocket-accept") != base64.b64encode(digest):
+            raise HandshakeError("wrong Sec-WebSocket-Accept")
+
+
+def _header(lines: list[bytes], name: bytes) -> bytes:
+    for line in lines:
+        key, _, value = line.partition(b":")
+        if key.strip().lower() == name:
+            return value.strip()
+    return b""
 
 
 class FrameError(Exception):

@@ -1,0 +1,164 @@
+"""HTTP connections of our own server: Daphne's and Twisted's, on which nothing may take forever.
+
+Twisted times the silence between two reads, so a request that dribbles in byte by byte may take as long as it likes.
+Here the head and the body of a request have a time each, from their beginning (``Timeouts``).
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from enum import Enum, auto
+from functools import partial
+from typing import Any, Final
+
+from daphne.http_protocol import HTTPFactory, WebRequest
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+from twisted.web.http import HTTPChannel
+
+__all__ = ["GatewayChannel", "GatewayHTTPFactory", "GatewayRequest"]
+
+TIMED_OUT: Final = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+
+class Stage(Enum):
+    """Where an HTTP connection is."""
+
+    IDLE = auto()
+    HEAD = auto()
+    BODY = auto()
+    ANSWER = auto()
+
+
+class GatewayChannel(HTTPChannel):
+    """One HTTP connection."""
+
+    abortTimeout = 5  # noqa: N815 - Twisted's name
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._stage = Stage.IDLE
+        self._timed = Stage.IDLE
+
+    @property
+    def _server(self) -> Any:
+        return self.factory.server
+
+    @property
+    def _transport(self) -> Any:
+        return self.transport
+
+    def connectionMade(self) -> None:  # noqa: N802 - Twisted's name
+        self._server.channels.add(self)
+        self.timeOut = self._server.timeouts.head
+        super().connectionMade()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802 - Twisted's name
+        self._server.channels.discard(self)
+        self._server.connection_closed()
+        super().connectionLost(reason)
+
+    def resetTimeout(self) -> None:  # noqa: N802 - Twisted's name
+        """Twisted would give a request its time again with every byte."""
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
+        super().dataReceived(data)
+        if self._stage is Stage.IDLE:
+            self._stage = Stage.HEAD
+        # A request that was complete in one read, as most are, gets here only when it is being answered.
+        if self._timed is not self._stage:
+            if self._stage is Stage.HEAD:
+                self.setTimeout(self._server.timeouts.head)
+            elif self._stage is Stage.BODY:
+                self.setTimeout(self._server.timeouts.body)
+            self._timed = self._stage
+
+    def allHeadersReceived(self) -> None:  # noqa: N802 - Twisted's name
+        self._stage = Stage.BODY
+        super().allHeadersReceived()
+
+    def allContentReceived(self) -> None:  # noqa: N802 - Twisted's name
+        self._stage = Stage.ANSWER
+        super().allContentReceived()
+
+    def requestDone(self, request: Any) -> None:  # noqa: N802 - Twisted's name
+        self._stage = self._timed = Stage.IDLE
+        super().requestDone(request)  # goes on with what came in meanwhile
+        if self._stage is Stage.IDLE:
+            # Also where the connection is closed now: a client that does not read the response would hold it up.
+            self.setTimeout(self._server.timeouts.idle)
+
+    def timeoutConnection(self) -> None:  # noqa: N802 - Twisted's name
+        if self._stage in {Stage.HEAD, Stage.BODY}:
+            self._transport.write(TIMED_OUT)
+        super().timeoutConnection()
+
+    def checkPersistence(self, request: Any, version: bytes) -> bool:  # noqa: N802 - Twisted's name
+        if not self._server.draining:
+            return bool(super().checkPersistence(request, version))
+        request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+        return False
+
+    def drain(self) -> None:
+        """Answers the request that has begun, if any, as the last one."""
+        if self._stage in {Stage.BODY, Stage.ANSWER} and self.requests:
+            self.persistent = False
+            if not self.requests[0].startedWriting:
+                self.requests[0].responseHeaders.setRawHeaders(b"Connection", [b"close"])
+
+    def leave(self) -> None:
+        """Closes the connection if no request has begun: what has come in is still answered."""
+        if self._stage is Stage.IDLE and not self._has_unread():
+            self.loseConnection()
+
+    def _has_unread(self) -> bool:
+        try:
+            return bool(self._transport.getHandle().recv(1, socket.MSG_PEEK))
+        except OSError:
+            return False
+
+
+class GatewayRequest(WebRequest):  # type: ignore[misc] # Daphne ships no types
+    """One request, timed by a clock that nobody sets."""
+
+    _began: float | None = None
+
+    def process(self) -> Any:
+        self._began = time.monotonic()
+        processing = super().process()
+        if self.transport is None:  # a WebSocket's handshake: its protocol has the connection now
+            self.server.channels.discard(self.channel)
+        return processing
+
+    def duration(self) -> float:
+        """Seconds since the request was complete."""
+        return 0.0 if self._began is None else time.monotonic() - self._began
+
+    def handle_exception(self, exception: BaseException) -> None:
+        """Answers with 500, or cuts a response that has begun: its client must not take it for whole."""
+        if self.finished or self.channel is None:
+            return
+        if self._response_started:
+            self.channel.loseConnection()
+        else:
+            super().handle_exception(exception)
+
+
+class GatewayHTTPFactory(HTTPFactory):  # type: ignore[misc] # Daphne ships no types
+    """Makes the connections of a server, as many as it has room for."""
+
+    protocol = GatewayChannel
+
+    def __init__(self, server: Any) -> None:
+        super().__init__(server)
+        # Without Twisted's reading of form bodies, which no ASGI application ever sees.
+        self._request_factory = partial(GatewayRequest, parsePOSTFormSubmission=False)
+
+    def buildProtocol(self, addr: Any) -> Any:  # noqa: N802 - Twisted's name
+        """A connection; None, at which Twisted closes the socket, if there is no room for one."""
+        if not self.server.connection_opened():
+            return None
+        protocol = super().buildProtocol(addr)
+        protocol.requestFactory = self._request_factory
+        return protocol

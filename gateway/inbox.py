@@ -1,0 +1,75 @@
+"""What a client has sent and its application has not taken yet: bounded, whatever the client does.
+
+A client that sends faster than it is served is not read from until there is room again. So TCP holds it back, and here
+waits no more than ``MOST_EVENTS`` events, or ``MOST_BYTES`` and one message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final, Protocol
+
+__all__ = ["MOST_BYTES", "MOST_EVENTS", "Inbox", "Reader"]
+
+MOST_EVENTS: Final = 64
+MOST_BYTES: Final = 1_048_576
+
+
+class Reader(Protocol):
+    """Whoever fills an inbox."""
+
+    def hold(self) -> None:
+        """The inbox is full: puts nothing more into it but a disconnect."""
+
+    def release(self) -> None:
+        """There is room again; may put events at once."""
+
+
+class Inbox:
+    """Events for one application: what ``asyncio.Queue`` is here for, in a tenth of its memory."""
+
+    __slots__ = ("_events", "_held", "_reader", "_size", "_waiting")
+
+    def __init__(self, reader: Reader | None = None) -> None:
+        """``reader``: None if no more events come than one has to take."""
+        self._reader = reader
+        self._events: list[dict[str, Any]] = []
+        self._size = 0
+        self._held = False
+        self._waiting: asyncio.Future[None] | None = None
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def put_nowait(self, event: dict[str, Any]) -> None:
+        self._events.append(event)
+        self._size += _size(event)
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+        if (
+            self._reader is not None
+            and not self._held
+            and (len(self._events) >= MOST_EVENTS or self._size >= MOST_BYTES)
+        ):
+            self._held = True
+            self._reader.hold()
+
+    async def get(self) -> dict[str, Any]:
+        """The next event; one caller at a time."""
+        while not self._events:
+            self._waiting = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiting
+            finally:
+                self._waiting = None
+        event = self._events.pop(0)
+        self._size -= _size(event)
+        if self._held and len(self._events) <= MOST_EVENTS // 4 and self._size <= MOST_BYTES // 4:
+            self._held = False
+            if self._reader is not None:
+                self._reader.release()
+        return event
+
+
+def _size(event: dict[str, Any]) -> int:
+    return len(event.get("text") or event.get("bytes") or b"")

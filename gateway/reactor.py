@@ -1,0 +1,81 @@
+"""Twisted's event loop for our own server: asyncio's, with a clock that nobody sets, and ports that bear to be full.
+
+Twisted times by the wall clock. If that is set forward by an hour all its timers fire at once, and if it is set back
+they stop for an hour: handshakes, closing handshakes and slow requests would then be cut too soon or never.
+
+There is one reactor a process, and Daphne installs Twisted's own when it is imported, unless there is one already. So
+this module comes first (gateway/apps.py); where something has imported Daphne before it, such as Daphne's own command,
+Twisted's stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+from twisted.internet import tcp
+from twisted.internet.asyncioreactor import AsyncioSelectorReactor
+from twisted.internet.main import installReactor
+
+__all__ = ["GatewayPort", "GatewayReactor", "install"]
+
+PAUSE_SECONDS: Final = 0.25
+
+
+class GatewayReactor(AsyncioSelectorReactor):
+    """asyncio's loop as a Twisted reactor, timed by asyncio's own clock."""
+
+    seconds = staticmethod(time.monotonic)
+
+    def adoptStreamPort(self, fileDescriptor: int, addressFamily: Any, factory: Any) -> Any:  # noqa: N802, N803
+        port = GatewayPort._fromListeningDescriptor(self, fileDescriptor, addressFamily, factory)
+        port.startListening()
+        return port
+
+
+class GatewayPort(tcp.Port):
+    """A listening socket that is left alone for a moment when the process has no file descriptor left.
+
+    Twisted keeps a descriptor in reserve to accept and close what cannot be served, so that clients need not wait to be
+    refused. But when something else in the process was faster to take that one, the socket stays readable, nothing can
+    be accepted, and the loop would do nothing but try.
+    """
+
+    def doRead(self) -> None:  # noqa: N802 - Twisted's name
+        super().doRead()
+        if self.connected and not self.disconnecting and not _has_descriptor(self.fileno()):
+            self.stopReading()
+            self.reactor.callLater(PAUSE_SECONDS, self._resume)
+
+    def _resume(self) -> None:
+        if self.connected and not self.disconnecting:
+            self.startReading()
+
+
+def _has_descriptor(descriptor: int) -> bool:
+    """Whether one more file could be opened."""
+    try:
+        os.close(os.dup(descriptor))
+    except OSError as error:
+        if error.errno in {errno.EMFILE, errno.ENFILE}:
+            return False
+        raise
+    return True
+
+
+def install() -> None:
+    """Makes a ``GatewayReactor`` the reactor of this process, unless there is one."""
+    if "twisted.internet.reactor" in sys.modules:
+        return
+    loop = asyncio.new_event_loop()
+    if "ASGI_THREADS" in os.environ:  # as Daphne does for its own
+        loop.set_default_executor(ThreadPoolExecutor(max_workers=int(os.environ["ASGI_THREADS"])))
+    installReactor(GatewayReactor(loop))
+
+
+install()

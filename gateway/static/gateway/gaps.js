@@ -1,0 +1,39 @@
+// Ticks that are lost to this page, reported together when many symbols lose some at once.
+
+import { later } from "./later.js";
+import { counted, listed, Tally } from "./tally.js";
+
+export class Gaps {
+  /** How many gaps there were: each is one symbol's. */
+  count = 0;
+  #lost = new Tally();
+  #unknown = new Set();
+  #report = later(() => this.#tell());
+  #onReport;
+
+  /** `onReport(texts)`: a sentence or two about the gaps since the last report. */
+  constructor(onReport) {
+    this.#onReport = onReport;
+  }
+
+  /** `missed` ticks of `symbol` are lost; null: nobody knows how many. */
+  add(symbol, missed) {
+    this.count += 1;
+    if (missed === null) this.#unknown.add(symbol);
+    else this.#lost.add(symbol, missed);
+    this.#report();
+  }
+
+  #tell() {
+    const { total, breakdown } = this.#lost;
+    const unknown = [...this.#unknown];
+    const texts = [];
+    if (total > 0) texts.push(`Gap: ${counted(total, "tick")} lost (${breakdown}).`);
+    if (unknown.length > 0) {
+      texts.push(`Gap: ${counted(unknown.length, "symbol")} may have lost ticks, nobody knows how many (${listed(unknown)}).`);
+    }
+    this.#lost = new Tally();
+    this.#unknown.clear();
+    this.#onReport(texts);
+  }
+}

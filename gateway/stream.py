@@ -1,0 +1,141 @@
+"""One symbol's stream in this process: where it is, and who gets it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
+
+from gateway.outbox import Outbox
+from gateway.pace import Pace, Tally
+from gateway.packets import Since
+from gateway.protocol import snapshot_frame, tick_frame
+
+__all__ = ["Resumption", "Stream"]
+
+Send: TypeAlias = Callable[[bytes], int]
+
+
+class Resumption:
+    """A client that is about to join a stream again: keeps what comes while the bus is asked for what it missed."""
+
+    __slots__ = ("is_broken", "passed", "since")
+
+    def __init__(self, since: Since) -> None:
+        self.since = since
+        self.passed: dict[int, bytes] = {}
+        self.is_broken = False
+
+    def missed(self, history: list[tuple[int, str]], upto: int) -> bytes | None:
+        """The frames of all ticks after ``since`` up to ``upto``, or None if one is missing.
+
+        ``history``: what the bus had, as ``(seq, body)``.
+        """
+        if self.is_broken or self.since.seq > upto:
+            return None
+        frames = {seq: tick_frame(body, seq) for seq, body in history}
+        frames.update(self.passed)
+        try:
+            return b"".join([frames[seq] for seq in range(self.since.seq + 1, upto + 1)])
+        except KeyError:
+            return None
+
+
+class Stream:
+    """A symbol's place in its sequence, its last tick, and its subscribers.
+
+    ``ready`` maps the ``send`` of every subscriber that keeps up and takes every tick to its outbox: a pass goes over
+    the sends, and touches nothing else of a client whose socket takes all. ``behind`` has those that do not keep up,
+    ``paces`` those that chose a rate, ``resuming`` those that are not quite there yet.
+    """
+
+    __slots__ = (
+        "_snapshot",
+        "_tally",
+        "beat",
+        "behind",
+        "body",
+        "epoch",
+        "is_quiet",
+        "paces",
+        "ready",
+        "resuming",
+        "seq",
+        "symbol",
+    )
+
+    def __init__(self, symbol: str, tally: Tally) -> None:
+        self.symbol = symbol
+        self._tally = tally
+        self.epoch = ""
+        """Empty until the bus has told it."""
+        self.seq = 0
+        self.body: str | None = None
+        self.ready: dict[Send, Outbox] = {}
+        self.behind: dict[Outbox, None] = {}
+        self.paces: dict[float, Pace] = {}
+        self.resuming: list[Resumption] = []
+        self.beat = 0
+        """The seq at the last heartbeat."""
+        self.is_quiet = False
+        self._snapshot = b""
+
+    def advance(self, bodies: list[str]) -> list[bytes]:
+        """Takes the next ticks in; returns their frames."""
+        seq = self.seq
+        frames = [tick_frame(body, seq) for seq, body in enumerate(bodies, seq + 1)]
+        self.seq = seq + len(bodies)
+        self.body = bodies[-1]
+        self._snapshot = b""
+        return frames
+
+    def place(self, epoch: str, seq: int, body: str | None) -> None:
+        """Begins where the bus says that the stream is; nothing has ticked here yet."""
+        self.move(epoch, seq, body)
+        self.beat = seq
+
+    def move(self, epoch: str, seq: int, body: str | None) -> None:
+        """Jumps to another place."""
+        self.epoch, self.seq, self.body = epoch, seq, body
+        self._snapshot = b""
+
+    @property
+    def snapshot(self) -> bytes:
+        """The frame of the last tick; empty if there is none."""
+        if not self._snapshot and self.body is not None:
+            self._snapshot = snapshot_frame(self.body, self.seq, self.epoch)
+        return self._snapshot
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether no rate keeps a tick back."""
+        return all(pace.is_settled for pace in self.paces.values())
+
+    def subscribers(self) -> Iterator[Outbox]:
+        yield from list(self.ready.values())
+        yield from list(self.behind)
+        for pace in list(self.paces.values()):
+            yield from pace.members
+
+    def attach(self, outbox: Outbox, rate: float | None) -> None:
+        """Adds a subscriber that holds the last tick."""
+        if rate is not None:
+            if rate not in self.paces:
+                self.paces[rate] = Pace(self.symbol, rate, self._tally)
+            self.paces[rate].add(outbox)
+        elif outbox.behind:
+            self.behind[outbox] = None
+        else:
+            self.ready[outbox.send] = outbox
+
+    def detach(self, outbox: Outbox, rate: float | None, stays: bool = False) -> None:
+        """``stays``: it goes on another way, and must hold the last tick first."""
+        if rate is None:
+            self.ready.pop(outbox.send, None)
+            self.behind.pop(outbox, None)
+        elif rate in self.paces:
+            if stays:
+                self.paces[rate].release(outbox)
+            else:
+                self.paces[rate].remove(outbox)
+            if not self.paces[rate]:
+                del self.paces[rate]

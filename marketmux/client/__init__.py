@@ -1,0 +1,49 @@
+"""A client of the gateway's ``/ws`` for asyncio: ticks as exact numbers, and every loss said.
+
+    async with Client("ws://127.0.0.1:8000/ws", key="mmx_...") as client:
+        await client.subscribe("AAPL", "MSFT", max_rate=5)
+        async for event in client:
+            ...
+
+It needs the standard library and websockets, nothing else of the project. docs/client.md is its manual.
+"""
+
+from marketmux.client.backoff import Backoff
+from marketmux.client.books import Counts
+from marketmux.client.client import Client, Latest
+from marketmux.client.errors import BadMessage, ClientClosed, ClientError, ClosedForGood, CommandRefused, Refused
+from marketmux.client.events import (
+    BusState,
+    Conflated,
+    Connected,
+    Disconnected,
+    Event,
+    Gap,
+    GapReason,
+    Quote,
+    Snapshot,
+    Tick,
+)
+
+__all__ = [
+    "Backoff",
+    "BadMessage",
+    "BusState",
+    "Client",
+    "ClientClosed",
+    "ClientError",
+    "ClosedForGood",
+    "CommandRefused",
+    "Conflated",
+    "Connected",
+    "Counts",
+    "Disconnected",
+    "Event",
+    "Gap",
+    "GapReason",
+    "Latest",
+    "Quote",
+    "Refused",
+    "Snapshot",
+    "Tick",
+]

@@ -1,0 +1,297 @@
+"""The client: one task that connects, reads, and comes back, and the calls of those who use it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import ssl as ssl_module
+from collections.abc import AsyncIterator, Mapping
+from functools import partial
+from types import TracebackType
+from typing import Any, Final, NamedTuple, Self
+
+import websockets
+
+from marketmux.client import messages
+from marketmux.client.backoff import Backoff
+from marketmux.client.books import Books, Counts
+from marketmux.client.closures import LOST
+from marketmux.client.commands import Options
+from marketmux.client.errors import BadMessage, ClientClosed, ClientError, ClosedForGood
+from marketmux.client.events import BusState, Connected, Disconnected, Event, Quote
+from marketmux.client.inbox import Inbox
+from marketmux.client.session import Session
+from marketmux.client.subscriptions import Subscriptions
+
+__all__ = ["Client", "Latest"]
+
+logger = logging.getLogger(__name__)
+
+_HANDSHAKE_TIMEOUT: Final = 10.0
+_ANSWERS: Final = frozenset({"subscribed", "unsubscribed", "subscriptions", "pong", "error"})
+
+
+class Latest(NamedTuple):
+    """The last price of a symbol that came. ``is_stale``: there is, or may be, a newer one that did not."""
+
+    quote: Quote
+    is_stale: bool
+
+
+class Client:
+    """A connection to a gateway that comes back by itself, and says what was lost.
+
+    An asynchronous context manager, and an asynchronous iterator over events for one consumer. It belongs to the event
+    loop it was made in.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        key: str | None = None,
+        connect_timeout: float | None = None,
+        max_queue: int = 1000,
+        headers: Mapping[str, str] | None = None,
+        ssl: ssl_module.SSLContext | None = None,
+        backoff: Backoff | None = None,
+    ) -> None:
+        """
+        Args:
+            url: ``ws://host:port/ws``, or ``wss://``.
+            key: the API key.
+            connect_timeout: how long ``open`` tries to make the first connection, in seconds; None for as long as it
+                takes.
+            max_queue: events that may wait for the consumer. When there are as many, the client reads no more, and the
+                gateway conflates.
+            headers: more headers for the handshake.
+            ssl: for ``wss://``, where the defaults will not do.
+            backoff: the pauses between attempts to connect.
+        """
+        self._url = url
+        self._headers = {**(headers or {}), **({"Authorization": f"Api-Key {key}"} if key is not None else {})}
+        self._ssl = ssl
+        self._connect_timeout = connect_timeout
+        self._backoff = backoff or Backoff()
+        self._inbox = Inbox(max(1, max_queue))
+        self._books = Books(self._inbox.put)
+        self._subscriptions = Subscriptions(self._books, self._inbox)
+        self._runner: asyncio.Task[None] | None = None
+        self._opened: asyncio.Future[None] | None = None
+        self._end: ClientError | Exception | None = None
+        self._failure: BaseException | None = None
+        self._is_connected = False
+        self._has_bus = True
+
+    # For its users
+
+    async def open(self) -> None:
+        """Connects, and returns when the gateway has welcomed.
+
+        Tries again as long as that may help. Raises Refused if it cannot, TimeoutError after ``connect_timeout``.
+        """
+        if self._runner is not None:
+            raise RuntimeError("a client is opened once")
+        self._opened = asyncio.get_running_loop().create_future()
+        self._runner = asyncio.create_task(self._run(), name=f"marketmux client of {self._url}")
+        try:
+            async with asyncio.timeout(self._connect_timeout):
+                await self._opened
+        except TimeoutError:
+            await self.close()
+            raise TimeoutError(f"no connection to {self._url} within {self._connect_timeout:g} s") from self._failure
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Ends the connection and the iteration, within about a second. What waits for the consumer is dropped."""
+        self._finish(ClientClosed(), discard=True)
+        if self._runner is not None:
+            self._runner.cancel()
+            await asyncio.wait({self._runner})
+
+    async def subscribe(self, *symbols: str, max_rate: float | None = None, snapshot: bool = True) -> None:
+        """Subscribes to ``symbols``, all or none; ``"*"`` is every symbol. Returns when the gateway has acknowledged.
+
+        It waits for as long as there is no connection or no bus, so give it a time-out if that matters. If it is
+        cancelled it has not happened. Subscribing again replaces the options, and the stream goes on where it is.
+
+        Args:
+            max_rate: ticks a second at most, for each symbol; None for every tick.
+            snapshot: whether the last tick of each symbol is wanted first.
+
+        Raises:
+            CommandRefused: the gateway will not (``invalid_symbol``, ``too_many_symbols``, ``invalid_message``).
+            ClientError: there is no connection any more, and there will be none.
+        """
+        self._check(symbols)
+        await self._subscriptions.subscribe(symbols, Options(max_rate, snapshot))
+
+    async def unsubscribe(self, *symbols: str) -> None:
+        """Ends subscriptions; after it has returned no event of the symbols comes. Raises ClientError as above."""
+        self._check(symbols)
+        await self._subscriptions.unsubscribe(symbols)
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """What is subscribed to, in that order."""
+        return tuple(self._subscriptions.wanted)
+
+    @property
+    def is_connected(self) -> bool:
+        return self._is_connected
+
+    @property
+    def counts(self) -> Counts:
+        """What has happened so far."""
+        return self._books.counts
+
+    def latest(self, symbol: str) -> Latest | None:
+        """The last price of ``symbol`` that came, also if it still waits for the consumer; None if there was none."""
+        quote = self._books.last(symbol)
+        if quote is None:
+            return None
+        is_live = self._is_connected and self._has_bus and not self._inbox.is_full
+        is_fresh = is_live and self._books.is_current(symbol)
+        return Latest(quote, not is_fresh)
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        return self
+
+    async def __anext__(self) -> Event:
+        """Raises ClosedForGood, Refused or BadMessage when there is no going on."""
+        if self._runner is None:
+            raise RuntimeError("the client was not opened")
+        try:
+            return await self._inbox.get()
+        except ClientClosed:
+            raise StopAsyncIteration from None
+
+    def _check(self, symbols: tuple[str, ...]) -> None:
+        if not symbols or not all(isinstance(symbol, str) for symbol in symbols):
+            raise TypeError("symbols are strings, at least one")
+        if self._runner is None:
+            raise RuntimeError("the client was not opened")
+        if self._end is not None:
+            raise self._end
+
+    # The task
+
+    async def _run(self) -> None:
+        try:
+            while True:  # noqa: ASYNC110 - nothing to wait for but the time
+                await asyncio.sleep(await self._attempt())
+        except asyncio.CancelledError:
+            self._finish(ClientClosed(), discard=True)
+            raise
+        except Exception as error:
+            self._finish(error)
+
+    async def _attempt(self) -> float:
+        """One connection, from beginning to end; returns the seconds to wait before the next.
+
+        Raises ClientError if there should be none.
+        """
+        try:
+            session = await Session.open(
+                self._url, self._headers, self._ssl, _HANDSHAKE_TIMEOUT, self._subscriptions.ping
+            )
+        except (OSError, websockets.WebSocketException) as error:
+            self._failure = error
+            event = Disconnected(LOST, str(error) or type(error).__name__, self._backoff.next())
+            logger.info("No connection to %s (%s); trying again in %.1f s.", self._url, event.reason, event.wait)
+            self._inbox.put_failure(event)
+            return event.wait
+        return await self._use(session)
+
+    async def _use(self, session: Session) -> float:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            await self._serve(session)
+        finally:
+            self._is_connected = False
+            self._books.disconnected()
+            closure = await session.close()
+        if not closure.reconnect:
+            raise ClosedForGood(closure.code, closure.reason)
+        self._backoff.ended(loop.time() - began)
+        event = Disconnected(closure.code, closure.reason, closure.wait + self._backoff.next())
+        logger.info("Lost %s (%d %s); trying again in %.1f s.", self._url, closure.code, closure.reason, event.wait)
+        self._inbox.put(event)
+        return event.wait
+
+    async def _serve(self, session: Session) -> None:
+        """Reads until the connection ends, while another task asks for what is wanted."""
+        self._is_connected = self._has_bus = True
+        self._inbox.put(Connected(session.version))
+        if self._opened is not None and not self._opened.done():
+            self._opened.set_result(None)
+        pump = asyncio.create_task(self._subscriptions.pump(session))
+        pump.add_done_callback(partial(_end_with, session))
+        try:
+            await self._read(session)
+        finally:
+            pump.cancel()
+            await asyncio.wait({pump})
+        if not pump.cancelled() and (error := pump.exception()) is not None:
+            raise error
+
+    async def _read(self, session: Session) -> None:
+        with contextlib.suppress(websockets.ConnectionClosed):
+            while True:
+                await self._inbox.room()
+                message = await session.receive()
+                try:
+                    self._take(session, message)
+                except (KeyError, TypeError, ValueError, AttributeError) as error:
+                    raise BadMessage(str(message)[:200]) from error
+
+    def _take(self, session: Session, message: dict[str, Any]) -> None:
+        """What a message means. Types that are not known are for newer clients."""
+        kind = message["type"]
+        if kind == "tick":
+            self._books.tick(messages.tick(message))
+        elif kind == "snapshot":
+            self._books.snapshot(messages.snapshot(message))
+        elif kind == "conflated":
+            self._books.conflated(message["reason"], message["skipped"])
+        elif kind == "gap":
+            self._books.gap(message["symbol"], message["missed"], message["seq"], message["epoch"])
+        elif kind == "heartbeat":
+            if "seqs" in message:
+                self._subscriptions.resume(self._books.heartbeat(message["seqs"]))
+        elif kind in _ANSWERS:
+            session.answered(message)
+        elif kind == "bus":
+            self._has_bus = bool(message["connected"])
+            self._inbox.put(BusState(self._has_bus))
+        elif kind == "closing":
+            session.closing(message)
+
+    def _finish(self, end: Exception, discard: bool = False) -> None:
+        """There will be no connection any more: tells everybody who waits."""
+        if self._end is None:
+            self._end = end
+        self._inbox.finish(self._end, discard)
+        self._subscriptions.fail(self._end)
+        if self._opened is not None and not self._opened.done():
+            self._opened.set_exception(self._end)
+            self._opened.exception()  # whoever was cancelled does not look any more
+
+
+def _end_with(session: Session, pump: asyncio.Task[None]) -> None:
+    """Where nothing can be asked for any more, there is no use in reading on."""
+    if not pump.cancelled() and pump.exception() is not None:
+        session.abandon("nothing can be asked for any more")

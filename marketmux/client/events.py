@@ -1,0 +1,117 @@
+"""What a client is told, in the order in which it happened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Literal, TypeAlias
+
+__all__ = [
+    "BusState",
+    "Conflated",
+    "Connected",
+    "Disconnected",
+    "Event",
+    "Gap",
+    "GapReason",
+    "Quote",
+    "Snapshot",
+    "Tick",
+]
+
+GapReason: TypeAlias = Literal["bus", "not_recovered", "heartbeat", "unexplained"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """One tick, with the digits it was published with.
+
+    ``timestamp``: RFC 3339 in UTC, as it came: it may have nine digits of fraction, which no ``datetime`` holds.
+    ``seq``: its number in the stream of its symbol.
+    """
+
+    symbol: str
+    price: Decimal
+    timestamp: str
+    seq: int
+    bid: Decimal | None = None
+    ask: Decimal | None = None
+    size: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The last tick of a symbol, for a client that did not get it when it was new. It may be old: see ``timestamp``."""
+
+    symbol: str
+    price: Decimal
+    timestamp: str
+    seq: int
+    epoch: str
+    bid: Decimal | None = None
+    ask: Decimal | None = None
+    size: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Ticks of ``symbol`` did not come: ``missed`` of them, None where nobody can know how many.
+
+    ``reason``:
+
+    - ``"bus"``: the gateway itself missed them.
+    - ``"not_recovered"``: they came while this client was not connected, and are not kept any more.
+    - ``"heartbeat"``: the gateway is ahead of this client, which has asked for what is missing. It comes as ticks, or
+      another gap says that it is lost. ``missed`` is None.
+    - ``"unexplained"``: a number was left out and nobody has said why.
+
+    ``seq`` and ``epoch``: where the stream is. ``epoch`` is empty if that is not known.
+    """
+
+    symbol: str
+    missed: int | None
+    reason: GapReason
+    seq: int
+    epoch: str
+
+
+@dataclass(frozen=True, slots=True)
+class Conflated:
+    """``skipped`` ticks of ``symbol`` were left out for the newer one that comes next.
+
+    ``reason``: ``"rate"`` for the ``max_rate`` that was chosen, ``"slow"`` for a client that did not keep up.
+    """
+
+    symbol: str
+    skipped: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class BusState:
+    """Whether the gateway hears from the bus. While it does not, every price may be stale."""
+
+    connected: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """There is a connection. What was subscribed is being subscribed again. ``version``: the gateway's."""
+
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """There is no connection: one was lost, or an attempt failed. Every price may be stale.
+
+    ``code``: the WebSocket close code; 1006 if there was none. ``wait``: seconds until the next attempt.
+    """
+
+    code: int
+    reason: str
+    wait: float
+
+
+Quote: TypeAlias = Tick | Snapshot
+Event: TypeAlias = Tick | Snapshot | Gap | Conflated | BusState | Connected | Disconnected

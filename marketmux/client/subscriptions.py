@@ -1,0 +1,225 @@
+"""Which symbols are wanted, whatever the connection does meanwhile, and the task that asks for them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, Final, Literal
+
+import websockets
+
+from marketmux.client import commands
+from marketmux.client.books import Books
+from marketmux.client.commands import EVERYTHING, Command, Options
+from marketmux.client.errors import CommandRefused
+from marketmux.client.inbox import Inbox
+from marketmux.client.session import Session
+
+__all__ = ["Subscriptions"]
+
+_PASSING: Final = frozenset({"bus_unavailable", "too_many_commands"})
+_RETRY: Final = 1.0
+"""Seconds before a command is sent again that was refused for the moment."""
+
+
+class Request:
+    """A call of ``subscribe`` or ``unsubscribe`` that waits for its answers. ``done`` is cancelled if nobody waits."""
+
+    def __init__(self, action: Literal["subscribe", "unsubscribe"], symbols: Iterable[str], options: Options) -> None:
+        self.action = action
+        self.symbols = list(dict.fromkeys(symbols))
+        self.options = options
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.before: dict[str, Options | None] = {}
+        """How what it has changed was wanted before."""
+
+
+class Subscriptions:
+    """What is wanted, and what has still to be asked for.
+
+    Requests are carried out in their order, one command at a time. What they have won is wanted from then on, and is
+    asked for again on each new connection, with the positions of the books. A request that fails, or whose caller has
+    gone, is undone: all of its symbols or none.
+    """
+
+    def __init__(self, books: Books, inbox: Inbox) -> None:
+        self._books = books
+        self._inbox = inbox
+        self.wanted: dict[str, Options] = {}
+        self._due: dict[str, None] = {}
+        self._requests: deque[Request] = deque()
+        self._wake = asyncio.Event()
+        self._is_connected = False
+        self._has_to_ping = False
+
+    def covers(self, symbol: str) -> bool:
+        """Whether ticks of ``symbol`` are wanted."""
+        return symbol in self.wanted or EVERYTHING in self.wanted
+
+    async def subscribe(self, symbols: Iterable[str], options: Options) -> None:
+        """Returns when the gateway has acknowledged; raises CommandRefused."""
+        await self._request(Request("subscribe", symbols, options))
+
+    async def unsubscribe(self, symbols: Iterable[str]) -> None:
+        """Returns when no more ticks come; without a connection at once."""
+        request = Request("unsubscribe", symbols, Options())
+        if self._is_connected or self._requests:
+            await self._request(request)
+        else:
+            self._let_go(request.symbols)
+
+    def resume(self, symbols: Iterable[str]) -> None:
+        """Asks for symbols again that are not where they should be."""
+        for symbol in symbols:
+            if symbol in self.wanted:
+                self._due[symbol] = None
+            elif EVERYTHING in self.wanted:
+                self._due[EVERYTHING] = None
+        self._wake.set()
+
+    def ping(self) -> None:
+        """Asks for a sign of life."""
+        self._has_to_ping = True
+        self._wake.set()
+
+    def fail(self, error: BaseException) -> None:
+        """There will be no more connection: tells whoever waits."""
+        for request in self._requests:
+            if not request.done.done():
+                request.done.set_exception(error)
+        self._requests.clear()
+
+    async def pump(self, session: Session) -> None:
+        """Asks for everything on a new connection, and for whatever comes up; returns when the connection ends."""
+        self._due = dict.fromkeys(self.wanted)
+        self._has_to_ping = False
+        self._is_connected = True
+        try:
+            while True:
+                await self._step(session)
+        except websockets.ConnectionClosed:
+            pass  # the reader says how
+        finally:
+            self._is_connected = False
+
+    async def _request(self, request: Request) -> None:
+        self._requests.append(request)
+        self._wake.set()
+        await request.done
+
+    async def _step(self, session: Session) -> None:
+        if self._due:
+            await self._ask_again(session)
+        elif self._requests:
+            request = self._requests[0]
+            if request.done.done():  # nobody waits any more
+                self._undo(request)
+            else:
+                await self._carry_out(session, request)
+            self._requests.remove(request)
+        elif self._has_to_ping:
+            self._has_to_ping = False
+            await self._ask(session, lambda: Command({"action": "ping"}), lambda _command, _message: None)
+        else:
+            self._wake.clear()
+            await self._wake.wait()
+
+    async def _ask_again(self, session: Session) -> None:
+        """For some of what is due. Every symbol goes first: what was chosen for one by name comes on top of it."""
+        for symbol in [symbol for symbol in self._due if symbol not in self.wanted]:
+            del self._due[symbol]
+        if not self._due:
+            return
+        first = EVERYTHING if EVERYTHING in self._due else next(iter(self._due))
+        options = self.wanted[first]
+        alike = [first, *(symbol for symbol in self._due if self.wanted[symbol] == options and symbol != first)]
+        for symbol in await self._ask_for(session, alike, options):
+            self._due.pop(symbol, None)
+
+    async def _carry_out(self, session: Session, request: Request) -> None:
+        """Sends as many commands as the request takes."""
+        left = list(request.symbols)
+        try:
+            while left and not request.done.done():
+                if request.action == "unsubscribe":
+                    taken = await self._ask_to_end(session, left)
+                else:
+                    taken = await self._ask_for(session, left, request.options, request)
+                left = [symbol for symbol in left if symbol not in taken]
+        except CommandRefused as error:
+            self._undo(request)
+            if not request.done.done():
+                request.done.set_exception(CommandRefused(error.code, error.message, request.symbols))
+            return
+        if request.done.cancelled():
+            self._undo(request)
+        else:
+            request.done.set_result(None)
+
+    async def _ask_for(
+        self, session: Session, symbols: list[str], options: Options, request: Request | None = None
+    ) -> tuple[str, ...]:
+        """Subscribes to as many of ``symbols`` as go into a command; returns them."""
+
+        def settle(command: Command, message: dict[str, Any]) -> None:
+            if request is not None:
+                for symbol in command.symbols:
+                    request.before.setdefault(symbol, self.wanted.get(symbol))
+                    self.wanted[symbol] = options
+            self._books.subscribed(message["positions"], command.since, snapshot=options.snapshot)
+
+        return await self._ask(session, lambda: self._subscribe_command(session, symbols, options), settle)
+
+    def _subscribe_command(self, session: Session, symbols: list[str], options: Options) -> Command:
+        def named_first() -> list[str]:
+            # What has no room begins anew; of what was asked for by name nothing should.
+            return sorted(self._books.symbols(), key=lambda symbol: symbol not in self.wanted)
+
+        return commands.subscribe(symbols, options, self._books.since, named_first, session.message_bytes)
+
+    async def _ask_to_end(self, session: Session, symbols: list[str]) -> tuple[str, ...]:
+        def settle(command: Command, _message: dict[str, Any]) -> None:
+            self._let_go(command.symbols)
+
+        return await self._ask(session, lambda: commands.unsubscribe(symbols, session.message_bytes), settle)
+
+    async def _ask(
+        self, session: Session, make: Callable[[], Command], settle: Callable[[Command, dict[str, Any]], None]
+    ) -> tuple[str, ...]:
+        """Sends a command, made anew each time, until it is not refused for passing reasons; returns its symbols."""
+        while True:
+            command = make()
+            try:
+                with self._inbox.urgent():
+                    await session.ask(command.fields, partial(settle, command))
+            except CommandRefused as error:
+                if error.code not in _PASSING:
+                    raise
+                await asyncio.sleep(_RETRY * random.uniform(1, 1.5))  # noqa: S311 - jitter
+            else:
+                return command.symbols
+
+    def _undo(self, request: Request) -> None:
+        """Wants again what was wanted before the request."""
+        stray = [symbol for symbol, options in request.before.items() if options is None]
+        for symbol, options in request.before.items():
+            if options is not None:
+                self.wanted[symbol] = options
+                self._due[symbol] = None
+        for symbol in stray:
+            self.wanted.pop(symbol, None)
+        if stray:
+            # Right behind the request itself: others may want the same symbols after it.
+            self._requests.insert(1, Request("unsubscribe", stray, Options()))
+
+    def _let_go(self, symbols: Iterable[str]) -> None:
+        for symbol in symbols:
+            self.wanted.pop(symbol, None)
+            self._due.pop(symbol, None)
+        self._books.keep(self.covers)
+        self._inbox.purge(
+            lambda event: (symbol := getattr(event, "symbol", None)) is not None and not self.covers(symbol)
+        )

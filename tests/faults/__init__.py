@@ -1,0 +1,1 @@
+"""Faults that are really made, and what must hold through them; the figures are in docs/reliability.md."""

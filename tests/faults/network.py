@@ -1,0 +1,199 @@
+"""Networks that fail: a proxy that stops forwarding, and a network namespace whose packets are dropped."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+__all__ = ["Namespace", "StallingProxy"]
+
+_numbers = itertools.count()
+
+
+class StallingProxy:
+    """Forwards TCP to a port of 127.0.0.1, from a thread of its own.
+
+    While it is stalled nothing passes and nothing is closed: connections are accepted and stay silent, what was sent
+    waits, as it would for a retransmission, and passes when the stall ends, in order. Or only what goes up passes, so
+    that Redis does as it is told and nobody learns of it.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._upstream = port
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="proxy", daemon=True)
+        self._up = asyncio.Event()
+        self._down = asyncio.Event()
+        self._ready = threading.Event()
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        """Of the Redis behind it."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        assert self._ready.wait(10)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+    def stall(self) -> None:
+        self._call(self._up.clear, self._down.clear)
+
+    def stall_answers(self) -> None:
+        self._call(self._down.clear)
+
+    def heal(self) -> None:
+        self._call(self._up.set, self._down.set)
+
+    def _call(self, *changes: Callable[[], None]) -> None:
+        done = threading.Event()
+
+        def apply() -> None:
+            for change in changes:
+                change()
+            done.set()
+
+        self._loop.call_soon_threadsafe(apply)
+        assert done.wait(10)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0))
+        self.port = server.sockets[0].getsockname()[1]
+        self._up.set()
+        self._down.set()
+        self._ready.set()
+        self._loop.run_forever()
+        server.close()
+        for task in asyncio.all_tasks(self._loop):
+            task.cancel()
+        self._loop.run_until_complete(asyncio.sleep(0.05))
+        self._loop.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.CancelledError):  # the proxy ends
+            await self._connect(reader, writer)
+        writer.close()
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await self._up.wait()
+        try:
+            upstream_reader, upstream_writer = await asyncio.open_connection("127.0.0.1", self._upstream)
+        except OSError:
+            return
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._forward(reader, upstream_writer, self._up))
+                group.create_task(self._forward(upstream_reader, writer, self._down))
+        except* (OSError, EOFError):
+            pass
+        finally:
+            upstream_writer.close()
+
+    async def _forward(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, passage: asyncio.Event
+    ) -> None:
+        while True:
+            data = await reader.read(65_536)
+            await passage.wait()
+            if not data:
+                raise EOFError  # whoever closed, closed both
+            writer.write(data)
+            await writer.drain()
+
+
+class Namespace:
+    """A network namespace of its own, joined to this one by a veth pair, in which packets can be dropped."""
+
+    def __init__(self) -> None:
+        # Several test runs at once do not meet: 16 namespaces of each of 1,024 neighbouring processes.
+        number = os.getpid() % 1_024 * 16 + next(_numbers) % 16
+        self.name, self._link, self._peer = f"mm{number}", f"mmh{number}", f"mmn{number}"
+        network = f"10.231.{number // 64}.{{}}"
+        self.outside, self.inside = (network.format(number % 64 * 4 + end) for end in (1, 2))
+
+    @property
+    def launcher(self) -> list[str]:
+        """What goes before a command that is to run inside."""
+        return ["ip", "netns", "exec", self.name]
+
+    @staticmethod
+    def obstacle() -> str:
+        """Why there can be none here; empty if there can."""
+        if os.geteuid() != 0:
+            return "needs root, to make network namespaces and drop packets"
+        for tool in ("ip", "iptables"):
+            if shutil.which(tool) is None:
+                return f"needs {tool} (apt-get install iproute2 iptables)"
+        try:
+            with Namespace() as namespace:
+                namespace.drop(1)
+        except subprocess.CalledProcessError as error:
+            return f"cannot make a network namespace: {error.stderr.strip()}"
+        return ""
+
+    def __enter__(self) -> Self:
+        try:
+            _ip("netns", "add", self.name)
+            _ip("link", "add", self._link, "type", "veth", "peer", "name", self._peer, "netns", self.name)
+            _ip("address", "add", f"{self.outside}/30", "dev", self._link)
+            _ip("link", "set", self._link, "up")
+            for command in (
+                f"address add {self.inside}/30 dev {self._peer}",
+                f"link set {self._peer} up",
+                "link set lo up",
+            ):
+                _ip("-netns", self.name, *command.split())
+        except BaseException:
+            self._remove()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._remove()
+
+    def drop(self, port: int) -> None:
+        """Drops every packet between the two sides that is to or from ``port`` inside; within it all goes on."""
+        for way in (
+            ["INPUT", "-i", self._peer, "-p", "tcp", "--dport", str(port)],
+            ["OUTPUT", "-o", self._peer, "-p", "tcp", "--sport", str(port)],
+        ):
+            self._iptables("-A", *way, "-j", "DROP")
+
+    def heal(self) -> None:
+        self._iptables("-F")
+
+    def dropped(self) -> int:
+        """Packets dropped since :meth:`drop`."""
+        rules = self._iptables("-L", "-v", "-n", "-x").splitlines()
+        return sum(int(rule.split()[0]) for rule in rules if " DROP " in rule)
+
+    def _iptables(self, *arguments: str) -> str:
+        return _run(*self.launcher, "iptables", "-w", *arguments)
+
+    def _remove(self) -> None:
+        # The link goes with the namespace, and the namespace when its last process has gone.
+        for command in (["link", "del", self._link], ["netns", "del", self.name]):
+            with contextlib.suppress(subprocess.CalledProcessError):
+                _ip(*command)
+
+
+def _ip(*arguments: str) -> str:
+    return _run("ip", *arguments)
+
+
+def _run(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=20).stdout

@@ -1,0 +1,36 @@
+"""The gateway with an ordinary Channels consumer beside its own, which joins a group by its channel as anybody would."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from channels.generic.websocket import AsyncJsonWebsocketConsumer
+from channels.routing import ProtocolTypeRouter, URLRouter
+from django.urls import path
+
+from gateway.routing import websocket_urlpatterns
+from marketmux.asgi import application as gateway
+from ticks.tick import group_name
+
+__all__ = ["PLAIN_PATH", "application"]
+
+PLAIN_PATH = "/ws/plain"
+
+
+class PlainConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc] # channels has no types
+    groups = [group_name("A")]
+
+    async def connect(self) -> None:
+        await self.accept()
+        await self.send_json({"type": "welcome"})
+
+    async def tick(self, event: dict[str, Any]) -> None:
+        await self.send_json(event)
+
+
+application = ProtocolTypeRouter(
+    {
+        "http": gateway.application_mapping["http"],
+        "websocket": URLRouter([path(PLAIN_PATH.removeprefix("/"), PlainConsumer.as_asgi()), *websocket_urlpatterns]),
+    }
+)

@@ -1,0 +1,60 @@
+"""The browser of the tests of the demo page: headless Chromium from the system, and the chromedriver beside it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
+
+WINDOW = "1280,800"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    options = Options()
+    options.binary_location = installed(*BROWSERS)
+    for argument in (
+        "--headless=new",
+        "--no-sandbox",  # which root cannot have, and CI often is root
+        "--disable-gpu",
+        "--disable-quic",
+        "--disable-dev-shm-usage",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--no-first-run",
+        f"--window-size={WINDOW}",
+        f"--user-data-dir={tmp_path_factory.mktemp('browser')}",
+    ):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    # With both paths given, selenium has nothing to look for and nothing to download.
+    driver = webdriver.Chrome(options, Service(executable_path=installed("chromedriver")))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def driver(chromium: webdriver.Chrome) -> Iterator[webdriver.Chrome]:
+    """The browser, which afterwards is on no page and remembers none."""
+    yield chromium
+    chromium.get("about:blank")
+    chromium.execute_cdp_cmd("Network.clearBrowserCookies", {})
+    chromium.get_log("browser")  # type: ignore[no-untyped-call]
+
+
+def installed(*names: str) -> str:
+    """The path of the first program that is there; without any the test is skipped, in CI it fails."""
+    for name in names:
+        if found := shutil.which(name):
+            return found
+    reason = f"needs {' or '.join(names)} on PATH"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
