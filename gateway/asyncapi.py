@@ -165,8 +165,9 @@ _SCHEMAS: Final[Json] = {
     },
     "epoch": {
         "type": "string",
-        "pattern": "^[0-9a-f]{8,20}$",
-        "description": "Which stream a seq belongs to. It changes when the bus lost its memory; seq restarts at 1.",
+        "pattern": "^([0-9a-f]{8,20})?$",
+        "description": "Which stream a seq belongs to. It changes when the bus lost its memory; seq restarts at 1. "
+        "Empty where there is no stream yet.",
     },
     "since": _exact({"seq": _ref("seq"), "epoch": {"type": "string", "maxLength": 64}}),
     "position": _object(

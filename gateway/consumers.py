@@ -21,7 +21,6 @@ from gateway.node import get_node
 from gateway.protocol import (
     Action,
     Command,
-    bus_frame,
     checked_text,
     error_frame,
     parse,
@@ -66,8 +65,7 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
         }
         self.budget = CommandBudget(self.limits["commands_per_second"], asyncio.get_running_loop().time)
         self.outbox.reply(welcome_frame(VERSION, self.limits, settings.MARKETMUX_HEARTBEAT_SECONDS))
-        if not self.hub.is_connected:
-            self.outbox.reply(bus_frame(False))
+        self.hub.worry(self.outbox)
 
     async def converse(self, receive: Receive) -> None:
         """Carries out one command at a time until the client is gone.

@@ -62,6 +62,7 @@ class Hub:
         # What each client subscribed to, in that order, and at which rate (None: every tick).
         self._subscriptions: dict[Outbox, dict[str, float | None]] = {}
         self._everything: dict[Outbox, None] = {}
+        self._worried: set[Outbox] = set()
         self._keeps_all = False
         self._is_writing = False
         self._moved: list[tuple[Outbox, bool]] = []
@@ -128,6 +129,10 @@ class Hub:
             elif snapshot or symbol in forgotten:
                 frames.append(stream.snapshot)
             positions[symbol] = position(stream.seq, stream.epoch, recovered)
+        for symbol in (since or {}).keys() - self._streams.keys():
+            # Of everything, what has not ticked in this epoch: the client must not take its old price for the last.
+            positions[symbol] = position(0, "", False)
+            self.not_recovered += 1
         return Reception(positions, b"".join(frames))
 
     def unsubscribe(self, outbox: Outbox, symbols: Iterable[str]) -> None:
@@ -149,6 +154,7 @@ class Hub:
         for symbol in symbols:
             self._end(outbox, symbol)
         del self._subscriptions[outbox]
+        self._worried.discard(outbox)
         self._memberships.release(symbols)
         self.skipped += outbox.skipped
         outbox.discard()
@@ -545,15 +551,26 @@ class Hub:
         return {symbol: resting[symbol].seq for symbol in symbols if resting[symbol].is_settled}
 
     def connect(self, is_connected: bool) -> Iterator[None]:
-        """Tells the clients that the bus went away or came back, a slice of them at a time."""
-        if is_connected == self.is_connected:
-            return
+        """Tells the clients that the bus went away or came back, a slice of them at a time.
+
+        A round may be broken off, so who has been told that it is away is known for each.
+        """
         self.is_connected = is_connected
-        frame = bus_frame(is_connected)
-        for index, outbox in enumerate(list(self._subscriptions)):
+        concerned = [outbox for outbox in self._subscriptions if (outbox in self._worried) is is_connected]
+        for index, outbox in enumerate(concerned):
             if index % _SLICE == _SLICE - 1:
                 yield
-            outbox.reply(frame)
+            if is_connected and outbox in self._worried:
+                self._worried.remove(outbox)
+                outbox.reply(bus_frame(True))
+            elif not is_connected:
+                self.worry(outbox)
+
+    def worry(self, outbox: Outbox) -> None:
+        """Tells a client that the bus is away, if it is."""
+        if not self.is_connected and outbox in self._subscriptions and outbox not in self._worried:
+            self._worried.add(outbox)
+            outbox.reply(bus_frame(False))
 
     # State
 

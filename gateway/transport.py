@@ -33,8 +33,8 @@ Send = Callable[[Any], Awaitable[None]]
 _FULL = 65_536
 """Bytes waiting on an ASGI server beyond which the client counts as full; Twisted's own mark for its transports."""
 
-_TCP_INFO = struct.Struct("=24x I 28x I")
-"""Of Linux' tcp_info: tcpi_unacked, packets; tcpi_last_ack_recv, milliseconds ago."""
+_TCP_INFO = struct.Struct("=3x B 20x I 28x I")
+"""Of Linux' tcp_info: tcpi_probes, not answered; tcpi_unacked, packets; tcpi_last_ack_recv, milliseconds ago."""
 
 _CLOSE_SECONDS = 1.0
 """How long an ASGI server may take to send what was written before a close; Autobahn's time for a closing handshake."""
@@ -61,15 +61,15 @@ def _limit_unsent(connection: socket.socket, size: int) -> None:
 
 
 def unacknowledged_for(connection: socket.socket) -> float:
-    """Seconds since anything came from the other end, if it owes an acknowledgement; 0 where the system does not tell.
+    """Seconds since the other end said anything, if it owes an answer; 0 if not, and where the system does not tell.
 
-    An end that is there and does not read owes none: once its window is closed nothing more is sent.
+    An end that is there and does not read owes none: it is sent nothing but probes, and answers them.
     """
     if sys.platform != "linux":
         return 0.0
     info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
-    unacknowledged, milliseconds = _TCP_INFO.unpack(info)
-    return milliseconds / 1_000 if unacknowledged else 0.0
+    probes, packets, milliseconds = _TCP_INFO.unpack(info)
+    return milliseconds / 1_000 if packets or probes > 1 else 0.0
 
 
 def _daphne_protocol(send: Send) -> WebSocketProtocol | None:

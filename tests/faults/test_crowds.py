@@ -96,7 +96,9 @@ def test_connects_and_disconnects_leave_nothing_behind(start_gateway: StartGatew
             wait_until(lambda: place.holds(LEFT), 10)
             return visitors
 
-        visit(300)  # what is loaded, cached and connected at the first use is no growth
+        # What is loaded, cached and connected at the first use is no growth, nor is what waits for the collector, which
+        # runs when many have left.
+        visit(max(300, total // 4))
         before = metrics(gateway)
         start = time.monotonic()
         visitors = visit(total)
@@ -110,7 +112,7 @@ def test_connects_and_disconnects_leave_nothing_behind(start_gateway: StartGatew
     for name in ("tasks", "open_files"):
         assert after[name] <= before[name] + 2, name  # a keep-alive connection of this test's own, at most
     grown = (after["resident_bytes"] - before["resident_bytes"]) / MB
-    # Two kilobytes a visit would be 20 MB after 10,000; less than that is the allocator's unrest.
+    # Two kilobytes a visit would be 20 MB after 10,000. Memory levels off some 20 MB above the start, whatever comes.
     assert grown < 20
     figure(
         f"{total:,} connects and disconnects under 500 ticks/s in {seconds:.1f} s, {visitors.resumed:,} of them resumed: "

@@ -44,6 +44,7 @@ async def test_redis_is_killed_and_restarted_under_load(
         async with publisher.publishing():
             for number in range(kills):
                 await until_all_tick(watchers, time.monotonic())
+                await asyncio.sleep(1)
                 redis_server.kill()
                 await asyncio.sleep(DOWN_SECONDS[number % len(DOWN_SECONDS)])
                 await asyncio.to_thread(redis_server.start)

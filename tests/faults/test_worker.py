@@ -6,8 +6,13 @@ import asyncio
 import os
 import signal
 import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from decimal import Decimal
 from typing import Final
 
+from marketmux.client import Client, ClientClosed, Conflated, Disconnected, Event, Gap, Snapshot, Tick
 from tests.conftest import StartGateway
 from tests.faults.figures import figure
 from tests.faults.watch import Publisher, eventually, reconcile, until_all_hold, until_all_tick, watching
@@ -26,7 +31,10 @@ async def test_a_worker_that_is_killed_is_replaced_and_its_clients_lose_nothing(
     publisher = Publisher(gateway.http, SYMBOLS, rate=500, batch=10)
     away: list[float] = []
     replaced: list[float] = []
-    async with watching(gateway.http, CLIENTS, SYMBOLS, PER_CLIENT, reconnect=True) as watchers:
+    async with (
+        watching(gateway.http, CLIENTS, SYMBOLS, PER_CLIENT, reconnect=True) as watchers,
+        _following(gateway.ws, 10) as followers,
+    ):
         async with publisher.publishing():
             for worker in gateway.pids:  # one after the other, so that the publisher's is among them
                 await until_all_tick(watchers, time.monotonic())
@@ -38,15 +46,21 @@ async def test_a_worker_that_is_killed_is_replaced_and_its_clients_lose_nothing(
                 await eventually(lambda: all(watcher.is_subscribed for watcher in watchers), 30)
                 away.append(max(watcher.subscribed[-1] for watcher in watchers) - killed)
         await until_all_hold(watchers, publisher.ledger.last)
+        last = {symbol: Decimal(price) for symbol, price in publisher.ledger.last.items()}
+        await eventually(lambda: all(_prices(events) == last for events in followers))
+    losses = [loss for events in followers for loss in _losses(events)]
+    disconnected = sum(isinstance(event, Disconnected) for events in followers for event in events)
     found = reconcile(watchers, publisher.ledger)
     ends = [end for watcher in watchers for end in watcher.ends]
     recovered = found.counts["recovered"]
     figure(
         f"a worker of two killed, twice: {len(ends)} clients disconnected, all back within {max(away):.2f} s, "
         f"{recovered} streams resumed whole, {found.counts['restarted']} not; a new process after {max(replaced):.2f} s; "
-        f"{publisher.ledger.retried} POSTs sent again, {publisher.ledger.replayed} of them known already; {found}"
+        f"{publisher.ledger.retried} POSTs sent again, {publisher.ledger.replayed} of them known already; {found}; of 10 marketmux.client.Client {disconnected} were disconnected and lost nothing"
     )
     assert not found.problems
+    assert not losses
+    assert disconnected
     assert ends
     assert recovered == len(ends) * PER_CLIENT
     assert not found.counts["restarted"]
@@ -54,3 +68,49 @@ async def test_a_worker_that_is_killed_is_replaced_and_its_clients_lose_nothing(
     assert not found.republished
     assert {answer.status for answer in publisher.ledger.answers} <= {0, 202}
     await asyncio.to_thread(gateway.stop)
+
+
+# With the project's own client
+
+
+@asynccontextmanager
+async def _following(url: str, count: int) -> AsyncIterator[list[list[Event]]]:
+    """What so many clients are told; each has all symbols."""
+    told: list[list[Event]] = [[] for _ in range(count)]
+
+    async def follow(client: Client, note: Callable[[Event], None]) -> None:
+        with suppress(ClientClosed):
+            async for event in client:
+                note(event)
+
+    async with AsyncExitStack() as stack:
+        tasks = []
+        for events in told:
+            client = await stack.enter_async_context(Client(url))
+            await client.subscribe(*SYMBOLS)
+            tasks.append(asyncio.create_task(follow(client, events.append)))
+        yield told
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+def _prices(events: Sequence[Event]) -> dict[str, Decimal]:
+    return {event.symbol: event.price for event in events if isinstance(event, Tick | Snapshot)}
+
+
+def _losses(events: Sequence[Event]) -> Iterator[str]:
+    """Gaps, and what is missing without one."""
+    last: dict[str, int] = {}
+    skipped: Counter[str] = Counter()
+    for event in events:
+        match event:
+            case Gap():
+                yield str(event)
+            case Conflated(symbol, count, _):
+                skipped[symbol] += count
+            case Tick() | Snapshot():
+                if event.symbol in last and event.seq != last[event.symbol] + skipped[event.symbol] + 1:
+                    yield f"{event} after {last[event.symbol]}, {skipped[event.symbol]} skipped"
+                last[event.symbol] = event.seq
+                skipped[event.symbol] = 0

@@ -712,6 +712,7 @@ async def test_a_client_that_leaves_while_its_history_is_asked_for_leaves_nothin
     bus.publish("A")
     await until(lambda: set(bus.memberships.joined) == {"A"})
     assert client.news() == []
+    del subscribing  # its traceback holds on to what it had
     assert not resumptions()
 
 
@@ -768,8 +769,7 @@ async def test_a_client_that_joins_with_the_newest_is_not_sent_it_again(bus: Fak
     bus.publish("A")
     bus.publish("A")
     second = await bus.subscriber("A", rate=FAST)
-    await until(lambda: first.places["A"].seq == 2 or first.news())
-    await asyncio.sleep(0.005)
+    await until(lambda: "A2" in first.news())
     assert second.news() == []
     bus.publish("A")
     await until(lambda: "A3" in second.news())
@@ -802,12 +802,14 @@ async def test_a_rate_and_a_full_socket_are_told_apart(bus: FakeBus) -> None:
     other = await bus.subscriber("A", rate=FAST)
     client.wire.full = True
     bus.publish("A")
-    for last in (4, 7):
+    for last in ("A4", "A7"):
         for _ in range(3):
             bus.publish("A")
-        await until(lambda last=last: f"A{last}" in other.news())  # type: ignore[misc]
+        await until(lambda last=last: last in other.news())  # type: ignore[misc]
     assert client.news() == ["A1"]
-    assert client.drain() == ["rate A+4", "slow A+1", "A7"]
+    rate, slow, newest = client.drain()
+    assert (rate.split()[0], slow.split()[0], newest) == ("rate", "slow", "A7")
+    assert client.books.skipped.total() == 5
 
 
 async def test_changing_the_rate_starts_from_a_snapshot(bus: FakeBus) -> None:

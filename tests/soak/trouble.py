@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import threading
+import time
 from types import TracebackType
 from typing import Final, Self
 
@@ -17,6 +18,7 @@ from tests.servers import RedisServer
 __all__ = ["Trouble"]
 
 FREEZE_SECONDS: Final = 2.0
+LISTEN_SECONDS: Final = 0.5
 
 GARBAGE: Final = (
     b"",
@@ -63,8 +65,20 @@ class Trouble:
         self.freezes += 1
 
     def _litter(self) -> None:
-        """On every channel that somebody listens to."""
+        """On every channel that ticks travel on."""
         with contextlib.suppress(RedisError), Redis(port=self._redis.port, socket_timeout=5.0) as client:
-            for channel, message in itertools.product(client.pubsub_channels(), GARBAGE):
+            for channel, message in itertools.product(_channels(client), GARBAGE):
                 client.publish(channel, message)
                 self.garbage += 1
+
+
+def _channels(client: Redis) -> set[bytes]:
+    """What something was published on within a moment, whoever listens and however."""
+    seen = set()
+    end = time.monotonic() + LISTEN_SECONDS
+    with client.pubsub(ignore_subscribe_messages=True) as pubsub:
+        pubsub.psubscribe("*")
+        while time.monotonic() < end:
+            if message := pubsub.get_message(timeout=0.1):
+                seen.add(message["channel"])
+    return seen
