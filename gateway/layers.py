@@ -19,7 +19,7 @@ import logging
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from functools import lru_cache
 from typing import Any, Final
@@ -28,13 +28,13 @@ from channels.layers import InMemoryChannelLayer
 from channels_redis.pubsub import RedisPubSubChannelLayer, RedisPubSubLoopLayer
 from channels_redis.utils import _wrap_close, decode_hosts
 
+from gateway.consumption import is_fit, when_owner_ends
 from gateway.listener import Arrived
 from gateway.memory import Streams
 from gateway.packets import Packet, Position, Since, Tap
 from gateway.packing import MAGIC, is_consecutive, unbundle
 from gateway.shard import Shard
 from ticks.idempotency import Idempotency
-from ticks.tick import GROUP_PREFIX
 
 __all__ = ["MemoryLayer", "RedisLayer"]
 
@@ -46,7 +46,6 @@ HISTORY_TICKS: Final = 500
 HISTORY_SECONDS: Final = 300.0
 CAPACITY: Final = 100
 
-_MAGIC: Final = bytes([MAGIC])
 _EXTENSIONS = ["groups", "flush", "batches", "taps"]
 
 
@@ -88,7 +87,7 @@ class MemoryLayer(InMemoryChannelLayer):  # type: ignore[misc] # channels has no
     # Sending
 
     async def group_send(self, group: str, message: Any) -> None:
-        if _is_fit(group, message):
+        if is_fit(group, message):
             await super().group_send(group, message)
         elif group in self.groups:
             self._skip(group)
@@ -117,7 +116,7 @@ class MemoryLayer(InMemoryChannelLayer):  # type: ignore[misc] # channels has no
         """Puts the messages into the members' queues, in one go: batches must not get in between each other."""
         expiry = time.time() + self.expiry
         for seq, message in enumerate(packet.messages, packet.seq):
-            if not _is_fit(packet.group, message):
+            if not is_fit(packet.group, message):
                 self._skip(packet.group)
                 continue
             placed = {**message, "seq": seq, "epoch": packet.epoch}
@@ -162,7 +161,7 @@ class MemoryLayer(InMemoryChannelLayer):  # type: ignore[misc] # channels has no
 
     async def new_channel(self, prefix: str = "specific.") -> str:
         channel: str = await super().new_channel(prefix)
-        _when_owner_ends(lambda: self._forget(channel))
+        when_owner_ends(lambda: self._forget(channel))
         return channel
 
     def _forget(self, channel: str) -> None:
@@ -224,7 +223,9 @@ class RedisLoopLayer(RedisPubSubLoopLayer):  # type: ignore[misc] # channels_red
     ) -> None:
         super().__init__(hosts=hosts, **options)
         self.capacity = capacity
+        self._deserialize = self.channel_layer._serializer.deserialize
         self._group_prefix = self._get_group_channel_name("")
+        self._group_prefix_size = len(self._group_prefix)
         self._shards = [
             Shard(
                 host,
@@ -353,6 +354,10 @@ class RedisLoopLayer(RedisPubSubLoopLayer):  # type: ignore[misc] # channels_red
         by_shard: dict[Shard, dict[str, list[bytes]]] = {}
         for group, messages in _by_group(batch).items():
             by_shard.setdefault(self._shard_of(group), {})[group] = list(map(serialize, messages))
+        if idempotency is not None:
+            # One Redis hears of every batch under this key, and first: so others cannot publish what it refuses.
+            home = self._get_shard(idempotency.key)
+            by_shard = {home: by_shard.pop(home, {}), **by_shard}
         is_published = not by_shard
         for shard, groups in by_shard.items():
             if await shard.publish_batch(groups, idempotency):
@@ -362,11 +367,11 @@ class RedisLoopLayer(RedisPubSubLoopLayer):  # type: ignore[misc] # channels_red
     async def positions(self, groups: Sequence[str]) -> dict[str, Position]:
         found: dict[str, Position] = {}
         for shard, some in self._groups_by_shard(groups):
-            epoch, seqs, packets = await shard.positions(some)
-            for group, seq, packet in zip(some, seqs, packets, strict=True):
-                message = None if packet is None else self._last_message(group, packet)
-                found[group] = Position(epoch.decode(), int(seq or 0), message)
-        return found
+            epoch, packets = await shard.positions(some)
+            for group, packet in zip(some, packets, strict=True):
+                last = None if packet is None else self._unpacked(self._group_prefix + group, packet)
+                found[group] = Position(epoch, 0, None) if last is None else Position(epoch, last.seq, last.messages[0])
+        return {group: found[group] for group in groups}
 
     async def history(self, since: Mapping[str, Since]) -> dict[str, list[Packet] | None]:
         found: dict[str, list[Packet] | None] = {}
@@ -386,10 +391,6 @@ class RedisLoopLayer(RedisPubSubLoopLayer):  # type: ignore[misc] # channels_red
     def _groups_by_shard(self, groups: Iterable[str]) -> Iterator[tuple[Shard, list[str]]]:
         for shard, channels in self._by_shard(map(self._get_group_channel_name, groups)):
             yield shard, [channel[len(self._group_prefix) :] for channel in channels]
-
-    def _last_message(self, group: str, packet: bytes) -> Any | None:
-        unpacked = self._unpacked(group, packet)
-        return None if unpacked is None else unpacked.messages[-1]
 
     def _missed(self, group: str, packets: Sequence[bytes], seq: int) -> list[Packet] | None:
         """The packets after ``seq``, or None if there is a hole, such as a gateway that keeps no history leaves."""
@@ -416,7 +417,9 @@ class RedisLoopLayer(RedisPubSubLoopLayer):  # type: ignore[misc] # channels_red
         # With overlapping patterns Redis sends a message under each: it is taken under the shortest.
         patterns = [(_beginning(name), name) for name in sorted(shard.listener.patterns, key=len)]
         for channel, payload, pattern in arrived:
-            taken = next((name for beginning, name in patterns if channel.startswith(beginning)), None)
+            taken = None
+            if patterns:
+                taken = next((name for beginning, name in patterns if channel.startswith(beginning)), None)
             is_tapped = pattern == taken and (channel in joined or pattern in self._wanted)
             is_queued = pattern is None and (channel in groups or channel in channels)
             if not is_tapped and not is_queued:
@@ -433,19 +436,25 @@ class RedisLoopLayer(RedisPubSubLoopLayer):  # type: ignore[misc] # channels_red
 
     def _unpacked(self, channel: str, payload: bytes) -> Packet | None:
         """The packet, with None for messages in it that cannot be read; None if it is none and no message either."""
-        group = channel[len(self._group_prefix) :]
+        # Every tick comes by here, in every process: what stands in the way of a single message is kept short.
+        group = channel[self._group_prefix_size :]
         try:
-            if payload[:1] != _MAGIC:
-                return Packet(group, "", 0, [self.channel_layer.deserialize(payload)])
+            if payload[0] != MAGIC:
+                return Packet(group, "", 0, [self._deserialize(payload)])
             epoch, seq, messages = unbundle(payload)
         except Exception as error:  # a serializer may raise anything for bytes it did not make
             self._refuse(channel, error)
             return None
-        return Packet(group, epoch, seq, [self._deserialized(channel, message) for message in messages])
+        try:
+            if len(messages) == 1:
+                return Packet(group, epoch, seq, [self._deserialize(messages[0])])
+            return Packet(group, epoch, seq, [self._deserialize(message) for message in messages])
+        except Exception:
+            return Packet(group, epoch, seq, [self._deserialized(channel, message) for message in messages])
 
     def _deserialized(self, channel: str, message: bytes) -> Any | None:
         try:
-            return self.channel_layer.deserialize(message)
+            return self._deserialize(message)
         except Exception as error:
             self._refuse(channel, error)
             return None
@@ -456,11 +465,17 @@ class RedisLoopLayer(RedisPubSubLoopLayer):  # type: ignore[misc] # channels_red
     # Consumers
 
     def _enqueue(self, channel: str, payload: bytes, packet: Packet) -> None:
-        """Queues what consumers can make something of, as bytes: each is to have a message of its own."""
+        """Queues what consumers can make something of, as bytes: each is to have a message of its own.
+
+        A general channel, which no consumer has as its own, takes whatever is sent to it.
+        """
         group = packet.group if channel in self.groups else ""
-        payloads = unbundle(payload).messages if packet.epoch else (payload,)
+        is_consumers = channel in self.groups or channel in self._owned
+        payloads = unbundle(payload)[2] if packet.epoch else (payload,)
         for seq, (message, own) in enumerate(zip(packet.messages, payloads, strict=True), packet.seq):
-            if not _is_fit(group, message):
+            if message is None:
+                continue  # counted already
+            if is_consumers and not is_fit(group, message):
                 self._refuse(channel, "a consumer could not tell what it is")
                 continue
             for name in self.groups.get(channel, (channel,)):
@@ -474,7 +489,7 @@ class RedisLoopLayer(RedisPubSubLoopLayer):  # type: ignore[misc] # channels_red
 
     async def new_channel(self, prefix: str = "specific.") -> str:
         channel: str = await super().new_channel(prefix)
-        _when_owner_ends(lambda: self._forget(channel), lambda: self._owned.add(channel))
+        when_owner_ends(lambda: self._forget(channel), lambda: self._owned.add(channel))
         return channel
 
     async def _subscribe_to_channel(self, channel: str) -> None:
@@ -496,7 +511,7 @@ class RedisLoopLayer(RedisPubSubLoopLayer):  # type: ignore[misc] # channels_red
             if channel not in self._owned:
                 self._forget(channel)
             raise
-        fields = self.channel_layer.deserialize(message)
+        fields = self._deserialize(message)
         return {**fields, "seq": seq, "epoch": epoch} if epoch else fields
 
     async def group_add(self, group: str, channel: str) -> None:
@@ -553,12 +568,6 @@ def _by_group(batch: Batch) -> dict[str, list[Any]]:
     return groups
 
 
-def _is_fit(group: str, message: Any) -> bool:
-    """Whether a consumer finds a handler for a message; one that does not raises, and its client is closed."""
-    kind = message.get("type") if isinstance(message, dict) else None
-    return kind == "tick" if group.startswith(GROUP_PREFIX) else isinstance(kind, str)
-
-
 def _count_malformed(count: int, channel: str, error: object) -> int:
     """Whoever sends such messages sends many, so only the first is logged."""
     if not count:
@@ -570,22 +579,6 @@ def _count_dropped(count: int, channel: str) -> int:
     if not count:
         logger.warning("Dropped a message for %s, whose queue is full, and will drop others like it.", channel)
     return count + 1
-
-
-def _when_owner_ends(end: Callable[[], None], begin: Callable[[], None] = lambda: None) -> None:
-    """Calls ``end`` when the task that runs now ends, and ``begin`` once that is sure to happen.
-
-    A task that ends at once did nothing but make a channel for somebody else (``asyncio.wait_for``, ``async_to_sync``):
-    it is no owner.
-    """
-    task = asyncio.current_task()
-
-    def watch() -> None:
-        if task is not None and not task.done():
-            begin()
-            task.add_done_callback(lambda _: end())
-
-    asyncio.get_running_loop().call_soon(watch)
 
 
 def _pattern(name: str) -> str:

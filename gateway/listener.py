@@ -20,6 +20,8 @@ from redis.asyncio import Connection, ConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
+from gateway.connection import abort, connect
+
 __all__ = ["Arrived", "Listener"]
 
 logger = logging.getLogger(__name__)
@@ -29,6 +31,7 @@ _RETRY_SECONDS: Final = (0.05, 0.5)
 """First and longest pause between attempts to reach Redis."""
 _CONNECT_SECONDS: Final = 2.0
 """How long an attempt may take."""
+_ADD_STEPS: Final = 12
 _PROBE_STEP: Final = 0.25
 _PROBE_AFTER: Final = 4
 """Steps in which nothing came before Redis is asked for a sign of life."""
@@ -86,11 +89,13 @@ class Listener:
         unconfirmed = [*self._channels.unconfirmed(channels), *self._patterns.unconfirmed(patterns)]
         if not unconfirmed:
             return
-        try:
-            async with asyncio.timeout(self._timeout):
-                await asyncio.gather(*map(asyncio.shield, unconfirmed))
-        except TimeoutError:
-            raise RedisConnectionError(f"Redis did not answer within {self._timeout} s.") from None
+        # In steps: while thousands of clients arrive the loop may be held up for longer than the time that Redis has,
+        # and its answer, which is in the socket already, gets its chance to be read in the next.
+        for _ in range(_ADD_STEPS):
+            _, pending = await asyncio.wait(unconfirmed, timeout=self._timeout / _ADD_STEPS)
+            if not pending:
+                return
+        raise RedisConnectionError(f"Redis did not answer within {self._timeout} s.")
 
     def remove(self, channels: Collection[str] = (), patterns: Collection[str] = ()) -> None:
         """Listens to these no more."""
@@ -145,10 +150,8 @@ class Listener:
 
     async def _listen(self) -> None:
         """Connects, subscribes to everything wanted, and reads until the connection is lost."""
-        pool = self._pool()
-        connection: Connection = pool.make_connection()  # type: ignore[no-untyped-call]
+        connection = await connect(self._pool(), _CONNECT_SECONDS)
         try:
-            await _connect(connection)
             self._connection = connection
             for topics in (self._channels, self._patterns):
                 topics.start_over()
@@ -159,9 +162,7 @@ class Listener:
             self._connection = None
             self._arrived = []
             self.patterns = set()
-            if connection._writer is not None:
-                connection._writer.transport.abort()
-            await connection.disconnect(nowait=True)
+            await abort(connection)
 
     async def _read_while_alive(self, connection: Connection) -> None:
         try:
@@ -235,14 +236,6 @@ class Listener:
             whom()
         except Exception:
             logger.exception("Telling that the bus is lost or restored failed.")
-
-
-async def _connect(connection: Connection) -> None:
-    try:
-        async with asyncio.timeout(_CONNECT_SECONDS):
-            await connection.connect()  # type: ignore[no-untyped-call]
-    except TimeoutError:
-        raise RedisConnectionError(f"Redis did not answer within {_CONNECT_SECONDS} s.") from None
 
 
 class _Probe:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Final, TypeAlias
 
 __all__ = ["EPOCH_LENGTH", "MAGIC", "Bundle", "bundle", "is_consecutive", "unbundle"]
 
@@ -29,24 +29,17 @@ _LENGTH: Final = struct.Struct(">I")
 
 _unpack_header = _HEADER.unpack_from
 
-
-class Bundle(NamedTuple):
-    """A packet whose messages are still serialized; ``seq`` is the first one's."""
-
-    epoch: str
-    seq: int
-    messages: Sequence[bytes]
+Bundle: TypeAlias = tuple[str, int, Sequence[bytes]]
+"""A packet whose messages are still serialized: its epoch, the seq of the first, and the messages."""
 
 
-def bundle(messages: Sequence[bytes]) -> tuple[bytes, str]:
-    """The body of a packet, and its shape as the script wants it: "1", or the count and where the last one begins."""
-    if len(messages) == 1:
-        return messages[0], "1"
+def bundle(messages: Sequence[bytes]) -> tuple[bytes, int]:
+    """The body of a packet of several messages, and where in it the last one begins, counted from 1 as Lua does."""
     parts: list[bytes] = []
     for message in messages:
         parts += (_LENGTH.pack(len(message)), message)
     body = b"".join(parts)
-    return body, f"{len(messages)} {len(body) - len(messages[-1]) + 1}"
+    return body, len(body) - len(messages[-1]) + 1
 
 
 def unbundle(packet: bytes) -> Bundle:
@@ -55,9 +48,7 @@ def unbundle(packet: bytes) -> Bundle:
         magic, version, epoch, _, seq, count = _unpack_header(packet)
         if magic != MAGIC or version != _VERSION:
             raise ValueError(f"a packet of version {version}")
-        if count == 1:
-            return Bundle(epoch.decode(), seq, (packet[_HEADER_SIZE:],))
-        return Bundle(epoch.decode(), seq, _split(packet, count))
+        return epoch.decode(), seq, (packet[_HEADER_SIZE:],) if count == 1 else _split(packet, count)
     except struct.error as error:
         raise ValueError(f"a packet that is cut short: {error}") from None
 

@@ -27,6 +27,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from gateway.connection import abort, connect
+
 __all__ = ["Clock", "Link", "Pipe", "Script"]
 
 _READ_BYTES = 65_536
@@ -83,12 +85,7 @@ class Link:
 
     @classmethod
     async def open(cls, connection: Connection, scripts: Sequence[Script], closed: Callable[[Link], None]) -> Link:
-        """Connects, learns who and when Redis is, and leaves the scripts with it."""
-        try:
-            await connection.connect()  # type: ignore[no-untyped-call]
-        except BaseException:
-            await connection.disconnect(nowait=True)
-            raise
+        """Makes a link of a connection: learns who and when Redis is, and leaves the scripts with it."""
         link = cls(connection, closed)
         try:
             sent = link._loop.time()
@@ -151,7 +148,7 @@ class Link:
             self._is_open = False
             self._closed(self)
             self._fail(reason)
-            await self._connection.disconnect(nowait=True)
+            await abort(self._connection)
 
     async def _read(self, stream: asyncio.StreamReader) -> None:
         parser = hiredis.Reader()
@@ -206,12 +203,18 @@ class Pipe:
                 if link is None or self._waiting:
                     link = await self._connected()
                 if link.is_overdue:
+                    link.overdue()  # who still waited for it may have gone, and nobody else looks
                     raise RedisTimeoutError("Redis does not answer.")
                 return await operation(link, give_up)
         except TimeoutError:
             if link is not None:
                 link.overdue()
             raise RedisTimeoutError(f"Redis did not answer within {self._timeout} s.") from None
+
+    def renew(self) -> None:
+        """The connection is as good as dead: it takes no new commands, and goes as soon as nobody waits for it."""
+        if self._link is not None:
+            self._link.overdue()
 
     async def close(self) -> None:
         """Ends the connection; commands that wait for a reply fail."""
@@ -246,7 +249,7 @@ class Pipe:
         error: Exception = RedisConnectionError("The connection was closed.")
         try:
             async with asyncio.timeout(self._timeout):
-                connection: Connection = self._pool().make_connection()  # type: ignore[no-untyped-call]
+                connection = await connect(self._pool(), self._timeout)
                 self._link = await Link.open(connection, self._scripts, self._lost)
         except TimeoutError:
             error = RedisTimeoutError(f"Redis did not answer within {self._timeout} s.")

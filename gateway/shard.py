@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from channels_redis.utils import create_pool
 from redis.asyncio import ConnectionPool
@@ -18,7 +18,7 @@ from gateway.packing import bundle
 from gateway.pipe import Link, Pipe, Script
 from ticks.idempotency import Idempotency, IdempotencyConflict
 
-__all__ = ["Places", "Shard"]
+__all__ = ["Shard"]
 
 PUBLISH_SECONDS: Final = 0.8
 """How long Redis may take to acknowledge a batch before the publisher is told that it is unavailable."""
@@ -39,14 +39,6 @@ _PUBLISH: Final = _script("publish.lua")
 _POSITIONS: Final = _script("positions.lua")
 _HISTORY: Final = _script("history.lua")
 _GROUPS: Final = _script("groups.lua")
-
-
-class Places(NamedTuple):
-    """Where streams are, in the order they were asked for: seqs (None: never had a message), last messages' packets."""
-
-    epoch: bytes
-    seqs: list[bytes | None]
-    packets: list[bytes | None]
 
 
 class Shard:
@@ -74,9 +66,16 @@ class Shard:
         self._pool: ConnectionPool | None = None
         self._publishing = Pipe(self._get_pool, PUBLISH_SECONDS, [_PUBLISH])
         self._asking = Pipe(self._get_pool, ASK_SECONDS, [_POSITIONS, _HISTORY, _GROUPS])
-        self.listener = Listener(self._get_pool, partial(deliver, self), partial(lost, self), partial(restored, self))
+        self.listener = Listener(self._get_pool, partial(deliver, self), self._on_lost, partial(restored, self))
+        self._lost = partial(lost, self)
 
     # Listening
+
+    def _on_lost(self) -> None:
+        # If one connection is dead the others are, and whoever asks first after the outage would pay for finding out.
+        self._publishing.renew()
+        self._asking.renew()
+        self._lost()
 
     async def subscribe(self, channel: str) -> None:
         await self.listener.add([channel])
@@ -93,9 +92,16 @@ class Shard:
             arguments += ("", "", 0)
         else:
             arguments += (idempotency.key, idempotency.digest, max(1, int(idempotency.seconds * 1_000)))
+        several: list[bytes | str | int] = []
+        place = len(arguments)
         for group, messages in groups.items():
-            arguments.append(group)
-            arguments += bundle(messages)
+            if len(messages) == 1:
+                arguments += (group, messages[0])
+            else:
+                body, tail = bundle(messages)
+                several += (group, body, len(messages), tail)
+        arguments.insert(place, (len(arguments) - place) // 2)
+        arguments += several
         return await self._publishing.perform(partial(self._publish, arguments))
 
     async def _publish(self, arguments: Sequence[bytes | str | int], link: Link, give_up: float) -> bool:
@@ -121,8 +127,10 @@ class Shard:
 
     # Asking
 
-    async def positions(self, groups: Sequence[str]) -> Places:
-        return Places(*await self._ask(_POSITIONS, *groups))
+    async def positions(self, groups: Sequence[str]) -> tuple[str, list[bytes | None]]:
+        """The epoch, and the packet of each group's last message, None if it never had one."""
+        epoch, *packets = await self._ask(_POSITIONS, *groups)
+        return epoch.decode(), packets
 
     async def history(self, since: Mapping[str, Since]) -> list[list[bytes] | None]:
         """For each group the packets from the one that has the next seq to the newest, if Redis still has them all."""
@@ -157,5 +165,6 @@ class Shard:
 
     def _get_pool(self) -> ConnectionPool:
         if self._pool is None:
-            self._pool = create_pool(self._host)
+            # Whoever waits for Redis here has a time-out of his own (gateway/connection.py).
+            self._pool = create_pool({"socket_timeout": None, **self._host})
         return self._pool

@@ -139,6 +139,7 @@ class Supervisor:
         self._close_listeners()
         await _cancel([*others, *keepers, stopping])
         await _cancel(self._runs)
+        _ignore_signals()
         return codes[0] if codes else 0
 
     async def _announce(self, workers: Sequence[Worker]) -> None:
@@ -248,6 +249,13 @@ async def _restart_each(workers: Sequence[Worker], restart: asyncio.Event) -> No
         for worker in workers:
             if not await worker.renew():
                 break
+
+
+def _ignore_signals() -> None:
+    """All is done: a second signal, while the interpreter ends, must not make it look like a failure."""
+    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        asyncio.get_running_loop().remove_signal_handler(signum)
+        signal.signal(signum, signal.SIG_IGN)
 
 
 async def _watch(lifeline: socket.socket, *ready: asyncio.Event) -> None:

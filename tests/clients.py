@@ -40,7 +40,11 @@ async def subscriber(gateway: GatewayProcess, *symbols: str, **options: Any) -> 
 
 
 async def receive(connection: ClientConnection) -> Any:
-    return json.loads(await connection.recv())
+    """The next message that is no heartbeat."""
+    while True:
+        message = json.loads(await connection.recv())
+        if message["type"] != "heartbeat":
+            return message
 
 
 def metrics(gateway: GatewayProcess) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 place({}, 1, 0)
 local groups = {}
-for _, group in ipairs(redis.call('HKEYS', streams)) do
+for _, group in ipairs(call('HKEYS', streams)) do
   if group ~= '' then
     groups[#groups + 1] = group
   end

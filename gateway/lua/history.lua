@@ -12,14 +12,14 @@ local function missed(epoch, group, seq, newest)
     return {}
   end
   -- No packet is empty, so there are at most as many as ticks.
-  local packets = redis.call('LRANGE', prefix .. ':history:' .. epoch .. ':' .. group, seq - newest, -1)
+  local packets = call('LRANGE', prefix .. ':history:' .. epoch .. ':' .. group, seq - newest, -1)
   local first = 0
   repeat
     first = first + 1
     if not packets[first] then
       return false
     end
-    local sent, begins, count = struct.unpack('>I8I8I4', packets[first], 16)
+    local sent, begins, count = struct.unpack('>I8I8I4', packets[first], TIME)
     if begins > seq + 1 or (begins + count > seq + 1 and sent < oldest) then
       return false
     end
@@ -37,6 +37,7 @@ end
 local answer = {}
 for i = 4, #ARGV, 3 do
   local epoch, known = place(ARGV, i, i)
-  answer[#answer + 1] = epoch == ARGV[i + 1] and missed(epoch, ARGV[i], tonumber(ARGV[i + 2]), tonumber(known[2] or 0))
+  local newest = known[2] and struct.unpack('>I8', known[2], SEQ) or 0
+  answer[#answer + 1] = epoch == ARGV[i + 1] and missed(epoch, ARGV[i], tonumber(ARGV[i + 2]), newest)
 end
 return answer

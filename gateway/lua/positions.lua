@@ -1,14 +1,13 @@
--- Where streams are. ARGV after the first two: groups. Returns {the epoch, seqs, the packets of the last messages}; nil
--- for a group that never had a message.
+-- Where streams are. ARGV after the first two: groups. Returns the epoch, and the packet of each one's last message, nil
+-- for a group that never had one.
 
-local seqs, retained, epoch, known = {}, {}, nil, nil
+local answer = {}
 for from = 3, #ARGV, CHUNK do
   local to = math.min(from + CHUNK - 1, #ARGV)
-  epoch, known = place(ARGV, from, to)
-  local packets = redis.call('HMGET', prefix .. ':retained:' .. epoch, unpack(ARGV, from, to))
+  local epoch, known = place(ARGV, from, to)
+  answer[1] = epoch
   for i = 1, to - from + 1 do
-    seqs[#seqs + 1] = known[i + 1] or false
-    retained[#retained + 1] = packets[i]
+    answer[#answer + 1] = known[i + 1] or false
   end
 end
-return {epoch, seqs, retained}
+return answer

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Any
 
+from redis.asyncio import Redis
+
 from gateway.layers import MemoryLayer, RedisLayer
+from gateway.packets import Packet
 from tests.benchmarks.codec import counted, sample_ticks
 from tests.benchmarks.measure import Benchmark, Effort, Work, cpu_clock, finished
 from tests.servers import RedisServer
@@ -33,7 +36,7 @@ class Sink:
         self.count = 0
         self._due = 0
         self._arrived = asyncio.Event()
-        layer.tap(self._take)
+        layer.tap(self)
 
     def expect(self, count: int) -> None:
         self._arrived.clear()
@@ -43,10 +46,15 @@ class Sink:
         async with asyncio.timeout(TIMEOUT):
             await self._arrived.wait()
 
-    def _take(self, messages: Iterable[tuple[str, Any]]) -> None:
-        self.count += sum(1 for _ in messages)
+    def arrived(self, packets: Sequence[Packet]) -> None:
+        self.count += sum(len(packet.messages) for packet in packets)
         if self.count >= self._due:
             self._arrived.set()
+
+    def bus_lost(self) -> None:
+        """Who waits finds out by the time-out."""
+
+    bus_restored = bus_lost
 
 
 @asynccontextmanager
@@ -107,15 +115,17 @@ async def _audience(make: Callable[[], Layer], groups: list[str], listeners: int
 @asynccontextmanager
 async def receiving(effort: Effort, *, url: str) -> AsyncIterator[Work]:
     """Messages of one group, from Redis through the listener and the layer to the tap."""
-    group = group_name("AAPL")
+    (tick,) = sample_ticks(1)
+    group = group_name(tick.symbol)
     count = effort.of(1_000)
-    async with _open(RedisLayer(hosts=[url])) as layer:
+    async with _open(RedisLayer(hosts=[url])) as layer, Redis.from_url(url) as redis:
         sink = Sink(layer)
         await layer.join([group])
-        (payload,) = [layer.serialize(tick.message()) for tick in sample_ticks(1)]
-        loop_layer = layer._get_layer()
-        publish_many = loop_layer._shards[0].redis.register_script(_PUBLISH_MANY)
-        channel = loop_layer._get_group_channel_name(group)
+        await layer.group_send_batch([(group, tick.message())])
+        (payload,) = await redis.hmget("asgi:streams", [group])  # a packet as it was published
+        assert isinstance(payload, bytes)
+        publish_many = redis.register_script(_PUBLISH_MANY)
+        channel = f"asgi__group__{group}"
 
         async def work() -> int:
             before = sink.count

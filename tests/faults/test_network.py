@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import httpx
 import pytest
 
-from tests.clients import subscriber, tick
+from tests.clients import publish, subscriber, tick
 from tests.conftest import StartGateway
 from tests.faults.figures import errors_logged, figure
 from tests.faults.network import Namespace, StallingProxy
@@ -33,6 +33,8 @@ SYMBOLS: Final = [f"S{number}" for number in range(20)]
 OWN_SYMBOLS: Final = [f"OWN{number}" for number in range(5)]
 CLIENTS: Final = 30
 PER_CLIENT: Final = 5
+QUIET_TICKS: Final = (5_000_000, 5_000_001, 5_000_002)
+"""The first before the cut, the others shortly before the heal, and none after it."""
 STALL_SECONDS: Final = 0.25
 
 
@@ -106,27 +108,34 @@ async def _cut_off(gateway: GatewayProcess, other: GatewayProcess, fault: Fault)
         async with (
             watching(gateway.http, CLIENTS, [*SYMBOLS, *OWN_SYMBOLS], PER_CLIENT) as watchers,
             watching(other.http, 5, SYMBOLS, PER_CLIENT) as witnesses,
+            watching(gateway.http, 5, ["QUIET"], 1) as quiet,
         ):
             async with publisher.publishing():
                 async with own.publishing():
+                    await _publish_once(other, *QUIET_TICKS[:1])
                     await until_all_tick([*watchers, *witnesses], time.monotonic())
+                    await eventually(lambda: all(each.holds({"QUIET": QUIET_TICKS[0]}) for each in quiet))
                 own.retries = False
                 fault.cut()
                 at = time.monotonic()
                 async with _visits(gateway) as visits, own.publishing():
                     await asyncio.sleep(fault.seconds)
+                    await _publish_once(other, *QUIET_TICKS[1:])
                     await until_all_tick(witnesses, time.monotonic())
                     healed = time.monotonic()
                     fault.heal()
                     back = await until_all_tick(watchers, healed)
-                    await eventually(lambda: all(watcher.bus[-1][1] for watcher in watchers), 10)
+                    await eventually(lambda: all(each.holds({"QUIET": QUIET_TICKS[-1]}) for each in quiet), 20)
+                    caught_up = time.monotonic() - healed
+                    await eventually(lambda: all(watcher.bus[-1][1] for watcher in watchers), 20)
             await until_all_hold(witnesses, publisher.ledger.last)
             await until_all_hold(watchers, publisher.ledger.last | own.ledger.last)
-    found = reconcile([*watchers, *witnesses], publisher.ledger, own.ledger)
-    late = _shown_as_live(watchers, publisher.ledger.between(at, healed))
+    found = reconcile([*watchers, *witnesses, *quiet], publisher.ledger, own.ledger)
+    late = _shown_as_live([*watchers, *quiet], publisher.ledger.between(at, healed) | set(QUIET_TICKS[1:]))
     told = max(watcher.bus[0][0] for watcher in watchers) - at
     figure(
-        f"{fault.how} for {fault.seconds:g} s: {pulse}; clients told after {told:.2f} s, ticks for all {back:.2f} s after the heal; "
+        f"{fault.how} for {fault.seconds:g} s: {pulse}; clients told after {told:.2f} s, ticks for all {back:.2f} s after the heal, "
+        f"the last value of a symbol that ticks no more after {caught_up:.2f} s; "
         f"{len(publisher.ledger.between(at, healed)):,} ticks published elsewhere meanwhile, {late} shown as live; "
         f"{len(visits)} HTTP requests answered within {max(visits):.2f} s; {found}"
     )
@@ -141,6 +150,13 @@ async def _cut_off(gateway: GatewayProcess, other: GatewayProcess, fault: Fault)
     assert pulse.worst < STALL_SECONDS
     assert told < 5
     assert back < 3
+    assert caught_up < 3
+
+
+async def _publish_once(gateway: GatewayProcess, *prices: int) -> None:
+    async with httpx.AsyncClient(base_url=gateway.http) as http:
+        for price in prices:
+            await publish(http, tick("QUIET", price))
 
 
 def _shown_as_live(watchers: list[Watcher], late: set[int]) -> int:

@@ -336,9 +336,12 @@ async def test_seq_counts_from_one_for_each_group_and_over_batches(layer: Layer)
     await layer.group_send_batch(ticks("ticks.B", 5, 6))
     await tap.wait_for(6)
     epoch = await epoch_of(layer)
-    assert tap.packets == [
+    # Within a batch groups may change places.
+    assert sorted(tap.packets[:2]) == [
         Packet("ticks.A", epoch, 1, [tick(1), tick(3)]),
         Packet("ticks.B", epoch, 1, [tick(2)]),
+    ]
+    assert tap.packets[2:] == [
         Packet("ticks.A", epoch, 3, [tick(4)]),
         Packet("ticks.B", epoch, 2, [tick(5), tick(6)]),
     ]
@@ -486,8 +489,8 @@ class Watcher(AsyncJsonWebsocketConsumer):  # type: ignore[misc] # channels has 
 
 
 @pytest.fixture
-def installed(layer: Layer, monkeypatch: pytest.MonkeyPatch) -> Layer:
-    """The layer, as the project's own."""
+def installed(layer: Layer, monkeypatch: pytest.MonkeyPatch, db: None) -> Layer:
+    """The layer, as the project's own. The database: Channels looks after its connections before every handler."""
     monkeypatch.setattr("channels.consumer.get_channel_layer", lambda _alias: layer)
     return layer
 
@@ -618,7 +621,6 @@ async def test_a_redis_that_was_restarted_from_a_file_begins_an_epoch(
     other = make_redis_layer(redis_server.url)
     assert redis_server.call("EXISTS asgi:streams") == ":1"
     assert await other.retained_groups() == []
-    assert redis_server.call(f"EXISTS asgi:retained:{old}") == ":0"
     await other.group_send_batch(ticks("ticks.A", 3))
     (position,) = (await other.positions(["ticks.A"])).values()
     assert (position.seq, position.message, position.epoch != old) == (1, tick(3), True)
@@ -687,7 +689,8 @@ async def test_encrypted_messages_take_the_same_way(make_redis_layer: MakeLayer,
     await layer.group_send_batch(ticks("ticks.A", 1, 2))
     assert await tap.wait_for(2) == [("ticks.A", tick(1)), ("ticks.A", tick(2))]
     assert (await layer.positions(["ticks.A"]))["ticks.A"].message == tick(2)
-    (payload,) = await redis.hvals(f"asgi:retained:{await epoch_of(layer)}")
+    (payload,) = await redis.hmget("asgi:streams", ["ticks.A"])
+    assert isinstance(payload, bytes)
     assert b"price" not in payload
 
 
@@ -711,6 +714,21 @@ async def test_groups_are_spread_over_several_redis(
     await layer.group_send_batch([(group, tick(2)) for group in groups])
     await tap.wait_for(80)
     assert sorted(tap.places) == sorted((group, seq) for group in groups for seq in (1, 2))
+
+
+async def test_a_key_is_known_whatever_redis_its_groups_are_on(
+    make_redis_layer: MakeLayer, redis_url: str, redis_server: RedisServer
+) -> None:
+    layer = make_redis_layer(redis_url, redis_server.url)
+    batch = [(f"ticks.S{number}", tick(1)) for number in range(20)]
+    for name in range(10):
+        key = Idempotency(str(name), "digest", 60)
+        assert await layer.group_send_batch(batch[name : name + 1], key) is True
+        assert await layer.group_send_batch(batch[name : name + 1], key) is False
+        with pytest.raises(IdempotencyConflict):
+            await layer.group_send_batch(batch[name + 1 :], Idempotency(str(name), "other", 60))
+    positions = await layer.positions([group for group, _ in batch])
+    assert [position.seq for position in positions.values()] == [1] * 10 + [0] * 10
 
 
 async def test_one_subscription_a_process_and_group(make_redis_layer: MakeLayer, redis: Redis) -> None:
@@ -891,6 +909,7 @@ async def test_what_waits_in_a_stopped_redis_is_refused_in_time_and_not_publishe
     tap = Tap(witness)
     await witness.join(["ticks.A"])
     await layer.group_send_batch(ticks("ticks.A", 1))
+    await tap.wait_for(1)
     redis_server.pause()
     loop = asyncio.get_running_loop()
     started = loop.time()

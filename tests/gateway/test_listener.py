@@ -19,7 +19,7 @@ class Ear:
     """A listener and what it has heard."""
 
     def __init__(self, url: str, timeout: float = 20.0) -> None:
-        pool = ConnectionPool.from_url(url)
+        pool = ConnectionPool.from_url(url, socket_timeout=None)
         self.listener = Listener(lambda: pool, self._deliver, self._lost, self._restored, timeout)
         self.heard: list[Arrived] = []
         self.news: list[str] = []
@@ -324,3 +324,17 @@ async def test_a_channel_that_may_not_be_had_costs_the_others_nothing(
     assert redis_server.call("PUBLISH a1 x") == ":1"
     await ear.until(lambda: ear.payloads == [b"x"])
     assert ear.news == []
+
+
+async def test_it_can_be_closed_at_any_moment_of_connecting(
+    make_ear: Callable[..., Ear], shared_redis: RedisServer
+) -> None:
+    async with Proxy(shared_redis) as proxy:
+        for steps in range(40):
+            ear = make_ear(proxy.url)
+            waiting = asyncio.create_task(ear.listener.add(["a"]))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            async with asyncio.timeout(5):
+                await ear.listener.close()
+            waiting.cancel()

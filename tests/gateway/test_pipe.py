@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from redis.asyncio import Connection, ConnectionPool, Redis
+from redis.asyncio import ConnectionPool, Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -27,8 +27,7 @@ class Pipes:
         self._made: list[Pipe] = []
 
     def make(self, timeout: float = 10.0) -> Pipe:
-        # Without retries and delays of redis-py's own.
-        pool = ConnectionPool.from_url(self._url, connection_class=Connection)
+        pool = ConnectionPool.from_url(self._url, socket_timeout=None)
         self._made.append(Pipe(lambda: pool, timeout, [ECHO]))
         return self._made[-1]
 

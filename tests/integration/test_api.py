@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +11,7 @@ import httpx
 import pytest
 
 from tests.conftest import StartGateway
-from tests.servers import GatewayProcess
+from tests.servers import GatewayProcess, RedisServer, wait_until
 
 WHEN = "2026-05-12T15:04:05Z"
 
@@ -23,7 +24,7 @@ def http(request: pytest.FixtureRequest, gateway: GatewayProcess) -> Iterator[ht
         yield client
 
 
-def post(http: httpx.Client, body: Any, content_type: str = "application/json", **headers: str) -> httpx.Response:
+def post(http: httpx.Client, body: Any, content_type: str = "application/json", **headers: Any) -> httpx.Response:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     return http.post("/api/v1/ticks", content=content, headers={"content-type": content_type, **headers})
 
@@ -32,8 +33,11 @@ def test_one_tick_is_accepted_and_can_be_read(http: httpx.Client) -> None:
     response = post(http, b'{"symbol": "BRK.B", "price": 150.250, "timestamp": "2026-05-12T17:04:05.120+02:00"}')
     assert (response.status_code, response.json()) == (202, {"accepted": 1})
     assert response.headers["content-type"] == "application/json"
-    assert http.get("/api/v1/ticks/BRK.B").text == (
-        '{"symbol":"BRK.B","price":150.250,"timestamp":"2026-05-12T15:04:05.120Z"}'
+    latest = http.get("/api/v1/ticks/BRK.B")
+    place = latest.json()
+    assert latest.text == (
+        '{"symbol":"BRK.B","price":150.250,"timestamp":"2026-05-12T15:04:05.120Z",'
+        f'"seq":{place["seq"]},"epoch":"{place["epoch"]}"}}'
     )
 
 
@@ -61,6 +65,70 @@ def test_a_chunked_body_is_accepted(http: httpx.Client) -> None:
 def test_a_compressed_body_is_refused(http: httpx.Client) -> None:
     response = post(http, b"\x1f\x8b", **{"content-encoding": "gzip"})
     assert (response.status_code, response.json()["code"]) == (415, "unsupported_media_type")
+
+
+def test_the_latest_tick_has_its_place_in_the_sequence(http: httpx.Client, start_gateway: StartGateway) -> None:
+    gateway = start_gateway()
+    with httpx.Client(base_url=gateway.http, cookies=http.cookies) as client:
+        post(client, [{"symbol": "A", "price": price} for price in (1, 2)] + [{"symbol": "B", "price": 3}])
+        first = client.get("/api/v1/ticks/A").json()
+        assert (first["price"], first["seq"]) == (2, 2)
+        post(client, {"symbol": "A", "price": 4})
+        results = client.get("/api/v1/ticks").json()["results"]
+        assert [(tick["symbol"], tick["seq"], tick["epoch"]) for tick in results] == [
+            ("A", 3, first["epoch"]), ("B", 1, first["epoch"])
+        ]  # fmt: skip
+
+
+@pytest.mark.parametrize("bus", ["memory", "redis"])
+def test_ticks_with_an_idempotency_key_are_published_once(
+    http: httpx.Client, start_gateway: StartGateway, bus: str, request: pytest.FixtureRequest
+) -> None:
+    gateway = start_gateway(redis_url=request.getfixturevalue("redis_url") if bus == "redis" else None)
+    once = {"idempotency-key": "feed-1/42~!"}
+    with httpx.Client(base_url=gateway.http, cookies=http.cookies) as client:
+        ticks = [{"symbol": "A", "price": 1, "timestamp": WHEN}, {"symbol": "A", "price": "2.50"}]
+        first = post(client, ticks, **once)
+        assert (first.status_code, first.json(), "idempotency-replayed" in first.headers) == (
+            202, {"accepted": 2}, False
+        )  # fmt: skip
+        # The same ticks, however they are written; what has no timestamp is received at another time.
+        lines = b'{"price": 1, "timestamp": "2026-05-12T16:04:05+01:00", "symbol": "A"}\n{"symbol":"A","price":2.50}'
+        for again in (post(client, ticks, **once), post(client, lines, "application/x-ndjson", **once)):
+            assert (again.status_code, again.json()) == (202, {"accepted": 2})
+            assert again.headers["idempotency-replayed"] == "true"
+        others: list[Any] = [{"symbol": "A", "price": 1}, []]
+        for other in others:
+            reused = post(client, other, **once)
+            assert (reused.status_code, reused.json()["code"]) == (422, "idempotency_key_reused")
+        assert post(client, ticks, **{"idempotency-key": "other"}).headers.get("idempotency-replayed") is None
+        assert client.get("/api/v1/ticks/A").json()["seq"] == 4
+
+
+@pytest.mark.parametrize("key", [b"", b"a b", b"\xe9", b"x" * 256])
+def test_a_malformed_idempotency_key_is_refused(http: httpx.Client, key: bytes) -> None:
+    headers: dict[str, Any] = {"idempotency-key": key}
+    response = post(http, {"symbol": "KEYED", "price": 1}, **headers)
+    assert (response.status_code, response.json()["code"]) == (400, "invalid_idempotency_key")
+    assert http.get("/api/v1/ticks/KEYED").status_code == 404
+
+
+def test_an_invalid_batch_leaves_its_idempotency_key_unused(http: httpx.Client) -> None:
+    once = {"idempotency-key": f"corrected, {http.cookies.get('theme')}".replace(" ", "")}
+    assert post(http, {"symbol": "A", "price": "x"}, **once).status_code == 400
+    response = post(http, {"symbol": "A", "price": 1}, **once)
+    assert (response.status_code, "idempotency-replayed" in response.headers) == (202, False)
+
+
+def test_an_idempotency_key_is_its_publishers_own(start_gateway: StartGateway) -> None:
+    gateway = start_gateway()
+    key = next(word for word in gateway.manage("create_key", "feed").split() if word.startswith("mmx_"))
+    once = {"idempotency-key": "1"}
+    with httpx.Client(base_url=gateway.http) as http:
+        for price, authorization in ((1, {}), (2, {"authorization": f"Api-Key {key}"})):
+            tick = {"symbol": "A", "price": price}
+            assert post(http, tick, **once, **authorization).status_code == 202
+            assert post(http, tick, **once, **authorization).headers["idempotency-replayed"] == "true"
 
 
 def test_one_bad_item_and_nothing_is_published(http: httpx.Client) -> None:
@@ -194,3 +262,26 @@ def test_without_redis_the_answer_is_503_and_says_when_to_try_again(
         assert post(http, {"symbol": "A", "price": 1}).status_code == 202
         assert http.get("/healthz").status_code == 200
     assert "Traceback" not in gateway.output()
+
+
+def test_a_redis_that_is_stopped_is_a_503_within_a_second_and_nothing_is_published_later(
+    start_gateway: StartGateway, redis_server: RedisServer
+) -> None:
+    gateway = start_gateway(redis_url=redis_server.url)
+    with httpx.Client(base_url=gateway.http, timeout=20) as http:
+        assert post(http, {"symbol": "A", "price": 1}).status_code == 202
+        redis_server.pause()
+        for _ in range(4):
+            started = time.monotonic()
+            response = post(http, {"symbol": "A", "price": 2})
+            waited = time.monotonic() - started
+            assert (response.status_code, response.headers["retry-after"]) == (503, "1")
+            assert waited < 3  # a second, on a machine that has nothing else to do
+        redis_server.resume()
+
+        def is_accepted() -> bool:
+            return post(http, {"symbol": "A", "price": 3}).status_code == 202
+
+        wait_until(is_accepted)
+        latest = http.get("/api/v1/ticks/A").json()
+        assert (latest["price"], latest["seq"]) == (3, 2)

@@ -42,8 +42,8 @@ def test_growth_from_the_first_to_the_last_third_is_found(name: str, first: floa
     ("name", "before", "after", "stayed"),
     [
         ("connections", 0, 1, True),
-        ("tasks", 10, 13, False),
-        ("tasks", 10, 14, True),
+        ("tasks", 10, 15, False),
+        ("tasks", 10, 16, True),
         (MEMORY, 80 * MB, 110 * MB, False),
         (MEMORY, 80 * MB, 130 * MB, True),
     ],

@@ -76,7 +76,7 @@ def _channels(client: Redis) -> set[bytes]:
     """What something was published on within a moment, whoever listens and however."""
     seen = set()
     end = time.monotonic() + LISTEN_SECONDS
-    with client.pubsub(ignore_subscribe_messages=True) as pubsub:
+    with client.pubsub(ignore_subscribe_messages=True) as pubsub:  # type: ignore[no-untyped-call] # it has no types
         pubsub.psubscribe("*")
         while time.monotonic() < end:
             if message := pubsub.get_message(timeout=0.1):
