@@ -11,12 +11,12 @@ __all__ = ["Timeouts"]
 class Timeouts:
     """All in seconds, of a clock that nobody sets."""
 
-    ping: float = 15.0
+    ping: float = 18.0
     """Silence of a WebSocket client after which it is pinged."""
 
-    pong: float = 10.0
-    """Silence after the ping, after which the client is taken for gone. Both are looked at once a ``round``, so a
-    half-open connection is found at the latest after ``ping + pong + 2 * round``: 27 seconds.
+    pong: float = 7.0
+    """Silence after the ping, after which the client is taken for gone. Both are looked at every other ``round``,
+    so a half-open connection is found at the latest after ``ping + pong + 4 * round``: 29 seconds.
     """
 
     handshake: float = 20.0

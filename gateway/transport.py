@@ -184,6 +184,7 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
     """Whether the inbox is full, so that nothing is read."""
     _state = WebSocketProtocol.STATE_CLOSED
     _opened = _heard = _pinged = 0.0
+    _asked_again = False
 
     def connectionMade(self) -> None:  # noqa: N802 - Twisted's name
         self._opened = self._heard = time.monotonic()
@@ -246,9 +247,14 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
         elif self._pinged <= self._heard:
             if now - self._heard >= timeouts.ping:
                 self._pinged = now
+                self._asked_again = False
                 self.sendPing()
         elif now - self._pinged >= timeouts.pong:
             self.onAutoPingTimeout()
+        elif not self._asked_again and now - self._pinged >= timeouts.pong / 2:
+            # Some client is not ready to answer the first one, such as one that is still busy opening its connections.
+            self._asked_again = True
+            self.sendPing()
 
     @property
     def state(self) -> int:

@@ -52,7 +52,7 @@ def until_closed(client: socket.socket) -> bytes:
 def test_a_client_that_answers_no_ping_is_dropped(lone: LoneServer) -> None:
     with open_websocket(lone.port) as client:
         began = time.monotonic()
-        assert until_closed(client) == bytes([0x80 | PING, 0])
+        assert until_closed(client) == bytes([0x80 | PING, 0]) * 2  # it is asked twice
     assert time.monotonic() - began >= QUICK.ping + QUICK.pong
 
 
@@ -115,7 +115,7 @@ def inside(namespace: Namespace, gateway: GatewayProcess, metric: str) -> float:
 
 def test_the_longest_silence_is_under_30_seconds() -> None:
     timeouts = Timeouts()
-    assert timeouts.ping + timeouts.pong + 2 * timeouts.round < 30
+    assert timeouts.ping + timeouts.pong + 4 * timeouts.round < 30
 
 
 # Slow requests
