@@ -6,6 +6,7 @@ Here the head and the body of a request have a time each, from their beginning (
 
 from __future__ import annotations
 
+import math
 import socket
 import time
 from enum import Enum, auto
@@ -36,6 +37,8 @@ class GatewayChannel(HTTPChannel):
 
     abortTimeout = 5  # noqa: N815 - Twisted's name
 
+    _deadline = math.inf
+
     def __init__(self) -> None:
         super().__init__()
         self._stage = Stage.IDLE
@@ -59,8 +62,23 @@ class GatewayChannel(HTTPChannel):
         self._server.connection_closed()
         super().connectionLost(reason)
 
+    def setTimeout(self, period: float | None) -> float | None:  # noqa: N802 - Twisted's name
+        """Notes when time is up. Twisted would make a timer, and another for each request."""
+        previous = self.timeOut
+        self.timeOut = period  # type: ignore[assignment] # Twisted takes fractions too
+        self._deadline = math.inf if period is None else time.monotonic() + period
+        return previous
+
     def resetTimeout(self) -> None:  # noqa: N802 - Twisted's name
         """Twisted would give a request its time again with every byte."""
+
+    def check_timeouts(self) -> None:
+        """Ends what takes too long: called every round."""
+        if time.monotonic() >= self._deadline:
+            self.setTimeout(None)
+            self.timeoutConnection()
+        elif self._stage is Stage.ANSWER and self.requests:
+            self.requests[0].check_timeouts()
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
         super().dataReceived(data)
@@ -121,6 +139,9 @@ class GatewayChannel(HTTPChannel):
 
 class GatewayRequest(WebRequest):  # type: ignore[misc] # Daphne ships no types
     """One request, timed by a clock that nobody sets."""
+
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
 
     _began: float | None = None
 

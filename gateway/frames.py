@@ -1,4 +1,4 @@
-"""Server-to-client WebSocket frames (RFC 6455): unmasked, unfragmented text.
+"""Server-to-client WebSocket frames (RFC 6455): unmasked, unfragmented text, and pings.
 
 A tick is framed once, and the same bytes go to every subscriber. No I/O here.
 """
@@ -6,8 +6,12 @@ A tick is framed once, and the same bytes go to every subscriber. No I/O here.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
-__all__ = ["text_frame", "texts"]
+__all__ = ["PING", "text_frame", "texts"]
+
+PING: Final = b"\x89\x00"
+"""Asks a client whether it is there."""
 
 _TEXT = 0x81  # FIN and opcode 1
 

@@ -532,6 +532,8 @@ class Hub:
                 if stream.seq:
                     resting[symbol] = stream
         plain = heartbeat_frame({})
+        latest: dict[str, int] = {}
+        frame = plain
         for index, (outbox, held) in enumerate(list(self._subscriptions.items())):
             if index % _SLICE == _SLICE - 1:
                 yield
@@ -539,7 +541,9 @@ class Hub:
                 continue
             seqs = self._seqs(held, resting) if resting else {}
             if seqs:
-                outbox.write(heartbeat_frame(seqs))
+                if seqs != latest:  # most often clients of the same symbols follow each other
+                    latest, frame = seqs, heartbeat_frame(seqs)
+                outbox.write(frame)
                 self.heartbeats += 1
             elif not _is_kept_busy(held, active, period):
                 outbox.write(plain)

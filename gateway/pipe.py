@@ -108,7 +108,7 @@ class Link:
         reply: asyncio.Future[Any] = self._loop.create_future()
         self._replies.append(reply)
         try:
-            self._writer.writelines(self._connection.pack_command(*command))
+            self._writer.write(hiredis.pack_command(command))
             if self._writer.transport.get_write_buffer_size() > _HIGH_WATER:
                 await self._writer.drain()
             value = await reply

@@ -1,4 +1,5 @@
-"""Twisted's event loop for our own server: asyncio's, with a clock that nobody sets, and ports that bear to be full.
+"""Twisted's event loop for our own server: asyncio's, with a clock that nobody sets, ports that bear to be full, and
+connections that write without asking first.
 
 Twisted times by the wall clock. If that is set forward by an hour all its timers fire at once, and if it is set back
 they stop for an hour: handshakes, closing handshakes and slow requests would then be cut too soon or never.
@@ -15,6 +16,7 @@ import errno
 import os
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -22,7 +24,7 @@ from twisted.internet import tcp
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.main import installReactor
 
-__all__ = ["GatewayPort", "GatewayReactor", "install"]
+__all__ = ["GatewayConnection", "GatewayPort", "GatewayReactor", "install"]
 
 PAUSE_SECONDS: Final = 0.25
 
@@ -32,10 +34,51 @@ class GatewayReactor(AsyncioSelectorReactor):
 
     seconds = staticmethod(time.monotonic)
 
+    def soon(self, work: Callable[[], object]) -> None:
+        """Has ``work`` done at the end of this turn of the loop."""
+        self._asyncioEventloop.call_soon(work)
+
     def adoptStreamPort(self, fileDescriptor: int, addressFamily: Any, factory: Any) -> Any:  # noqa: N802, N803
         port = GatewayPort._fromListeningDescriptor(self, fileDescriptor, addressFamily, factory)
         port.startListening()
         return port
+
+
+class GatewayConnection(tcp.Server):
+    """An accepted connection. What is written in one turn of the loop goes to the socket at its end.
+
+    Twisted asks the selector first whether the socket takes anything, and takes the question back afterwards: two
+    system calls and a turn of the loop for every response, though a socket that nothing waits for nearly always does.
+    """
+
+    _address: Any = None
+    _is_due = False
+    _is_waiting = False
+    """Whether the selector has been asked."""
+
+    def getHost(self) -> Any:  # noqa: N802 - Twisted's name
+        """Which of our addresses was called. The system is asked once; Twisted and Daphne ask several times."""
+        if self._address is None:
+            self._address = super().getHost()
+        return self._address
+
+    def startWriting(self) -> None:  # noqa: N802 - Twisted's name
+        if not self._is_due and not self._is_waiting:
+            self._is_due = True
+            self.reactor.soon(self._write_due)
+
+    def stopWriting(self) -> None:  # noqa: N802 - Twisted's name
+        if self._is_waiting:
+            self._is_waiting = False
+            super().stopWriting()
+
+    def _write_due(self) -> None:
+        self._is_due = False
+        if self.connected:
+            self.reactor._readOrWrite(self, False)  # what it does when the selector says that the socket takes more
+        if self.connected and not self._aborting and (self.dataBuffer or self._tempDataBuffer):
+            self._is_waiting = True
+            super().startWriting()
 
 
 class GatewayPort(tcp.Port):
@@ -45,6 +88,8 @@ class GatewayPort(tcp.Port):
     refused. But when something else in the process was faster to take that one, the socket stays readable, nothing can
     be accepted, and the loop would do nothing but try.
     """
+
+    transport = GatewayConnection
 
     def doRead(self) -> None:  # noqa: N802 - Twisted's name
         super().doRead()

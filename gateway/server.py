@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import logging
 import resource
 import signal
@@ -29,7 +28,7 @@ from daphne.server import Server, reactor
 from gateway.channel import GatewayChannel, GatewayHTTPFactory
 from gateway.errors import SERVICE_RESTART
 from gateway.inbox import Inbox
-from gateway.timeouts import Timeouts
+from gateway.timeouts import Rota, Timeouts
 from gateway.transport import GatewayProtocol
 from ticks.parsers import MAX_BODY_BYTES
 
@@ -55,6 +54,8 @@ SLICE: Final = 200
 
 SPARE_FILES: Final = 64
 """Open files kept for all that is no client: Redis, database, large bodies, and room to refuse connections."""
+
+_GONE: Final[dict[str, Any]] = {"disconnected": 0.0}
 
 Job = Callable[[], Coroutine[Any, Any, None]]
 
@@ -101,6 +102,8 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
         self._ports: list[Any] = []
         self._drain_task: asyncio.Task[None] | None = None
         self._house_task: asyncio.Task[None] | None = None
+        self._rota: Rota[GatewayProtocol] = Rota(timeouts.round)
+        self._leaving: dict[Any, dict[str, Any]] = {}
         self._open = 0
         self._room = sys.maxsize
         self._full = False
@@ -116,7 +119,8 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
         """Called on the running loop before the first connection is accepted."""
         for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             self._loop.add_signal_handler(signum, self.shut_down)
-        self.ws_factory.setProtocolOptions(closeHandshakeTimeout=self.timeouts.closing)
+        # The rota has the time of the opening handshake; a timer of its own would be made for every client.
+        self.ws_factory.setProtocolOptions(closeHandshakeTimeout=self.timeouts.closing, openHandshakeTimeout=0)
         self.ws_factory.protocol = _with_options(self.ws_factory)
         self._room = _room_for_clients()
         self._tasks = [self._loop.create_task(_run(job)) for job in self._jobs]
@@ -161,11 +165,22 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
             logger.warning("There is room for connections again")
 
     def protocol_connected(self, protocol: Any) -> None:
-        self.connections[protocol] = {"connected": time.monotonic()}
+        self.connections[protocol] = {}
+        if isinstance(protocol, GatewayProtocol):
+            self._rota.put(protocol, self.timeouts.handshake)
 
     def protocol_disconnected(self, protocol: Any) -> None:
-        # A handshake that fails early was never connected.
-        self.connections.get(protocol, {}).setdefault("disconnected", time.monotonic())
+        """May be called again, and for a handshake that failed too early to be connected."""
+        details = self.connections.get(protocol)
+        if details is None or "disconnected" in details:
+            return
+        details["disconnected"] = time.monotonic()
+        if isinstance(protocol, GatewayProtocol):
+            self._rota.remove(protocol)
+        if "application_instance" in details:
+            self._leaving[protocol] = details
+        else:
+            del self.connections[protocol]
 
     def create_application(self, protocol: Any, scope: dict[str, Any]) -> Inbox | None:
         """Daphne's, with a lighter and bounded queue between it and the application."""
@@ -174,7 +189,9 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
         if protocol not in self.connections:
             return None
         application = self.application(scope=scope, receive=inbox.get, send=partial(self.handle_reply, protocol))
-        self.connections[protocol]["application_instance"] = self._loop.create_task(application)
+        task = self._loop.create_task(application)
+        task.add_done_callback(partial(self._reap, protocol))
+        self.connections[protocol]["application_instance"] = task
         return inbox
 
     # Housekeeping
@@ -191,55 +208,60 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
         """The other chain: ``application_checker`` has started what does its work."""
 
     async def _keep_house(self) -> None:
-        rounds = itertools.count()
         while True:
-            # What ended is seen to at once; looking at the clock for every client is dearer, and less urgent.
-            is_timed = next(rounds) % 2 == 1
-            for number, (protocol, details) in enumerate(list(self.connections.items())):
+            for number, (see_to, whom) in enumerate(self._duties()):
                 if number % SLICE == SLICE - 1:
                     await asyncio.sleep(0)
-                application = details.get("application_instance")
-                if (
-                    not is_timed
-                    and "disconnected" not in details
-                    and application is not None
-                    and not application.done()
-                ):
-                    continue
                 try:
-                    self._attend(protocol, details)
+                    see_to(whom)
                 except Exception:
-                    logger.exception("Could not see to %r; cutting its connection", protocol)
-                    _cut(protocol)
+                    logger.exception("Could not see to %r; cutting its connection", whom)
+                    _cut(whom)
             await asyncio.sleep(self.timeouts.round)
 
-    def _attend(self, protocol: Any, details: dict[str, Any]) -> None:
-        if "disconnected" not in details:
-            protocol.check_timeouts()
-        application = details.get("application_instance")
-        if application is not None:
-            if application.done():
-                self._reap(protocol, details)
-            elif "disconnected" in details:
-                self._hurry(protocol, details)
-        if "disconnected" in details and "application_instance" not in details:
-            self.connections.pop(protocol, None)
+    def _duties(self) -> list[tuple[Callable[[Any], None], Any]]:
+        """What is to be done in this round, and to whom."""
+        return [
+            *((self._look_at, protocol) for protocol in self._rota.turn()),
+            *((self._check, channel) for channel in self.channels),
+            *((self._hurry, protocol) for protocol in self._leaving),
+        ]
 
-    def _reap(self, protocol: Any, details: dict[str, Any]) -> None:
-        application = details.pop("application_instance")
-        exception = None if application.cancelled() else application.exception()
-        if exception is not None:
-            logger.error("Exception inside application: %s", exception, exc_info=exception)
-            if "disconnected" not in details:
-                protocol.handle_exception(exception)
+    def _look_at(self, protocol: GatewayProtocol) -> None:
+        if "disconnected" not in self.connections.get(protocol, _GONE):  # it may have left in this round
+            self._rota.put(protocol, protocol.check_timeouts())
 
-    def _hurry(self, protocol: Any, details: dict[str, Any]) -> None:
+    def _check(self, channel: GatewayChannel) -> None:
+        if channel in self.channels:  # likewise
+            channel.check_timeouts()
+
+    def _hurry(self, protocol: Any) -> None:
         """Cancels an application whose client has been gone for too long."""
+        details = self._leaving.get(protocol)
+        if details is None or details.get("hurried"):
+            return
         gone = time.monotonic() - details["disconnected"]
-        if gone > self.application_close_timeout and not details.get("hurried"):
+        if gone > self.application_close_timeout:
             details["hurried"] = True
             logger.warning("The application of %r did not end within %d s of its client", protocol, gone)
             details["application_instance"].cancel()
+
+    def _reap(self, protocol: Any, application: asyncio.Task[None]) -> None:
+        """An application has ended; its connection may still be there."""
+        details = self.connections[protocol]
+        del details["application_instance"]
+        if self._leaving.pop(protocol, None) is not None:
+            del self.connections[protocol]
+        exception = None if application.cancelled() else application.exception()
+        if exception is None:
+            return
+        logger.error("Exception inside application: %s", exception, exc_info=exception)
+        if "disconnected" not in details:
+            try:
+                protocol.handle_exception(exception)
+            except Exception:
+                logger.exception("Could not tell the client of %r; cutting its connection", protocol)
+                _cut(protocol)
 
     def kill_all_applications(self) -> Any:
         # Daphne expects an application at every connection, but drops the one that ended before its connection did.

@@ -108,7 +108,7 @@ class Stream:
     @property
     def is_settled(self) -> bool:
         """Whether no rate keeps a tick back."""
-        return all(pace.is_settled for pace in self.paces.values())
+        return not self.paces or all(pace.is_settled for pace in self.paces.values())
 
     def subscribers(self) -> Iterator[Outbox]:
         yield from list(self.ready.values())

@@ -1,10 +1,14 @@
-"""How long our own server waits for whom."""
+"""How long our own server waits for whom, and whom it looks at when."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
-__all__ = ["Timeouts"]
+__all__ = ["Rota", "Timeouts"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -15,8 +19,8 @@ class Timeouts:
     """Silence of a WebSocket client after which it is pinged."""
 
     pong: float = 7.0
-    """Silence after the ping, after which the client is taken for gone. Both are looked at every other ``round``,
-    so a half-open connection is found at the latest after ``ping + pong + 4 * round``: 29 seconds.
+    """Silence after the ping, after which the client is taken for gone. Both are looked at in whole rounds, so a
+    half-open connection is found at the latest after ``ping + pong + 2 * round``: 27 seconds.
     """
 
     handshake: float = 20.0
@@ -39,3 +43,36 @@ class Timeouts:
 
     round: float = 1.0
     """Between two rounds of the server's housekeeping."""
+
+
+class Rota(Generic[T]):
+    """Who is looked at in which round: nobody before it is due, as a look at each of thousands is not free."""
+
+    def __init__(self, round_seconds: float) -> None:
+        self._round_seconds = round_seconds
+        self._now = 0
+        self._rounds: dict[int, dict[T, None]] = {}
+        self._round_of: dict[T, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._round_of)
+
+    def put(self, whom: T, seconds: float) -> None:
+        """Has it looked at in the first round that is so many seconds away, and in the next one if that is now."""
+        self.remove(whom)
+        due = self._now + max(1, math.ceil(seconds / self._round_seconds))
+        self._round_of[whom] = due
+        self._rounds.setdefault(due, {})[whom] = None
+
+    def remove(self, whom: T) -> None:
+        due = self._round_of.pop(whom, None)
+        if due is not None:
+            del self._rounds[due][whom]
+
+    def turn(self) -> list[T]:
+        """Goes on to the next round: those who are due, who are no longer on the rota."""
+        self._now += 1
+        due = list(self._rounds.pop(self._now, ()))
+        for whom in due:
+            del self._round_of[whom]
+        return due

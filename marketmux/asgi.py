@@ -8,6 +8,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "marketmux.settings")
 django = get_asgi_application()
 
 # Only now: what follows needs the apps to be loaded.
+from channels.layers import get_channel_layer  # noqa: E402
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from django.urls import reverse  # noqa: E402
 
@@ -23,4 +24,5 @@ application = ProtocolTypeRouter(
     }
 )
 
+get_channel_layer()  # loads it now, and not while the first client waits
 collector.freeze()

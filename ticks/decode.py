@@ -55,9 +55,8 @@ def _decode_fast(body: bytes, lines: bool = False, received: str | None = None) 
         items = _many.decode(body) if body.lstrip()[:1] == b"[" else [_one.decode(body)]
     if len(items) > MAX_BATCH:
         raise ValueError("too many")
-    received = received or now()
-    strings = _Strings()
-    ticks = [strings.tick(item, received) for item in items]
+    strings = _Strings(received)
+    ticks = [strings.tick(item) for item in items]
     # msgspec keeps the last of two equal keys. All names and strings are known to hold no quote by now, so a quote that
     # they do not account for belongs to a key that was overridden.
     if body.count(b'"') != 2 * strings.count:
@@ -68,15 +67,17 @@ def _decode_fast(body: bytes, lines: bool = False, received: str | None = None) 
 class _Strings:
     """Makes ticks of items and counts the JSON strings, names of fields among them, that the items were made of."""
 
-    __slots__ = ("count",)
+    __slots__ = ("_received", "count")
 
-    def __init__(self) -> None:
+    def __init__(self, received: str | None) -> None:
+        self._received = received
         self.count = 0
 
-    def tick(self, item: _Item, received: str) -> Tick:
+    def tick(self, item: _Item) -> Tick:
         self.count += 3  # two names, and the symbol
-        when = received
-        if item.timestamp is not UNSET:
+        if item.timestamp is UNSET:
+            when = self._received = self._received or now()  # the same for the whole batch
+        else:
             self.count += 2
             when = timestamp(item.timestamp)
         price = number(self.digits(item.price))

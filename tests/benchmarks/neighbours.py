@@ -2,9 +2,10 @@
 
     python -m tests.benchmarks.neighbours [--seconds 6] [--rounds 3]
 
-A crowd of subscribers reads ticks, and its latency is measured: undisturbed; with a tenth of the clients not reading at
-all; and while ticks of other symbols come in at half of what a worker can take. For the stalled clients also: what the
-gateway's memory grows by, and whether they end on the latest price when they read again.
+A crowd of subscribers reads ticks, and its latency is measured: undisturbed; with a tenth as many clients beside it
+that do not read at all, and with as many; and while ticks of other symbols come in at half of what a worker can take.
+For the stalled clients also: what the gateway's memory grows by, and whether they end on the latest price when they
+read again.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from tests.servers import GatewayProcess, RedisServer, migrate
 __all__ = ["main"]
 
 CROWD: Final = 100
-STALLED: Final = 10
+STALLED: Final = (10, 100)
 RATE: Final = 2_000
 BATCH: Final = 20
 POSTED: Final = 100
@@ -57,9 +58,9 @@ def quiet_crowd(gateway: GatewayProcess, connections: int, seconds: float) -> fl
 
 
 @contextmanager
-def stalled(gateway: GatewayProcess) -> Iterator[list[RawClient]]:
+def stalled(gateway: GatewayProcess, count: int) -> Iterator[list[RawClient]]:
     with ExitStack() as stack:
-        yield [stack.enter_context(RawClient(gateway, "HOT", "LAST", receive_buffer=4_096)) for _ in range(STALLED)]
+        yield [stack.enter_context(RawClient(gateway, "HOT", "LAST", receive_buffer=4_096)) for _ in range(count)]
 
 
 def end_on_the_latest(gateway: GatewayProcess, clients: list[RawClient]) -> bool:
@@ -104,13 +105,14 @@ def busy_publisher(gateway: GatewayProcess) -> Iterator[None]:
 def measure(gateway: GatewayProcess, seconds: float) -> dict[str, float]:
     crowd(gateway, 1.0)  # warms up
     figures = {"undisturbed": crowd(gateway, seconds)}
-    before = metrics(gateway)["resident_bytes"]
-    with stalled(gateway) as clients:
-        figures["a tenth not reading"] = crowd(gateway, seconds)
-        during = metrics(gateway)
-        assert during["behind"] == STALLED, "the stalled clients were not behind"
-        figures["MB for them"] = (during["resident_bytes"] - before) / 1e6
-        assert end_on_the_latest(gateway, clients)
+    for count in STALLED:
+        before = metrics(gateway)["resident_bytes"]
+        with stalled(gateway, count) as clients:
+            figures[f"beside {count} that do not read"] = crowd(gateway, seconds)
+            during = metrics(gateway)
+            assert during["behind"] == count, "the stalled clients were not behind"
+            figures[f"MB for those {count}"] = (during["resident_bytes"] - before) / 1e6
+            assert end_on_the_latest(gateway, clients)
     for connections in (200, 1_000):
         figures[f"{connections:,} x 50/s, quiet ingest"] = quiet_crowd(gateway, connections, seconds)
         with busy_publisher(gateway):

@@ -23,7 +23,9 @@ from gateway.timeouts import Timeouts
 from tests.environment import clean_environment
 from tests.servers import free_port, wait_until
 
-__all__ = ["LoneServer", "frame", "open_websocket"]
+__all__ = ["LONG_BODY", "LoneServer", "frame", "open_websocket"]
+
+LONG_BODY = bytes(range(256)) * 20_000
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -146,6 +148,8 @@ class Application:
                 for file in self._files:
                     os.close(file)
                 self._files.clear()
+            case "/long":
+                body = LONG_BODY
             case "/state":
                 body = json.dumps(self._state()).encode()
             case "/hung":
@@ -170,6 +174,7 @@ class Application:
     def _state(self) -> dict[str, int]:
         queues = [getattr(protocol, "application_queue", None) for protocol in self.server.connections]
         return {
+            "connections": len(self.server.connections),
             "applications": sum("application_instance" in details for details in self.server.connections.values()),
             "channels": len(self.server.channels),
             "waiting": max((len(queue) for queue in queues if queue is not None), default=0),

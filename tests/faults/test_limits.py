@@ -23,7 +23,7 @@ from gateway.inbox import MOST_EVENTS
 from gateway.timeouts import Timeouts
 from tests.clients import RawClient, publish, receive, subscriber, tick
 from tests.faults.figures import figure
-from tests.faults.lone import LoneServer, frame, open_websocket
+from tests.faults.lone import LONG_BODY, LoneServer, frame, open_websocket
 from tests.faults.network import Namespace
 from tests.servers import GatewayProcess, RedisServer, wait_until
 
@@ -113,11 +113,6 @@ def inside(namespace: Namespace, gateway: GatewayProcess, metric: str) -> float:
     return float(line.split()[-1])
 
 
-def test_the_longest_silence_is_under_30_seconds() -> None:
-    timeouts = Timeouts()
-    assert timeouts.ping + timeouts.pong + 4 * timeouts.round < 30
-
-
 # Slow requests
 
 
@@ -180,6 +175,23 @@ def dribble(server: LoneServer, beginning: bytes, drop: bytes) -> bytes:
             else:
                 client.settimeout(30)
                 return received + until_closed(client)
+
+
+def test_a_long_response_reaches_a_client_that_reads_slowly_whole(lone: LoneServer) -> None:
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)  # so that it has to be sent in many pieces
+        client.settimeout(30)
+        client.connect(("127.0.0.1", lone.port))
+        client.sendall(b"GET /long HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        time.sleep(0.2)
+        assert until_closed(client).partition(b"\r\n\r\n")[2] == LONG_BODY
+
+
+def test_a_request_that_was_answered_leaves_nothing_behind(tmp_path: Path) -> None:
+    with LoneServer(tmp_path, Timeouts()) as lone, httpx.Client(base_url=f"http://127.0.0.1:{lone.port}") as client:
+        for _ in range(50):
+            client.get("/")
+        assert client.get("/state").json()["connections"] == 1  # the one that tells
 
 
 # An application that fails
