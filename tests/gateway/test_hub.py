@@ -1125,6 +1125,24 @@ async def test_a_symbol_that_was_joined_and_does_not_tick_is_idle_at_once(bus: F
     assert client.news() in (["beat"], ["beat A41"])
 
 
+async def test_among_many_busy_symbols_the_clients_of_idle_ones_are_found(bus: FakeBus) -> None:
+    busy = [f"B{number}" for number in range(20)]
+    for symbol in busy:
+        bus.accept(symbol)
+    crowd = [await bus.subscriber(*busy, "A") for _ in range(5)]
+    of_one = [await bus.subscriber(symbol) for symbol in busy]
+    idle = await bus.subscriber("A")
+    beat(bus)
+    for _ in range(3):
+        for symbol in busy:
+            bus.publish(symbol)
+        for client in (*crowd, *of_one):
+            client.news()
+        beat(bus)
+        assert idle.news() == ["beat"]
+        assert all(client.news() == [] for client in (*crowd, *of_one))
+
+
 async def test_a_client_behind_gets_no_heartbeat(bus: FakeBus) -> None:
     client = await bus.subscriber("A")
     client.wire.full = True

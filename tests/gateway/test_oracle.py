@@ -104,6 +104,8 @@ class Reader:
             self.skipped.pop(symbol, None)
             recovered = position.pop("recovered", None)
             if recovered:
+                if self.places.get(symbol) != since[symbol]:
+                    self.prices.pop(symbol, None)  # it claimed to be where it was not, such as where the stream is now
                 self.places[symbol] = since[symbol]
                 assert position["epoch"] == since[symbol].epoch
             else:
