@@ -1133,6 +1133,7 @@ async def test_among_many_busy_symbols_the_clients_of_idle_ones_are_found(bus: F
     of_one = [await bus.subscriber(symbol) for symbol in busy]
     idle = await bus.subscriber("A")
     beat(bus)
+    idle.news()
     for _ in range(3):
         for symbol in busy:
             bus.publish(symbol)
