@@ -11,6 +11,7 @@ import pytest
 from redis.asyncio import ConnectionPool, Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from gateway import listener
 from gateway.listener import Arrived, Listener
 from tests.servers import RedisServer
 
@@ -100,6 +101,14 @@ class Proxy:
             pass
         finally:
             sink.close()
+
+
+@pytest.fixture
+def quick_probe(monkeypatch: pytest.MonkeyPatch) -> float:
+    """The step of the probe, in seconds, which is half of what it is, as the test is to wait for many."""
+    step = listener._PROBE_STEP / 2
+    monkeypatch.setattr(listener, "_PROBE_STEP", step)
+    return step
 
 
 @pytest.fixture
@@ -274,7 +283,10 @@ async def test_what_a_dead_connection_still_holds_is_never_delivered(
         assert ear.payloads == [b"fresh"]
 
 
-async def test_attempts_to_connect_are_bounded_and_few(make_ear: Callable[..., Ear], shared_redis: RedisServer) -> None:
+async def test_attempts_to_connect_are_bounded_and_few(
+    make_ear: Callable[..., Ear], shared_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener, "_CONNECT_SECONDS", 0.5)
     async with Proxy(shared_redis) as proxy:
         proxy.hold()
         ear = make_ear(proxy.url, timeout=0.1)
@@ -282,31 +294,33 @@ async def test_attempts_to_connect_are_bounded_and_few(make_ear: Callable[..., E
             await ear.listener.add(["a"])
         started = time.monotonic()
         await proxy.reached(3)
-        assert time.monotonic() - started > 2
+        assert time.monotonic() - started > 0.5
         proxy.go_on()
         await ear.listener.close()
 
 
 async def test_redis_is_not_lost_because_this_process_was_held_up(
-    make_ear: Callable[..., Ear], redis: Redis, redis_url: str
+    make_ear: Callable[..., Ear], redis: Redis, redis_url: str, quick_probe: float
 ) -> None:
     ear = make_ear(redis_url)
     await ear.listener.add(["a"])
     for _ in range(3):
-        time.sleep(1.2)  # noqa: ASYNC251 - the loop is what is held up
+        time.sleep(5 * quick_probe)  # noqa: ASYNC251 - the loop is what is held up
         await asyncio.sleep(0.01)
-    time.sleep(4)  # noqa: ASYNC251
+    time.sleep(16 * quick_probe)  # noqa: ASYNC251
     await redis.publish("a", "x")
     await ear.until(lambda: ear.payloads == [b"x"])
     assert ear.news == []
 
 
-async def test_a_quiet_connection_is_kept(make_ear: Callable[..., Ear], redis: Redis, redis_url: str) -> None:
+async def test_a_quiet_connection_is_kept(
+    make_ear: Callable[..., Ear], redis: Redis, redis_url: str, quick_probe: float
+) -> None:
     ear = make_ear(redis_url)
     await ear.listener.add(["a"])
     ear.listener.remove(["a"])
     connection = ear.listener._connection
-    await asyncio.sleep(3.5)
+    await asyncio.sleep(14 * quick_probe)
     assert ear.listener._connection is connection
     assert ear.news == []
 
