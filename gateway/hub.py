@@ -12,10 +12,11 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator,
 from typing import Any, NamedTuple, TypeAlias
 
 from gateway.memberships import Memberships
-from gateway.outbox import Outbox
+from gateway.outbox import Outbox, write_each
 from gateway.pace import Tally
 from gateway.packets import Since
 from gateway.protocol import EVERYTHING, bus_frame, gap_frame, heartbeat_frame, position
+from gateway.ring import ROOM, Ring
 from gateway.stream import Resumption, Send, Stream
 
 __all__ = ["Arrival", "Hub", "Place", "Reception"]
@@ -54,10 +55,14 @@ History: TypeAlias = Callable[[Mapping[str, Since]], Awaitable[Mapping[str, list
 class Hub:
     """Fans ticks out to the outboxes of their symbols' subscribers."""
 
-    def __init__(self, memberships: Memberships, history: History) -> None:
-        """``history`` gives all ticks after a place of each symbol as ``(seq, body)``, or None where it has not all."""
+    def __init__(self, memberships: Memberships, history: History, ring: Ring | None = None) -> None:
+        """``history`` gives all ticks after a place of each symbol as ``(seq, body)``, or None where it has not all.
+
+        ``ring``: writes to many sockets at once, where the system can.
+        """
         self._memberships = memberships
         self._history = history
+        self._ring = ring
         self._streams: dict[str, Stream] = {}
         # What each client subscribed to, in that order, and at which rate (None: every tick).
         self._subscriptions: dict[Outbox, dict[str, float | None]] = {}
@@ -340,7 +345,7 @@ class Hub:
 
     def _discover(self, symbol: str) -> Stream:
         """A new stream, which those who take everything at a rate join; those who take every tick are looked up."""
-        stream = self._streams[symbol] = Stream(symbol, self.tally)
+        stream = self._streams[symbol] = Stream(symbol, self.tally, self._ring)
         if self._keeps_all:
             for outbox, held in self._subscriptions.items():
                 rate = held.get(EVERYTHING)
@@ -407,20 +412,37 @@ class Hub:
             self._park(stream, frames)
         if ready:
             self.tally.delivered += len(frames) * len(ready)
-            self._write(ready, data)
+            self._write(stream, data)
         if stream.resuming or self._everything:
             for outbox in self._others(stream, frames):
                 outbox.write(data)
         for pace in list(stream.paces.values()):
             pace.offer(frames[-1], len(frames))
 
-    def _write(self, ready: dict[Send, Outbox], data: bytes) -> None:
+    def _write(self, stream: Stream, data: bytes) -> None:
+        ready = stream.ready
+        if self._ring is None or len(ready) < self._ring.worth or len(data) > ROOM:
+            short = self._send(ready, data)
+        else:
+            descriptors, sends, others = stream.crowd
+            short = [(sends[index], sent) for index, sent in self._ring.send(descriptors, data)]
+            if others:
+                short += self._send(others, data)
+        for send, sent in short:
+            ready[send].took(data, sent)
+        if self._moved:
+            moved, self._moved = self._moved, []
+            for outbox, is_behind in moved:
+                self._move(outbox, is_behind)
+
+    def _send(self, sends: Iterable[Send], data: bytes) -> list[tuple[Send, int]]:
+        """Calls each; returns which took less than all, and how much."""
         # The inner loop of a hot symbol: what stands here is paid for every client and pass. It touches nothing of a
         # client but its socket; the table must stay as it is meanwhile, so who falls behind is moved afterwards.
         size = len(data)
         short: list[tuple[Send, int]] = []
         self._is_writing = True
-        sends = iter(ready)
+        sends = iter(sends)
         is_done = False
         try:
             while not is_done:
@@ -436,12 +458,7 @@ class Hub:
                     pass  # the connection is gone; the server finds out when it reads
         finally:
             self._is_writing = False
-        for send, sent in short:
-            ready[send].took(data, sent)
-        if self._moved:
-            moved, self._moved = self._moved, []
-            for outbox, is_behind in moved:
-                self._move(outbox, is_behind)
+        return short
 
     def _park(self, stream: Stream, frames: list[bytes]) -> None:
         newest, count = frames[-1], len(frames)
@@ -459,8 +476,7 @@ class Hub:
                 self._park(stream, frames)
             if stream.resuming or self._everything:
                 self._gather(self._others(stream, frames), data, touched)
-        for outbox in touched:
-            outbox.flush()
+        write_each(touched, [outbox.collect() for outbox in touched], self._ring)
         # Only now: a client that falls behind has nothing gathered any more.
         for stream, frames in due.items():
             for pace in list(stream.paces.values()):
@@ -505,13 +521,10 @@ class Hub:
         for symbol, rate in self._subscriptions.get(outbox, {}).items():
             if rate is not None or symbol == EVERYTHING:
                 continue
-            stream = self._streams[symbol]
             if is_behind:
-                if stream.ready.pop(outbox.send, None) is not None:
-                    stream.behind[outbox] = None
-            elif outbox in stream.behind:
-                del stream.behind[outbox]
-                stream.ready[outbox.send] = outbox
+                self._streams[symbol].fell_behind(outbox)
+            else:
+                self._streams[symbol].came_back(outbox)
 
     # Heartbeats, and the state of the bus
 
@@ -535,21 +548,25 @@ class Hub:
         latest: dict[str, int] = {}
         frame = plain
         concerned = list(self._subscriptions) if resting else self._maybe_idle(active.values())
-        for index, outbox in enumerate(concerned):
-            if index % _SLICE == _SLICE - 1:
+        for start in range(0, len(concerned), _SLICE):
+            if start:
                 yield
-            held = self._subscriptions.get(outbox)
-            if held is None or outbox.behind:
-                continue
-            seqs = self._seqs(held, resting) if resting else {}
-            if seqs:
-                if seqs != latest:  # most often clients of the same symbols follow each other
-                    latest, frame = seqs, heartbeat_frame(seqs)
-                outbox.write(frame)
-                self.heartbeats += 1
-            elif not _is_kept_busy(held, active, period):
-                outbox.write(plain)
-                self.heartbeats += 1
+            outboxes, frames = [], []
+            for outbox in concerned[start : start + _SLICE]:
+                held = self._subscriptions.get(outbox)
+                if held is None or outbox.behind:
+                    continue
+                seqs = self._seqs(held, resting) if resting else {}
+                if seqs:
+                    if seqs != latest:  # most often clients of the same symbols follow each other
+                        latest, frame = seqs, heartbeat_frame(seqs)
+                    outboxes.append(outbox)
+                    frames.append(frame)
+                elif not _is_kept_busy(held, active, period):
+                    outboxes.append(outbox)
+                    frames.append(plain)
+            write_each(outboxes, frames, self._ring)
+            self.heartbeats += len(outboxes)
 
     def _maybe_idle(self, active: Iterable[Stream]) -> list[Outbox]:
         """All clients but those who are seen at a glance to get ticks from ``active``.
@@ -615,6 +632,7 @@ class Hub:
             "recovered_total": self.recovered,
             "not_recovered_total": self.not_recovered,
             "heartbeats_total": self.heartbeats,
+            "io_uring": int(self._ring is not None),
             "bus_connected": int(self.is_connected),
         }
 

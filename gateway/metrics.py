@@ -33,6 +33,7 @@ _HELP = {
     "recovered_total": "subscriptions that went on where the client had stopped",
     "not_recovered_total": "subscriptions that could not, and began with a snapshot",
     "heartbeats_total": "heartbeats sent",
+    "io_uring": "whether a tick goes to the many clients of its symbol by io_uring",
     "bus_connected": "whether this process hears from the bus",
     "bus_lost_total": "times it did not any more",
     "malformed_total": "messages on the bus that were no ticks",

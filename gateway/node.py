@@ -20,6 +20,7 @@ from gateway.memberships import Memberships
 from gateway.outbox import Outbox, Wire
 from gateway.packets import Packet, Position, Since, Tap
 from gateway.protocol import EVERYTHING
+from gateway.ring import Ring
 from ticks.bus import BUS_ERRORS
 from ticks.tick import GROUP_PREFIX, Tick, group_name, symbol_of
 
@@ -54,10 +55,17 @@ class Node:
     """Connects a hub to a channel layer."""
 
     def __init__(
-        self, layer: TappedLayer, leave_delay: float, patience: float, linger: float = 0.0, heartbeat: float = 0.0
+        self,
+        layer: TappedLayer,
+        leave_delay: float,
+        patience: float,
+        linger: float = 0.0,
+        heartbeat: float = 0.0,
+        *,
+        ring: Ring | None = None,
     ) -> None:
-        """All in seconds: how long a group without subscribers is kept, how long a client may be behind, how long a
-        pass waits for more ticks, and the time between heartbeats, 0 for none.
+        """In seconds: how long a group without subscribers is kept, how long a client may be behind, how long a
+        pass waits for more ticks, and the time between heartbeats, 0 for none. ``ring`` is the hub's.
         """
         self._layer = layer
         self._linger = linger
@@ -67,7 +75,7 @@ class Node:
         self._beating: asyncio.Task[None] | None = None
         self._syncing: asyncio.Task[None] | None = None
         self.memberships = Memberships(self._join, self._leave, leave_delay)
-        self.hub = Hub(self.memberships, self._history)
+        self.hub = Hub(self.memberships, self._history, ring)
         self._collector = Collector()
         self.malformed = 0
         self.lost = 0
@@ -279,5 +287,14 @@ def get_node() -> Node:
             settings.MARKETMUX_SLOW_CLIENT_SECONDS,
             settings.MARKETMUX_LINGER_MS / 1_000,
             settings.MARKETMUX_HEARTBEAT_SECONDS,
+            ring=_open_ring() if settings.MARKETMUX_IO_URING else None,
         )
     return node
+
+
+def _open_ring() -> Ring | None:
+    try:
+        return Ring()
+    except OSError as error:
+        logger.info("Every tick is a system call a client, since there is no io_uring: %s", error)
+        return None

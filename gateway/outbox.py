@@ -12,13 +12,17 @@ Delivery is synchronous and never awaits a socket.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Sequence
+from itertools import compress
+from operator import not_
 from typing import Protocol
 
 from gateway.errors import SLOW_CONSUMER, Closure
 from gateway.protocol import closing_frame, conflated_frame
+from gateway.ring import ROOM, Ring
 
-__all__ = ["Outbox", "Owner", "Wire"]
+__all__ = ["Outbox", "Owner", "Wire", "write_each"]
 
 
 class Wire(Protocol):
@@ -29,6 +33,12 @@ class Wire(Protocol):
         """Hands whole frames to the socket; returns how many bytes it took, and raises, as ``socket.send`` does.
 
         Asked for once, after ``open``.
+        """
+
+    def fileno(self) -> int:
+        """The descriptor of the socket, where ``send`` is the socket's own; -1 where it is not.
+
+        Asked for once, after ``open``. ``let_go`` is called before the socket is closed.
         """
 
     def open(self, outbox: Outbox) -> None:
@@ -80,6 +90,7 @@ class Outbox:
         "_waiting",
         "_wire",
         "behind",
+        "descriptor",
         "gathered",
         "send",
         "skipped",
@@ -102,6 +113,8 @@ class Outbox:
         self.skipped = 0
         wire.open(self)
         self.send = wire.send
+        self.descriptor = wire.fileno()
+        """Of the socket that ``send`` writes to with nothing in between; -1 if there is no such, or not any more."""
 
     def write(self, frames: bytes) -> None:
         """Sends frames to a client that is not behind. What stands here is paid for every client and pass."""
@@ -119,12 +132,12 @@ class Outbox:
         self._wire.finish(frames[sent:])
         self._fall_behind()
 
-    def flush(self) -> None:
-        """Sends what a pass gathered, in one write."""
+    def collect(self) -> bytes:
+        """Hands out what a pass gathered, to be sent in one write."""
         gathered = self.gathered
         frames = gathered[0] if len(gathered) == 1 else b"".join(gathered)
         gathered.clear()
-        self.write(frames)
+        return frames
 
     def park(self, symbol: str, newest: bytes, count: int) -> None:
         """Keeps the newest of ``count`` ticks of ``symbol`` for a client that is behind."""
@@ -184,6 +197,7 @@ class Outbox:
     def let_go(self) -> None:
         """Nothing is delivered any more."""
         self._closed = True
+        self.descriptor = -1
         self._set_behind()  # so that no pass writes to it
         self._notes.clear()
         self._parked.clear()
@@ -236,3 +250,20 @@ class Outbox:
         slow = {symbol: count - 1 for symbol in symbols if (count := self._counts.pop(symbol)) > 1}
         self.skipped += sum(slow.values())
         return [conflated_frame(reason, skipped) for reason, skipped in (("rate", rated), ("slow", slow)) if skipped]
+
+
+def write_each(outboxes: Sequence[Outbox], messages: Sequence[bytes], ring: Ring | None) -> None:
+    """Writes to each client, none of which is behind, what is its own."""
+    if ring is None or len(outboxes) < ring.worth:
+        for outbox, frames in zip(outboxes, messages, strict=True):
+            outbox.write(frames)
+        return
+    if min(outbox.descriptor for outbox in outboxes) < 0 or max(map(len, messages)) > ROOM:
+        # One that has more than a ring can carry is worth a call of its own.
+        alone = [outbox.descriptor < 0 or len(frames) > ROOM for outbox, frames in zip(outboxes, messages, strict=True)]
+        write_each(list(compress(outboxes, alone)), list(compress(messages, alone)), None)
+        outboxes = list(compress(outboxes, map(not_, alone)))
+        messages = list(compress(messages, map(not_, alone)))
+    descriptors = array("I", [outbox.descriptor for outbox in outboxes])
+    for index, sent in ring.send_each(descriptors, messages):
+        outboxes[index].took(messages[index], sent)

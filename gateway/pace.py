@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway.outbox import Outbox
+from gateway.outbox import Outbox, write_each
 from gateway.protocol import conflated_frame
+from gateway.ring import Ring
 
 __all__ = ["Pace", "Tally"]
 
@@ -30,10 +31,11 @@ class Tally:
 class Pace:
     """Sends the ticks of ``symbol`` to its members, at most ``rate`` a second."""
 
-    __slots__ = ("_count", "_interval", "_members", "_newest", "_symbol", "_tally", "_timer")
+    __slots__ = ("_count", "_interval", "_members", "_newest", "_ring", "_symbol", "_tally", "_timer")
 
-    def __init__(self, symbol: str, rate: float, tally: Tally) -> None:
+    def __init__(self, symbol: str, rate: float, tally: Tally, ring: Ring | None = None) -> None:
         self._symbol = symbol
+        self._ring = ring
         self._tally = tally
         self._interval = 1 / rate
         # A member's number says how many of the ticks that wait came before it did: it knows them from its snapshot.
@@ -102,7 +104,7 @@ class Pace:
         newest, count = self._newest, self._count
         self._count = 0
         self._timer = asyncio.get_running_loop().call_later(self._interval, self._on_time)
-        whole = self._receipt(count - 1) + newest
+        ready = []
         for outbox, known in list(self._members.items()):
             if known:
                 self._members[outbox] = 0
@@ -111,9 +113,10 @@ class Pace:
             elif outbox.behind:
                 self._send_to(outbox, count - 1)
             else:
-                self._tally.skipped += count - 1
-                self._tally.delivered += 1
-                outbox.write(whole)
+                ready.append(outbox)
+        self._tally.skipped += (count - 1) * len(ready)
+        self._tally.delivered += len(ready)
+        write_each(ready, [self._receipt(count - 1) + newest] * len(ready), self._ring)
 
     def _send_to(self, outbox: Outbox, skipped: int) -> None:
         self._tally.skipped += skipped

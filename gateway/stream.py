@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterator
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from gateway.outbox import Outbox
 from gateway.pace import Pace, Tally
 from gateway.packets import Since
 from gateway.protocol import snapshot_frame, tick_frame
+from gateway.ring import Ring
 
-__all__ = ["Resumption", "Stream"]
+__all__ = ["Crowd", "Resumption", "Stream"]
 
 Send: TypeAlias = Callable[[bytes], int]
 
@@ -40,6 +42,14 @@ class Resumption:
             return None
 
 
+class Crowd(NamedTuple):
+    """The sends of ``Stream.ready``, those of bare sockets apart, in the order of their descriptors."""
+
+    descriptors: array[int]
+    sends: list[Send]
+    others: list[Send]
+
+
 class Stream:
     """A symbol's place in its sequence, its last tick, and its subscribers.
 
@@ -49,6 +59,8 @@ class Stream:
     """
 
     __slots__ = (
+        "_crowd",
+        "_ring",
         "_snapshot",
         "_tally",
         "beat",
@@ -63,9 +75,11 @@ class Stream:
         "symbol",
     )
 
-    def __init__(self, symbol: str, tally: Tally) -> None:
+    def __init__(self, symbol: str, tally: Tally, ring: Ring | None = None) -> None:
+        """``ring``: for paces to write to many clients by."""
         self.symbol = symbol
         self._tally = tally
+        self._ring = ring
         self.epoch = ""
         """Empty until the bus has told it."""
         self.seq = 0
@@ -78,6 +92,7 @@ class Stream:
         """The seq at the last heartbeat."""
         self.is_quiet = False
         self._snapshot = b""
+        self._crowd: Crowd | None = None
 
     def advance(self, bodies: list[str]) -> list[bytes]:
         """Takes the next ticks in; returns their frames."""
@@ -110,6 +125,24 @@ class Stream:
         """Whether no rate keeps a tick back."""
         return not self.paces or all(pace.is_settled for pace in self.paces.values())
 
+    @property
+    def crowd(self) -> Crowd:
+        """Who is in ``ready``, for those who do not call each.
+
+        It is put together anew whenever one came or went: the descriptor of a client that is gone may be another's.
+        """
+        if self._crowd is None:
+            descriptors, sends, others = array("I"), [], []
+            for send, outbox in self.ready.items():
+                descriptor = outbox.descriptor
+                if descriptor < 0:
+                    others.append(send)
+                else:
+                    descriptors.append(descriptor)
+                    sends.append(send)
+            self._crowd = Crowd(descriptors, sends, others)
+        return self._crowd
+
     def subscribers(self) -> Iterator[Outbox]:
         yield from list(self.ready.values())
         yield from list(self.behind)
@@ -120,17 +153,17 @@ class Stream:
         """Adds a subscriber that holds the last tick."""
         if rate is not None:
             if rate not in self.paces:
-                self.paces[rate] = Pace(self.symbol, rate, self._tally)
+                self.paces[rate] = Pace(self.symbol, rate, self._tally, self._ring)
             self.paces[rate].add(outbox)
         elif outbox.behind:
             self.behind[outbox] = None
         else:
-            self.ready[outbox.send] = outbox
+            self._admit(outbox)
 
     def detach(self, outbox: Outbox, rate: float | None, stays: bool = False) -> None:
         """``stays``: it goes on another way, and must hold the last tick first."""
         if rate is None:
-            self.ready.pop(outbox.send, None)
+            self._dismiss(outbox)
             self.behind.pop(outbox, None)
         elif rate in self.paces:
             if stays:
@@ -139,3 +172,22 @@ class Stream:
                 self.paces[rate].remove(outbox)
             if not self.paces[rate]:
                 del self.paces[rate]
+
+    def fell_behind(self, outbox: Outbox) -> None:
+        """A subscriber does not keep up any more."""
+        if self._dismiss(outbox):
+            self.behind[outbox] = None
+
+    def came_back(self, outbox: Outbox) -> None:
+        """It does again."""
+        if outbox in self.behind:
+            del self.behind[outbox]
+            self._admit(outbox)
+
+    def _admit(self, outbox: Outbox) -> None:
+        self.ready[outbox.send] = outbox
+        self._crowd = None
+
+    def _dismiss(self, outbox: Outbox) -> bool:
+        self._crowd = None
+        return self.ready.pop(outbox.send, None) is not None

@@ -96,6 +96,9 @@ class _DaphneWire:
         # A breach of the WebSocket protocol is answered with its close code, where Daphne would just hang up.
         self._protocol.failByDrop = False
 
+    def fileno(self) -> int:
+        return -1
+
     def close(self, closure: Closure) -> None:
         # Autobahn's sendClose refuses 1008 and 1009 to applications; Daphne itself closes this way.
         self._protocol.sendCloseFrame(code=closure.code, reasonUtf8=closure.reason.encode())
@@ -169,6 +172,10 @@ class OwnWire(DirectWire):
             self.send = self._send  # type: ignore[method-assign] # every step is paid for each client and pass
         self._protocol.outbox = outbox
 
+    def fileno(self) -> int:
+        descriptor: int = self._transport.fileno() if self.send is self._send else -1
+        return descriptor
+
     def release(self) -> None:
         super().release()
         self._protocol.outbox = None
@@ -203,6 +210,8 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
         self.factory.countConnections += 1
 
     def connectionLost(self, reason: Any) -> None:  # noqa: N802 - Twisted's name
+        if self.outbox is not None:
+            self.outbox.let_go()  # first of all: the socket is closed, and its descriptor may be another's next
         self.factory.server_class.connection_closed()
         super().connectionLost(reason)
 
@@ -348,6 +357,9 @@ class AsgiWire:
 
     def open(self, outbox: Outbox) -> None:
         self._outbox = outbox
+
+    def fileno(self) -> int:
+        return -1
 
     def send(self, frames: bytes) -> int:
         if self._size > _FULL:

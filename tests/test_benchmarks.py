@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.benchmarks import capacity, picture
+from tests.benchmarks import capacity, picture, sockets
 from tests.benchmarks.bus import memory_benchmarks, redis_benchmarks
 from tests.benchmarks.capacity import MEASURED, Fit, Limits, Load, Point, needs
 from tests.benchmarks.codec import BENCHMARKS as CODEC
@@ -53,7 +53,9 @@ COMPARED = {
 }
 
 
-@pytest.mark.parametrize("benchmark", [*FANOUT, *CODEC, *memory_benchmarks()], ids=lambda each: each.name)
+@pytest.mark.parametrize(
+    "benchmark", [*FANOUT, *sockets.benchmarks(), *CODEC, *memory_benchmarks()], ids=lambda each: each.name
+)
 def test_every_part_can_be_measured(benchmark: Benchmark) -> None:
     result = run(benchmark, TINY)
     assert result.wall.median > 0

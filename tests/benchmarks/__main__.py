@@ -24,7 +24,7 @@ django.setup()
 
 from rich.console import Console  # noqa: E402
 
-from tests.benchmarks import bus, codec, fanout, server  # noqa: E402
+from tests.benchmarks import bus, codec, fanout, server, sockets  # noqa: E402
 from tests.benchmarks.display import micro_row, micro_table, server_row, server_table  # noqa: E402
 from tests.benchmarks.measure import FULL, QUICK, Benchmark, Effort, run  # noqa: E402
 from tests.servers import RedisServer, migrate  # noqa: E402
@@ -90,6 +90,7 @@ def _parts(console: Console, options: argparse.Namespace, redis: RedisServer | N
 
 def _benchmarks(redis: RedisServer | None) -> Iterator[Benchmark]:
     yield from fanout.BENCHMARKS
+    yield from sockets.benchmarks()
     yield from codec.BENCHMARKS
     yield from bus.memory_benchmarks()
     if redis is not None:

@@ -16,10 +16,11 @@ from gateway.memberships import Memberships
 from gateway.outbox import Outbox
 from gateway.packets import Since
 from gateway.protocol import tick_frame
+from gateway.ring import Ring
 from tests.benchmarks.measure import Benchmark, Effort, Work, finished
 from ticks.tick import Tick
 
-__all__ = ["BENCHMARKS"]
+__all__ = ["BENCHMARKS", "Audience", "CountingWire"]
 
 PATIENCE = 86_400.0
 """Nobody is closed for being slow while the clock runs."""
@@ -39,6 +40,9 @@ class CountingWire:
 
     def open(self, outbox: Outbox) -> None:
         self._outbox = outbox
+
+    def fileno(self) -> int:
+        return -1
 
     def send(self, frames: bytes) -> int:
         if self.full:
@@ -65,16 +69,23 @@ class CountingWire:
 class Audience:
     """A hub and its clients, each subscribed to ``per_client`` of ``symbols``; every ``slow_every``-th never keeps up."""
 
-    def __init__(self, clients: int, symbols: int, per_client: int, slow_every: int = 0) -> None:
+    def __init__(
+        self,
+        wires: Sequence[CountingWire],
+        symbols: int,
+        per_client: int,
+        slow_every: int = 0,
+        ring: Ring | None = None,
+    ) -> None:
         self.names = [f"S{number:03}" for number in range(symbols)]
         self._per_client = per_client
-        self.wires = [CountingWire() for _ in range(clients)]
+        self.wires = wires
         self.slow = self.wires[::slow_every] if slow_every else []
-        self.hub = Hub(Memberships(self._join, _nothing, 1.0), _no_history)
+        self.hub = Hub(Memberships(self._join, _nothing, 1.0), _no_history, ring)
         self._bodies = {name: [Tick(name, "150.25", "2026-05-12T15:04:05.123456Z").json()] for name in self.names}
         self._seqs = dict.fromkeys(self.names, FIRST)
         # All frames are of one length: bytes written divided by it is frames written.
-        self._frame_size = len(tick_frame(self._bodies[self.names[0]][0], FIRST))
+        self.frame_size = len(tick_frame(self._bodies[self.names[0]][0], FIRST))
 
     async def _join(self, symbols: Sequence[str]) -> None:
         self.hub.open(symbols)
@@ -105,7 +116,7 @@ class Audience:
         return sum(symbol in self._symbols_of(index) for index in range(len(self.wires)))
 
     def frames_written(self) -> int:
-        return sum(wire.bytes for wire in self.wires) // self._frame_size
+        return sum(wire.bytes for wire in self.wires) // self.frame_size
 
     def deliver(self, passes: Sequence[Sequence[str]], due: int) -> int:
         """Makes the passes, each with a tick of each of its symbols.
@@ -119,6 +130,10 @@ class Audience:
         return finished(due, self.frames_written() - written + hub.parked - parked)
 
 
+def _counting(clients: int) -> list[CountingWire]:
+    return [CountingWire() for _ in range(clients)]
+
+
 async def _nothing(symbols: Sequence[str]) -> None: ...
 
 
@@ -129,7 +144,7 @@ async def _no_history(since: Mapping[str, Since]) -> dict[str, list[tuple[int, s
 @asynccontextmanager
 async def hot(effort: Effort, *, ticks: int, slow_every: int = 0) -> AsyncIterator[Work]:
     """1,000 clients of one symbol, of which ``ticks`` ticks come in each pass."""
-    audience = Audience(effort.of(1_000), 1, 1, slow_every)
+    audience = Audience(_counting(effort.of(1_000)), 1, 1, slow_every)
     await audience.gather()
     passes = [audience.names * ticks] * effort.of(20)
     due = sum(map(len, passes)) * len(audience.wires)
@@ -143,7 +158,7 @@ async def hot(effort: Effort, *, ticks: int, slow_every: int = 0) -> AsyncIterat
 @asynccontextmanager
 async def lists(effort: Effort, *, ticks: int, slow_every: int = 0) -> AsyncIterator[Work]:
     """500 clients, each with 20 of 100 symbols; the symbols tick in turn, ``ticks`` of them in each pass."""
-    audience = Audience(effort.of(500), 100, 20, slow_every)
+    audience = Audience(_counting(effort.of(500)), 100, 20, slow_every)
     await audience.gather()
     turn = audience.names * max(1, ticks // len(audience.names))
     passes = [turn[start : start + ticks] for start in range(0, len(turn), ticks)]
@@ -158,7 +173,7 @@ async def lists(effort: Effort, *, ticks: int, slow_every: int = 0) -> AsyncIter
 @asynccontextmanager
 async def park_and_drain(effort: Effort) -> AsyncIterator[Work]:
     """A client of 20 symbols that is behind: 10 ticks of each are parked, then the newest ones and a receipt go out."""
-    audience = Audience(1, 20, 20, slow_every=1)
+    audience = Audience(_counting(1), 20, 20, slow_every=1)
     await audience.gather()
     symbols = audience.names * 10
     (wire,) = audience.wires

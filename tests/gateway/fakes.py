@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -15,8 +17,9 @@ from gateway.memberships import Memberships
 from gateway.outbox import Outbox
 from gateway.packets import Since
 from gateway.protocol import EVERYTHING, Action, subscribed_frame, symbols_frame
+from gateway.ring import Ring
 
-__all__ = ["NEVER", "Books", "FakeBus", "FakeClient", "FakeWire", "until"]
+__all__ = ["NEVER", "Books", "FakeBus", "FakeClient", "FakeRing", "FakeWire", "until"]
 
 NEVER = 0.01
 """A rate whose interval no test lives to see the end of: 100 s."""
@@ -36,7 +39,8 @@ class FakeWire:
     and nothing after the end.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, ring: FakeRing | None = None) -> None:
+        """``ring``: which is given a descriptor for it."""
         self.writes: list[bytes] = []
         self.full = False
         self.closure: Closure | None = None
@@ -49,10 +53,14 @@ class FakeWire:
         """Called in the middle of every write."""
         self._is_stuffed = False
         self._outbox: Outbox | None = None
+        self._ring = ring
         self.send = self._take
 
     def open(self, outbox: Outbox) -> None:
         self._outbox = outbox
+
+    def fileno(self) -> int:
+        return -1 if self._ring is None else self._ring.number(self)
 
     def _take(self, frames: bytes) -> int:
         """A full socket takes half of what it is given, and ``finish`` the other half."""
@@ -78,6 +86,8 @@ class FakeWire:
 
     def release(self) -> None:
         self.released = True
+        if self._ring is not None:
+            self._ring.close(self)
 
     def pause_reading(self) -> None:
         self.reading = False
@@ -97,10 +107,47 @@ class FakeWire:
         self.is_lost = True
         if self._outbox is not None:
             self._outbox.let_go()
+        if self._ring is not None:
+            self._ring.close(self)
 
     @property
     def texts(self) -> list[str]:
         return [text for write in self.writes for text in texts(write)]
+
+
+class FakeRing(Ring):
+    """Writes to fakes by their descriptors. Like a system it gives the lowest one that is free to whoever comes."""
+
+    worth = 1
+
+    def __init__(self) -> None:
+        self.writes = 0
+        self._wires: dict[int, FakeWire] = {}
+
+    def number(self, wire: FakeWire) -> int:
+        number = next(number for number in itertools.count() if number not in self._wires)
+        self._wires[number] = wire
+        return number
+
+    def close(self, wire: FakeWire) -> None:
+        self._wires = {number: other for number, other in self._wires.items() if other is not wire}
+
+    def send(self, descriptors: array[int], data: bytes) -> list[tuple[int, int]]:
+        return self.send_each(descriptors, [data] * len(descriptors))
+
+    def send_each(self, descriptors: array[int], messages: Sequence[bytes]) -> list[tuple[int, int]]:
+        short = []
+        for index, (descriptor, message) in enumerate(zip(descriptors, messages, strict=True)):
+            self.writes += 1
+            try:
+                taken = self._wires[descriptor].send(message)
+            except BlockingIOError:
+                taken = 0
+            except OSError:
+                continue
+            if taken != len(message):
+                short.append((index, taken))
+        return short
 
 
 class Books:
@@ -219,9 +266,11 @@ class Books:
 class FakeClient:
     """A client of a hub: asks as its consumer would, and keeps books of what it is told."""
 
-    def __init__(self, hub: Hub, open_outbox: Callable[[FakeWire], Outbox], books: Books) -> None:
+    def __init__(
+        self, hub: Hub, open_outbox: Callable[[FakeWire], Outbox], books: Books, ring: FakeRing | None = None
+    ) -> None:
         self.hub = hub
-        self.wire = FakeWire()
+        self.wire = FakeWire(ring)
         self.outbox = open_outbox(self.wire)
         self.books = books
         self._read = 0
@@ -259,7 +308,8 @@ class FakeBus:
     A tick that is published is delivered; one that is only accepted is not, or not yet.
     """
 
-    def __init__(self, leave_delay: float = 0.01) -> None:
+    def __init__(self, leave_delay: float = 0.01, ring: FakeRing | None = None) -> None:
+        """``ring``: by which the hub writes to its clients."""
         self.epoch = "e0000001"
         self.is_away = False
         self.keeps = 100
@@ -271,11 +321,12 @@ class FakeBus:
         self.prices: dict[tuple[str, str, int], int] = {}
         self._bodies: dict[str, list[str]] = {}
         self.memberships = Memberships(self._join, self._leave, leave_delay)
-        self.hub = Hub(self.memberships, self._history)
+        self.ring = ring
+        self.hub = Hub(self.memberships, self._history, ring)
 
     def client(self, places: Mapping[str, Since] | None = None) -> FakeClient:
         """``places``: where it stopped, if it comes back."""
-        return FakeClient(self.hub, self._open, Books(places, self.prices))
+        return FakeClient(self.hub, self._open, Books(places, self.prices), self.ring)
 
     async def subscriber(self, *symbols: str, **options: Any) -> FakeClient:
         """A client that has read what it was told when it subscribed."""

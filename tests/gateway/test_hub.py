@@ -13,14 +13,14 @@ import pytest
 from gateway.hub import Arrival, Place
 from gateway.packets import Since
 from gateway.stream import Resumption
-from tests.gateway.fakes import NEVER, FakeBus, FakeClient, until
+from tests.gateway.fakes import NEVER, FakeBus, FakeClient, FakeRing, until
 
 FAST = 1_000.0
 
 
-@pytest.fixture
-async def bus() -> FakeBus:
-    return FakeBus()
+@pytest.fixture(params=[None, FakeRing], ids=["calls", "ring"])
+async def bus(request: pytest.FixtureRequest) -> FakeBus:
+    return FakeBus(ring=request.param and request.param())
 
 
 def run(steps: Iterator[None]) -> None:
@@ -389,6 +389,11 @@ async def test_a_client_behind_is_told_of_every_gap(bus: FakeBus) -> None:
     assert client.drain() == ["A gap 1", "=A3", "A gap ?", "A gap 1", "A2"]
 
 
+# A ring runs nothing of ours in the middle of a pass.
+in_the_middle = pytest.mark.parametrize("bus", [None], ids=["calls"], indirect=True)
+
+
+@in_the_middle
 async def test_clients_fall_behind_and_come_back_in_the_middle_of_a_pass(bus: FakeBus) -> None:
     clients = [await bus.subscriber("A") for _ in range(5)]
     clients[1].wire.full = clients[3].wire.full = True
@@ -413,6 +418,7 @@ async def test_clients_fall_behind_and_come_back_in_the_middle_of_a_pass(bus: Fa
         assert client.books.prices["A"] == bus.newest("A")
 
 
+@in_the_middle
 async def test_a_connection_that_is_lost_in_the_middle_of_a_pass_is_not_written_to_again(bus: FakeBus) -> None:
     first, second, third, last = [await bus.subscriber("A") for _ in range(4)]
     first.wire.on_send = third.wire.lose  # the one that comes later in the same pass

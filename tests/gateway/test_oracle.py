@@ -20,7 +20,7 @@ from gateway.node import Node
 from gateway.outbox import Outbox
 from gateway.packets import Packet, Position, Since, Tap
 from gateway.protocol import subscribed_frame
-from tests.gateway.fakes import FakeWire
+from tests.gateway.fakes import FakeRing, FakeWire
 from ticks.tick import Tick, group_name
 
 SYMBOLS = ["A", "B", "C"]
@@ -153,9 +153,9 @@ class Reader:
 
 
 class Client:
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, ring: FakeRing | None) -> None:
         self.node = node
-        self.wire = FakeWire()
+        self.wire = FakeWire(ring)
         self.reader = Reader()
         self.outbox: Outbox = node.open(self.wire)
 
@@ -190,23 +190,24 @@ steps = st.lists(
 )  # fmt: skip
 
 
-@given(steps)
-def test_everybody_ends_on_the_last_tick_and_what_is_missing_is_accounted_for(script: list[Any]) -> None:
-    asyncio.run(_play(script))
+@given(steps, st.booleans())
+def test_everybody_ends_on_the_last_tick_and_what_is_missing_is_accounted_for(script: list[Any], by_ring: bool) -> None:
+    asyncio.run(_play(script, by_ring))
 
 
 @pytest.mark.soak
 @settings(max_examples=10_000)
-@given(steps)
-def test_the_same_ten_thousand_times(script: list[Any]) -> None:
-    asyncio.run(_play(script))
+@given(steps, st.booleans())
+def test_the_same_ten_thousand_times(script: list[Any], by_ring: bool) -> None:
+    asyncio.run(_play(script, by_ring))
 
 
 class Play:
-    def __init__(self) -> None:
+    def __init__(self, by_ring: bool) -> None:
         self.bus = FaultyBus()
-        self.node = Node(self.bus, leave_delay=0.0, patience=60)
-        self.clients = [Client(self.node) for _ in range(3)]
+        self.ring = FakeRing() if by_ring else None
+        self.node = Node(self.bus, leave_delay=0.0, patience=60, ring=self.ring)
+        self.clients = [Client(self.node, self.ring) for _ in range(3)]
         self.last: dict[str, int] = {}
         self.number = 0
 
@@ -244,8 +245,8 @@ class Play:
             client.reader.read(client.wire)
 
 
-async def _play(script: list[Any]) -> None:
-    play = Play()
+async def _play(script: list[Any], by_ring: bool) -> None:
+    play = Play(by_ring)
     for action, index, argument in script:
         await _step(play, action, play.clients[index], argument)
         play.check()
@@ -304,7 +305,7 @@ async def _step(play: Play, action: str, client: Client, argument: Any) -> None:
             client.wire.drain()
         case "leave":
             play.node.close(client.outbox)
-            play.clients[play.clients.index(client)] = Client(play.node)
+            play.clients[play.clients.index(client)] = Client(play.node, play.ring)
         case "cut":
             play.bus.is_cut = True
         case "heal":

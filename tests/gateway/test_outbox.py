@@ -9,8 +9,9 @@ import pytest
 
 from gateway.errors import SERVICE_RESTART, SLOW_CONSUMER, TOO_BIG
 from gateway.frames import text_frame
-from gateway.outbox import Outbox
-from tests.gateway.fakes import FakeWire, until
+from gateway.outbox import Outbox, write_each
+from gateway.ring import ROOM
+from tests.gateway.fakes import FakeRing, FakeWire, until
 
 
 class Watcher:
@@ -64,7 +65,7 @@ async def test_a_frame_is_written_at_once(wire: FakeWire, outbox: Outbox) -> Non
 
 async def test_a_pass_is_one_write(wire: FakeWire, outbox: Outbox) -> None:
     outbox.gathered += [frame("a"), frame("b")]
-    outbox.flush()
+    outbox.write(outbox.collect())
     assert wire.texts == ["a", "b"]
     assert len(wire.writes) == 1
     assert outbox.gathered == []
@@ -291,3 +292,47 @@ async def test_a_connection_that_is_lost_while_behind_is_not_waited_for(wire: Fa
     outbox.close(SERVICE_RESTART)
     assert wire.closure is None
     assert wire.texts == ["a1"]
+
+
+# Many at once
+
+
+def contents(wires: list[FakeWire]) -> list[list[str]]:
+    return [wire.texts for wire in wires]
+
+
+@pytest.mark.parametrize("ring", [None, FakeRing()], ids=["calls", "ring"])
+async def test_each_of_many_gets_its_own(ring: FakeRing | None) -> None:
+    wires = [FakeWire(ring) for _ in range(3)]
+    outboxes = [Outbox(wire, patience=60) for wire in wires]
+    wires[1].full = True
+    write_each(outboxes, [frame("a"), frame("b"), frame("c")], ring)
+    assert contents(wires) == [["a"], ["b"], ["c"]]
+    assert [outbox.behind for outbox in outboxes] == [False, True, False]
+
+
+async def test_those_without_a_bare_socket_and_long_messages_go_apart() -> None:
+    ring = FakeRing()
+    wires = [FakeWire(ring), FakeWire(), FakeWire(ring), FakeWire(ring)]
+    outboxes = [Outbox(wire, patience=60) for wire in wires]
+    long = "x" * ROOM
+    write_each(outboxes, [frame("a"), frame("b"), frame(long), frame("d")], ring)
+    assert contents(wires) == [["a"], ["b"], [long], ["d"]]
+    assert ring.writes == 2
+
+
+async def test_a_few_are_called_each() -> None:
+    ring = FakeRing()
+    ring.worth = 3
+    wires = [FakeWire(ring) for _ in range(2)]
+    write_each([Outbox(wire, patience=60) for wire in wires], [frame("a"), frame("b")], ring)
+    assert contents(wires) == [["a"], ["b"]]
+    assert ring.writes == 0
+
+
+async def test_an_outbox_that_is_let_go_of_has_no_descriptor() -> None:
+    ring = FakeRing()
+    outbox = Outbox(FakeWire(ring), patience=60)
+    assert outbox.descriptor == 0
+    outbox.let_go()
+    assert outbox.descriptor == -1

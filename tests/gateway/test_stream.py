@@ -12,7 +12,7 @@ from gateway.pace import Tally
 from gateway.packets import Since
 from gateway.protocol import tick_frame
 from gateway.stream import Resumption, Stream
-from tests.gateway.fakes import NEVER, FakeWire
+from tests.gateway.fakes import NEVER, FakeRing, FakeWire
 
 EPOCH = "e0000001"
 
@@ -71,6 +71,33 @@ async def test_a_subscriber_stands_where_it_belongs(stream: Stream) -> None:
     assert not stream.ready
     assert not stream.behind
     assert not stream.paces
+
+
+async def test_the_crowd_is_always_who_is_there_now(stream: Stream) -> None:
+    ring = FakeRing()
+    bare = [Outbox(FakeWire(ring), patience=60) for _ in range(3)]
+    other = Outbox(FakeWire(), patience=60)
+
+    def crowd(*numbers: int) -> None:
+        descriptors, sends, others = stream.crowd
+        assert list(descriptors) == list(numbers)
+        assert sends == [bare[number].send for number in numbers]
+        assert others == [other.send]
+
+    for outbox in (*bare, other):
+        stream.attach(outbox, None)
+    crowd(0, 1, 2)
+    stream.fell_behind(bare[1])
+    crowd(0, 2)
+    stream.detach(bare[0], None)
+    crowd(2)
+    stream.came_back(bare[1])
+    crowd(2, 1)
+    stream.attach(bare[0], NEVER)
+    crowd(2, 1)
+    bare[2].let_go()
+    stream.fell_behind(bare[2])
+    crowd(1)
 
 
 async def test_a_stream_is_settled_when_no_rate_keeps_a_tick_back(stream: Stream) -> None:

@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from gateway.ring import Ring
 from tests.clients import RawClient, metrics, publish, receive, subscriber, tick
 from tests.conftest import StartGateway
 from tests.servers import GatewayProcess, ServerKind, wait_until
@@ -43,6 +44,37 @@ async def test_every_server_delivers(start_gateway: StartGateway, server: Server
         assert (await receive(client))["code"] == "invalid_symbol"
         await client.ping()
     assert "Traceback" not in gateway.output()
+
+
+@pytest.mark.parametrize("io_uring", ["1", "0"])
+async def test_many_clients_that_come_and_go_get_their_own_symbol(start_gateway: StartGateway, io_uring: str) -> None:
+    """As many as are written to at once; who comes is given the descriptors of those who left."""
+    gateway = start_gateway(MARKETMUX_IO_URING=io_uring)
+    clients = [(symbol, RawClient(gateway, symbol)) for _ in range(50) for symbol in "AB"]
+    assert metrics(gateway)["io_uring"] == (int(io_uring) and _has_io_uring())
+    async with httpx.AsyncClient(base_url=gateway.http) as http:
+        for number in range(1, 9):
+            await publish(http, tick("A", number))
+            await publish(http, tick("B", number))
+            await publish(http, [tick(symbol, 100 * number) for symbol in "AB"])
+            for symbol, client in clients:
+                ticks = [message for message in client.read_until(price=100 * number) if message["type"] == "tick"]
+                assert [(got["symbol"], got["price"]) for got in ticks] == [(symbol, number), (symbol, 100 * number)]
+            leaving = clients[:30]
+            for _, client in leaving:
+                client.close()
+            wait_until(lambda: metrics(gateway)["connections"] == 70, 10)
+            clients = clients[30:] + [(other, RawClient(gateway, other)) for other in "BA" * 15]
+    for _, client in clients:
+        client.close()
+
+
+def _has_io_uring() -> bool:
+    try:
+        Ring()
+    except OSError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize("server", ["serve", "daphne", "uvicorn"])

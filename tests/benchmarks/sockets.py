@@ -1,0 +1,143 @@
+"""The hub with real sockets, whose other ends are read in another process: a call of ``send`` each, and io_uring.
+
+``python -m tests.benchmarks.sockets PORT CLIENTS`` is that process.
+"""
+
+from __future__ import annotations
+
+import resource
+import selectors
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from functools import partial
+
+from gateway.ring import Ring
+from tests.benchmarks.fanout import Audience, CountingWire
+from tests.benchmarks.measure import Benchmark, Effort, Work, finished
+
+__all__ = ["benchmarks"]
+
+
+class SocketWire(CountingWire):
+    """A client's socket; what arrives is counted at the other end."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        super().__init__()
+        self._connection = connection
+        self.send = connection.send  # type: ignore[method-assign, assignment] # as the server's own wire does it
+
+    def fileno(self) -> int:
+        return self._connection.fileno()
+
+    def finish(self, rest: bytes) -> None:
+        raise RuntimeError("The reader is too slow: a socket was full.")
+
+
+class Readers:
+    """The other ends."""
+
+    def __init__(self, port: int, clients: int) -> None:
+        command = [sys.executable, "-m", "tests.benchmarks.sockets", str(port), str(clients)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.expected = 0
+
+    def wait(self) -> int:
+        """Returns how many bytes have arrived when it is as many as are expected."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(f"{self.expected}\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+@contextmanager
+def _connected(clients: int) -> Iterator[tuple[list[socket.socket], Readers]]:
+    with ExitStack() as stack, socket.create_server(("127.0.0.1", 0), backlog=clients) as listening:
+        readers = Readers(listening.getsockname()[1], clients)
+        stack.callback(readers.close)
+        listening.settimeout(20)
+        connections = []
+        for _ in range(clients):
+            connection, _ = listening.accept()
+            stack.enter_context(connection)
+            connection.setblocking(False)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connections.append(connection)
+        yield connections, readers
+
+
+@asynccontextmanager
+async def _fan_out(
+    effort: Effort, *, clients: int, symbols: int, per_client: int, by_ring: bool
+) -> AsyncIterator[Work]:
+    """A pass has a tick of one symbol, or of every tenth."""
+    clients = effort.of(clients)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with _connected(clients) as (connections, readers):
+        ring = Ring() if by_ring else None
+        audience = Audience([SocketWire(connection) for connection in connections], symbols, per_client, ring=ring)
+        await audience.gather()
+        step = max(1, symbols // 10)
+        passes = [audience.names[start::step] for start in range(step)] * max(1, 20 // step)
+        due = sum(audience.subscribers(symbol) for some in passes for symbol in some)
+
+        async def work() -> int:
+            for some in passes:
+                audience.hub.deliver(audience.ticks(some))
+            readers.expected += due * audience.frame_size
+            arrived = readers.wait()
+            return due if arrived == readers.expected else finished(due, 0)
+
+        yield work
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def _can_ring() -> bool:
+    try:
+        Ring()
+    except OSError:
+        return False
+    return True
+
+
+def benchmarks() -> list[Benchmark]:
+    """Without those by io_uring where there is none."""
+    ways: list[tuple[str, bool]] = [("a call each", False)]
+    if _can_ring():
+        ways.append(("io_uring", True))
+    scenes = {
+        "1,000 sockets of 1 symbol, 1 tick a pass": partial(_fan_out, clients=1_000, symbols=1, per_client=1),
+        "500 sockets of 20 in 100 symbols, 10 ticks a pass": partial(_fan_out, clients=500, symbols=100, per_client=20),
+    }
+    return [
+        Benchmark(f"hub, {scene}, {way}", "delivery", partial(fan_out, by_ring=by_ring))
+        for scene, fan_out in scenes.items()
+        for way, by_ring in ways
+    ]
+
+
+def _read(port: int, clients: int, ask: Callable[[], str], answer: Callable[[str], object]) -> None:
+    """Reads from ``clients`` connections; ``ask`` blocks until the next number of bytes to wait for."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    selector = selectors.DefaultSelector()
+    for _ in range(clients):
+        selector.register(socket.create_connection(("127.0.0.1", port)), selectors.EVENT_READ)
+    buffer = bytearray(65_536)
+    total = 0
+    while expected := ask():
+        while total < int(expected):
+            for key, _ in selector.select():
+                total += key.fileobj.recv_into(buffer)  # type: ignore[union-attr]
+        answer(f"{total}\n")
+
+
+if __name__ == "__main__":
+    _read(int(sys.argv[1]), int(sys.argv[2]), sys.stdin.readline, lambda text: print(text, end="", flush=True))  # noqa: T201
