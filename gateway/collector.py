@@ -1,27 +1,35 @@
-"""When the garbage collector may walk the whole heap.
+"""When the garbage collector looks at what.
 
-A full collection looks at every object alive, a few hundred for each client: with thousands of clients it stops the
-process for a tenth of a second, and left to itself it comes in the middle of a pass. So what is alive after the start
-is frozen, young objects are collected as ever (DRF's requests are cycles, and die young), and a full collection is
-only made when it is worth it: when as many clients have left as are still there, whose protocols, transports and
-timers refer to each other in circles.
+Left to itself it walks every object alive from time to time, a hundred for each client: with thousands of clients that
+stops the process for a tenth of a second and more, in the middle of a pass. So it is not to see what stays. What is
+alive after the start is frozen, and so are clients soon after they came, and whatever else made a collection take
+long. What is left to look at are requests, which are cycles and end within milliseconds. The few that are alive when
+the collector comes by grow old in its eyes, so old objects are looked at often, which is cheap while they are few.
+
+A client that leaves is no cycle and needs no collector. But what was frozen by mistake, such as a request under way, is
+not seen again. So after many departures everything is thawed and looked at once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import time
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 __all__ = ["Collector", "freeze"]
 
-_THRESHOLDS: Final = (5_000, 20, 1_000_000)
-"""Allocations before a young collection, young ones before a middle one, and never a full one by itself."""
-_FEWEST: Final = 500
-"""Clients that must have left before their garbage is worth a full collection."""
+_THRESHOLDS: Final = (5_000, 5, 5)
+"""Allocations before a young collection, young ones before a middle one, middle ones before one of what is old."""
+_LONG_SECONDS: Final = 0.01
+"""What a collection may take. Beyond, what it went over is frozen: it has just been seen to be alive."""
+_NEW: Final = 100
+"""Clients that come before they are frozen."""
+_FEWEST: Final = 10_000
+"""Clients that must have left before everything is looked at."""
 _DELAY_SECONDS: Final = 5.0
-"""From the departure that made it worth it to the collection: Daphne lets go of a connection within two seconds."""
+"""From the departure that made it worth it to the collection: connections take a moment to end."""
 
 
 def freeze() -> None:
@@ -29,21 +37,48 @@ def freeze() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_THRESHOLDS)
+    gc.callbacks.append(Watch())
+
+
+class Watch:
+    """Told by the collector when it begins and when it ends."""
+
+    def __init__(self, keep: Callable[[], object] = gc.freeze) -> None:
+        self._keep = keep
+        self._began = 0.0
+
+    def __call__(self, phase: str, info: dict[str, Any]) -> None:
+        if info["generation"] < 2:
+            return
+        if phase == "start":
+            self._began = time.perf_counter()
+        elif time.perf_counter() - self._began > _LONG_SECONDS:
+            self._keep()
 
 
 class Collector:
-    """Collects everything when enough clients have left."""
+    """Freezes the clients that came, and collects everything when enough have left."""
 
-    def __init__(self, collect: Callable[[], object] = gc.collect) -> None:
-        self._collect = collect
+    def __init__(self, keep: Callable[[], object] | None = None, collect: Callable[[], object] | None = None) -> None:
+        """``keep`` freezes what is alive, and ``collect`` looks at everything, instead of the collector's own."""
+        self._keep = keep or _keep
+        self._collect = collect or _collect
+        self._arrived = 0
         self._departed = 0
         self._timer: asyncio.TimerHandle | None = None
         self.collections = 0
 
+    def arrived(self) -> None:
+        """One client has come."""
+        self._arrived += 1
+        if self._arrived == _NEW:
+            self._arrived = 0
+            asyncio.get_running_loop().call_soon(self._keep)
+
     def departed(self, remaining: int) -> None:
         """One client has left, ``remaining`` are there."""
         self._departed += 1
-        if self._timer is None and self._departed >= max(_FEWEST, remaining):
+        if self._timer is None and self._departed >= max(_FEWEST, 2 * remaining):
             self._timer = asyncio.get_running_loop().call_later(_DELAY_SECONDS, self._run)
 
     def _run(self) -> None:
@@ -51,3 +86,14 @@ class Collector:
         self._departed = 0
         self._collect()
         self.collections += 1
+
+
+def _keep() -> None:
+    gc.collect()  # nothing that is garbage already; it is not much that is not frozen
+    gc.freeze()
+
+
+def _collect() -> None:
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()

@@ -54,6 +54,10 @@ class Inbox:
             self._held = True
             self._reader.hold()
 
+    def abandon(self) -> None:
+        """The reader is gone."""
+        self._reader = None
+
     async def get(self) -> dict[str, Any]:
         """The next event; one caller at a time."""
         while not self._events:

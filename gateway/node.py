@@ -85,6 +85,7 @@ class Node:
         """Takes in a client that is reached through ``wire``."""
         outbox = Outbox(wire, self._patience, self.hub)
         self.hub.add(outbox)
+        self._collector.arrived()
         if self._beating is None and self._heartbeat:
             self._beating = asyncio.get_running_loop().create_task(self._beat())
         return outbox

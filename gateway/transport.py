@@ -214,6 +214,11 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
             self.outbox.let_go()  # first of all: the socket is closed, and its descriptor may be another's next
         self.factory.server_class.connection_closed()
         super().connectionLost(reason)
+        # What refers to this in a circle would keep a client that is gone until a full collection.
+        self.is_closed = None
+        inbox = getattr(self, "application_queue", None)  # there is none before the handshake
+        if inbox is not None:
+            inbox.abandon()
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
         self._heard = time.monotonic()

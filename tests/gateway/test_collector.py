@@ -1,19 +1,35 @@
-"""The heap is walked only when enough clients have left."""
+"""The collector does not see what stays, and everything is looked at only when enough clients have left."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
+import time
+from collections.abc import Iterator
 from unittest import mock
 
 import pytest
 
 from gateway import collector
-from gateway.collector import Collector
+from gateway.collector import Collector, Watch
 
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collector, "_DELAY_SECONDS", 0.01)
+
+
+@pytest.fixture
+def thawed() -> Iterator[None]:
+    """Nothing stays frozen behind a test that freezes."""
+    yield
+    gc.unfreeze()
+
+
+async def come(one: Collector, count: int) -> None:
+    for _ in range(count):
+        one.arrived()
+    await asyncio.sleep(0)
 
 
 async def leave(one: Collector, count: int, remaining: int) -> None:
@@ -22,24 +38,81 @@ async def leave(one: Collector, count: int, remaining: int) -> None:
     await asyncio.sleep(0.03)
 
 
+async def test_every_hundred_clients_that_come_are_kept_out_of_sight() -> None:
+    keep = mock.Mock()
+    one = Collector(keep=keep)
+    await come(one, 99)
+    keep.assert_not_called()
+    await come(one, 1)
+    keep.assert_called_once()
+    await come(one, 250)
+    assert keep.call_count == 3
+
+
+async def test_what_is_kept_is_not_looked_at_and_what_is_garbage_is_not_kept(thawed: None) -> None:
+    class Node:
+        pass
+
+    gc.collect()
+    before = gc.get_freeze_count()
+    alive = [Node() for _ in range(1_000)]
+    for _ in range(1_000):
+        garbage = Node()
+        garbage.itself = garbage  # type: ignore[attr-defined]
+    await come(Collector(), 100)
+    assert gc.get_freeze_count() - before >= 1_000
+    assert not [found for found in gc.get_objects() if isinstance(found, Node)]
+    gc.unfreeze()
+    assert len([found for found in gc.get_objects() if isinstance(found, Node)]) == len(alive) + 1  # `garbage` itself
+
+
 async def test_a_few_departures_are_not_worth_it() -> None:
     collect = mock.Mock()
-    await leave(Collector(collect), 499, remaining=0)
+    await leave(Collector(collect=collect), 9_999, remaining=0)
     collect.assert_not_called()
 
 
-async def test_some_hundred_are() -> None:
+async def test_many_are() -> None:
     collect = mock.Mock()
-    one = Collector(collect)
-    await leave(one, 600, remaining=0)
-    await leave(one, 499, remaining=0)
+    one = Collector(collect=collect)
+    await leave(one, 10_100, remaining=0)
+    await leave(one, 9_999, remaining=0)
     assert collect.call_count == one.collections == 1
 
 
-async def test_among_many_clients_as_many_must_have_left() -> None:
+async def test_among_many_clients_twice_as_many_must_have_left() -> None:
     collect = mock.Mock()
-    one = Collector(collect)
-    await leave(one, 4_999, remaining=5_000)
+    one = Collector(collect=collect)
+    await leave(one, 19_999, remaining=10_000)
     collect.assert_not_called()
-    await leave(one, 1, remaining=5_000)
+    await leave(one, 1, remaining=10_000)
     collect.assert_called_once()
+
+
+async def test_the_whole_heap_is_looked_at_again_then(thawed: None) -> None:
+    class Node:
+        pass
+
+    lost = Node()
+    lost.itself = lost  # type: ignore[attr-defined]
+    gc.freeze()
+    del lost
+    gc.collect()
+    gc.unfreeze()
+    assert [found for found in gc.get_objects() if isinstance(found, Node)], "it was not frozen"
+    gc.freeze()
+    await leave(Collector(), 10_000, remaining=0)
+    gc.unfreeze()
+    assert not [found for found in gc.get_objects() if isinstance(found, Node)]
+
+
+@pytest.mark.parametrize(("seconds", "generation", "is_kept"), [(0.0, 2, False), (0.02, 2, True), (0.02, 1, False)])
+def test_what_makes_a_full_collection_long_is_not_looked_at_again(
+    seconds: float, generation: int, is_kept: bool
+) -> None:
+    keep = mock.Mock()
+    watch = Watch(keep)
+    watch("start", {"generation": generation})
+    time.sleep(seconds)
+    watch("stop", {"generation": generation})
+    assert keep.called is is_kept
