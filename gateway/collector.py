@@ -6,8 +6,9 @@ alive after the start is frozen, and so are clients soon after they came, and wh
 long. What is left to look at are requests, which are cycles and end within milliseconds. The few that are alive when
 the collector comes by grow old in its eyes, so old objects are looked at often, which is cheap while they are few.
 
-A client that leaves is no cycle and needs no collector. But what was frozen by mistake, such as a request under way, is
-not seen again. So after many departures everything is thawed and looked at once.
+A client of our own server that leaves is no cycle and needs no collector. But what was frozen by mistake, such as a
+request under way, is not seen again. So after many departures everything is thawed and looked at once; sooner under
+other servers, whose connections are cycles.
 """
 
 from __future__ import annotations
@@ -24,10 +25,12 @@ _THRESHOLDS: Final = (5_000, 5, 5)
 """Allocations before a young collection, young ones before a middle one, middle ones before one of what is old."""
 _LONG_SECONDS: Final = 0.01
 """What a collection may take. Beyond, what it went over is frozen: it has just been seen to be alive."""
-_NEW: Final = 100
-"""Clients that come before they are frozen."""
+_NEW: Final = 40
+"""Clients that come before they are frozen: so few that the collector has hardly seen them yet."""
 _FEWEST: Final = 10_000
 """Clients that must have left before everything is looked at."""
+_UNTIDY: Final = 20
+"""As how many one counts that left itself behind."""
 _DELAY_SECONDS: Final = 5.0
 """From the departure that made it worth it to the collection: connections take a moment to end."""
 
@@ -75,9 +78,9 @@ class Collector:
             self._arrived = 0
             asyncio.get_running_loop().call_soon(self._keep)
 
-    def departed(self, remaining: int) -> None:
-        """One client has left, ``remaining`` are there."""
-        self._departed += 1
+    def departed(self, remaining: int, is_tidy: bool = True) -> None:
+        """One client has left, ``remaining`` are there. ``is_tidy``: nothing of it needs a collector."""
+        self._departed += 1 if is_tidy else _UNTIDY
         if self._timer is None and self._departed >= max(_FEWEST, 2 * remaining):
             self._timer = asyncio.get_running_loop().call_later(_DELAY_SECONDS, self._run)
 

@@ -93,7 +93,7 @@ class Node:
     def close(self, outbox: Outbox) -> None:
         """Lets go of a client that is gone."""
         self.hub.remove(outbox)
-        self._collector.departed(self.hub.connections)
+        self._collector.departed(self.hub.connections, outbox.is_tidy)
         if self._beating is not None and not self.hub.connections:
             self._beating.cancel()
             self._beating = None

@@ -28,6 +28,9 @@ __all__ = ["Outbox", "Owner", "Wire", "write_each"]
 class Wire(Protocol):
     """The way to one client's socket."""
 
+    is_tidy: bool
+    """Whether a client that is gone leaves nothing for the garbage collector."""
+
     @property
     def send(self) -> Callable[[bytes], int]:
         """Hands whole frames to the socket; returns how many bytes it took, and raises, as ``socket.send`` does.
@@ -115,6 +118,11 @@ class Outbox:
         self.send = wire.send
         self.descriptor = wire.fileno()
         """Of the socket that ``send`` writes to with nothing in between; -1 if there is no such, or not any more."""
+
+    @property
+    def is_tidy(self) -> bool:
+        """Whether the client, when it is gone, leaves nothing for the garbage collector."""
+        return self._wire.is_tidy
 
     def write(self, frames: bytes) -> None:
         """Sends frames to a client that is not behind. What stands here is paid for every client and pass."""

@@ -84,6 +84,8 @@ def _daphne_protocol(send: Send) -> WebSocketProtocol | None:
 class _DaphneWire:
     """What the ways through Daphne share. A Twisted producer, since that is how a transport says that it drained."""
 
+    is_tidy = False
+
     def __init__(self, protocol: WebSocketProtocol) -> None:
         self._protocol = protocol
         self._transport = protocol.transport
@@ -163,6 +165,8 @@ class OwnWire(DirectWire):
 
     So there is nothing to look at before a write, and ``send`` is the socket's own.
     """
+
+    is_tidy = True
 
     def open(self, outbox: Outbox) -> None:
         super().open(outbox)
@@ -350,6 +354,8 @@ class TransportWire(_DaphneWire):
 
 class AsgiWire:
     """Sends events to any ASGI server, from a task that lives only while something waits to be sent."""
+
+    is_tidy = False
 
     def __init__(self, send: Send) -> None:
         self._send = send

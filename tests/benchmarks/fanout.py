@@ -33,6 +33,8 @@ FIRST = 1_000_000_000
 class CountingWire:
     """A socket that takes everything at once; or, while ``full``, only after the outbox has been told that it is."""
 
+    is_tidy = True
+
     def __init__(self) -> None:
         self.bytes = 0
         self.full = False

@@ -39,6 +39,8 @@ class FakeWire:
     and nothing after the end.
     """
 
+    is_tidy = True
+
     def __init__(self, ring: FakeRing | None = None) -> None:
         """``ring``: which is given a descriptor for it."""
         self.writes: list[bytes] = []

@@ -32,20 +32,20 @@ async def come(one: Collector, count: int) -> None:
     await asyncio.sleep(0)
 
 
-async def leave(one: Collector, count: int, remaining: int) -> None:
+async def leave(one: Collector, count: int, remaining: int, is_tidy: bool = True) -> None:
     for _ in range(count):
-        one.departed(remaining)
+        one.departed(remaining, is_tidy)
     await asyncio.sleep(0.03)
 
 
-async def test_every_hundred_clients_that_come_are_kept_out_of_sight() -> None:
+async def test_those_who_come_are_kept_out_of_sight_some_at_a_time() -> None:
     keep = mock.Mock()
     one = Collector(keep=keep)
-    await come(one, 99)
+    await come(one, 39)
     keep.assert_not_called()
     await come(one, 1)
     keep.assert_called_once()
-    await come(one, 250)
+    await come(one, 100)
     assert keep.call_count == 3
 
 
@@ -59,7 +59,7 @@ async def test_what_is_kept_is_not_looked_at_and_what_is_garbage_is_not_kept(tha
     for _ in range(1_000):
         garbage = Node()
         garbage.itself = garbage  # type: ignore[attr-defined]
-    await come(Collector(), 100)
+    await come(Collector(), 40)
     assert gc.get_freeze_count() - before >= 1_000
     assert not [found for found in gc.get_objects() if isinstance(found, Node)]
     gc.unfreeze()
@@ -86,6 +86,15 @@ async def test_among_many_clients_twice_as_many_must_have_left() -> None:
     await leave(one, 19_999, remaining=10_000)
     collect.assert_not_called()
     await leave(one, 1, remaining=10_000)
+    collect.assert_called_once()
+
+
+async def test_of_those_who_leave_themselves_behind_some_hundred_are() -> None:
+    collect = mock.Mock()
+    one = Collector(collect=collect)
+    await leave(one, 499, remaining=5_000, is_tidy=False)
+    collect.assert_not_called()
+    await leave(one, 1, remaining=5_000, is_tidy=False)
     collect.assert_called_once()
 
 
