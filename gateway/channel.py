@@ -150,6 +150,7 @@ class GatewayRequest(WebRequest):  # type: ignore[misc] # Daphne ships no types
         processing = super().process()
         if self.transport is None:  # a WebSocket's handshake: its protocol has the connection now
             self.server.channels.discard(self.channel)
+            self.channel.requests.clear()  # or the two would keep each other for the garbage collector
         return processing
 
     def duration(self) -> float:
