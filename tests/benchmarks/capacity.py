@@ -70,18 +70,18 @@ class Measured:
 # To take points, accepting and memory from larger runs of compare.py, add: --compare compare.json
 MEASURED: Final = Measured(
     points=(  # compare.py --rounds 3, the table of docs/performance.md
-        Point("one", share=1.0, subscribers=1_000, rate=50, batch=1, us=7.39),
-        Point("wide", share=1.0, subscribers=5_000, rate=10, batch=1, us=7.29),
-        Point("mixed", share=0.2, subscribers=100, rate=1_000, batch=10, us=3.98),
-        Point("busy", share=0.2, subscribers=100, rate=5_000, batch=50, us=0.97),
-        Point("burst", share=1.0, subscribers=100, rate=10_000, batch=100, us=0.24),
+        Point("one", share=1.0, subscribers=1_000, rate=50, batch=1, us=8.20),
+        Point("wide", share=1.0, subscribers=5_000, rate=10, batch=1, us=7.34),
+        Point("mixed", share=0.2, subscribers=100, rate=1_000, batch=10, us=4.91),
+        Point("busy", share=0.2, subscribers=100, rate=5_000, batch=50, us=1.27),
+        Point("burst", share=1.0, subscribers=100, rate=10_000, batch=100, us=0.41),
     ),
     post_us=839.0,  # server: posts
     batch_us=20.0,  # server: stream
     bus_us=4.28,  # from Redis through the listener to the tap + Tick.from_message + tick_frame
-    accept_us=380.0,  # compare.py: wide
+    accept_us=328.0,  # compare.py: wide
     upkeep_us=3.0,  # server: idle, cores by clients
-    client_kb=19.8,  # compare.py: wide
+    client_kb=17.0,  # compare.py: wide
     process_mb=93.0,  # server: idle
     redis_us=1.3,  # Redis's own CPU, 0 gateways listen
     redis_listener_us=0.179,  # Redis's own CPU, 8 gateways listen, less the above, by 8

@@ -53,7 +53,7 @@ async def test_many_clients_that_come_and_go_get_their_own_symbol(start_gateway:
     clients = [(symbol, RawClient(gateway, symbol)) for _ in range(50) for symbol in "AB"]
     assert metrics(gateway)["io_uring"] == (int(io_uring) and _has_io_uring())
     async with httpx.AsyncClient(base_url=gateway.http) as http:
-        for number in range(1, 9):
+        for number in range(1, 6):
             await publish(http, tick("A", number))
             await publish(http, tick("B", number))
             await publish(http, [tick(symbol, 100 * number) for symbol in "AB"])
