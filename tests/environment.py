@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from typing import Final
 
-__all__ = ["clean_environment"]
+from gateway.ring import Ring
+
+__all__ = ["clean_environment", "has_io_uring"]
 
 _OURS: Final = frozenset(
     {"ALLOWED_HOSTS", "ASGI_THREADS", "DATABASE_URL", "DEBUG", "DJANGO_SETTINGS_MODULE", "REDIS_URL", "SECRET_KEY"}
@@ -19,3 +21,12 @@ def clean_environment() -> dict[str, str]:
 
 def _is_ours(name: str) -> bool:
     return name in _OURS or name.startswith("MARKETMUX_")
+
+
+def has_io_uring() -> bool:
+    """Whether this system lets a gateway write to many clients at once."""
+    try:
+        Ring()
+    except OSError:
+        return False
+    return True

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import resource
 import selectors
 import socket
 import subprocess
@@ -14,9 +13,11 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from functools import partial
 
+from gateway.loadtest.limits import raise_file_limit
 from gateway.ring import Ring
 from tests.benchmarks.fanout import Audience, CountingWire
 from tests.benchmarks.measure import Benchmark, Effort, Work, finished
+from tests.environment import has_io_uring
 
 __all__ = ["benchmarks"]
 
@@ -79,8 +80,7 @@ async def _fan_out(
 ) -> AsyncIterator[Work]:
     """A pass has a tick of one symbol, or of every tenth."""
     clients = effort.of(clients)
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    raise_file_limit(clients)
     with _connected(clients) as (connections, readers):
         ring = Ring() if by_ring else None
         audience = Audience([SocketWire(connection) for connection in connections], symbols, per_client, ring=ring)
@@ -97,21 +97,12 @@ async def _fan_out(
             return due if arrived == readers.expected else finished(due, 0)
 
         yield work
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-def _can_ring() -> bool:
-    try:
-        Ring()
-    except OSError:
-        return False
-    return True
 
 
 def benchmarks() -> list[Benchmark]:
     """Without those by io_uring where there is none."""
     ways: list[tuple[str, bool]] = [("a call each", False)]
-    if _can_ring():
+    if has_io_uring():
         ways.append(("io_uring", True))
     scenes = {
         "1,000 sockets of 1 symbol, 1 tick a pass": partial(_fan_out, clients=1_000, symbols=1, per_client=1),
@@ -126,7 +117,7 @@ def benchmarks() -> list[Benchmark]:
 
 def _read(port: int, clients: int, ask: Callable[[], str], answer: Callable[[str], object]) -> None:
     """Reads from ``clients`` connections; ``ask`` blocks until the next number of bytes to wait for."""
-    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    raise_file_limit(clients)
     selector = selectors.DefaultSelector()
     for _ in range(clients):
         selector.register(socket.create_connection(("127.0.0.1", port)), selectors.EVENT_READ)

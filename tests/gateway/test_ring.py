@@ -17,6 +17,7 @@ from channels.layers import get_channel_layer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.loadtest.limits import raise_file_limit
 from gateway.node import get_node
 from gateway.ring import ROOM, Ring
 
@@ -88,11 +89,9 @@ def descriptors(lines: list[Line]) -> array[int]:
 
 @pytest.fixture
 def many() -> Iterator[list[Line]]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    raise_file_limit(2 * MANY)
     with opened(MANY) as lines:
         yield lines
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.mark.parametrize("size", [1, 105, 5_000])

@@ -22,9 +22,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from gateway.ring import Ring
 from tests.clients import RawClient, metrics, publish, receive, subscriber, tick
 from tests.conftest import StartGateway
+from tests.environment import has_io_uring
 from tests.servers import GatewayProcess, ServerKind, wait_until
 
 
@@ -51,7 +51,7 @@ async def test_many_clients_that_come_and_go_get_their_own_symbol(start_gateway:
     """As many as are written to at once; who comes is given the descriptors of those who left."""
     gateway = start_gateway(MARKETMUX_IO_URING=io_uring)
     clients = [(symbol, RawClient(gateway, symbol)) for _ in range(50) for symbol in "AB"]
-    assert metrics(gateway)["io_uring"] == (int(io_uring) and _has_io_uring())
+    assert metrics(gateway)["io_uring"] == (int(io_uring) and has_io_uring())
     async with httpx.AsyncClient(base_url=gateway.http) as http:
         for number in range(1, 6):
             await publish(http, tick("A", number))
@@ -67,14 +67,6 @@ async def test_many_clients_that_come_and_go_get_their_own_symbol(start_gateway:
             clients = clients[30:] + [(other, RawClient(gateway, other)) for other in "BA" * 15]
     for _, client in clients:
         client.close()
-
-
-def _has_io_uring() -> bool:
-    try:
-        Ring()
-    except OSError:
-        return False
-    return True
 
 
 @pytest.mark.parametrize("server", ["serve", "daphne", "uvicorn"])
