@@ -59,13 +59,23 @@ class Watch:
             self._keep()
 
 
+def _keep() -> None:
+    gc.collect()  # nothing that is garbage already; it is not much that is not frozen
+    gc.freeze()
+
+
+def _collect() -> None:
+    gc.unfreeze()
+    _keep()
+
+
 class Collector:
     """Freezes the clients that came, and collects everything when enough have left."""
 
-    def __init__(self, keep: Callable[[], object] | None = None, collect: Callable[[], object] | None = None) -> None:
+    def __init__(self, keep: Callable[[], object] = _keep, collect: Callable[[], object] = _collect) -> None:
         """``keep`` freezes what is alive, and ``collect`` looks at everything, instead of the collector's own."""
-        self._keep = keep or _keep
-        self._collect = collect or _collect
+        self._keep = keep
+        self._collect = collect
         self._arrived = 0
         self._departed = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -89,14 +99,3 @@ class Collector:
         self._departed = 0
         self._collect()
         self.collections += 1
-
-
-def _keep() -> None:
-    gc.collect()  # nothing that is garbage already; it is not much that is not frozen
-    gc.freeze()
-
-
-def _collect() -> None:
-    gc.unfreeze()
-    gc.collect()
-    gc.freeze()
