@@ -1,10 +1,10 @@
 from django.apps import AppConfig
 
-from gateway import reactor  # noqa: F401 - before Daphne installs Twisted's own
+from gateway.server import reactor  # noqa: F401 - before Daphne installs Twisted's own
 
 
 class GatewayConfig(AppConfig):
     name = "gateway"
 
     def ready(self) -> None:
-        from gateway import checks  # noqa: F401, PLC0415 - registers the system checks
+        from bus import checks  # noqa: F401, PLC0415 - registers the system checks

@@ -12,8 +12,8 @@ from channels.layers import get_channel_layer  # noqa: E402
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from django.urls import reverse  # noqa: E402
 
-from gateway import collector  # noqa: E402
-from gateway.routing import websocket_urlpatterns  # noqa: E402
+from gateway.edge.routing import websocket_urlpatterns  # noqa: E402
+from gateway.server import collector  # noqa: E402
 from ticks.endpoint import TicksEndpoint  # noqa: E402
 from ticks.views import TickListView  # noqa: E402
 

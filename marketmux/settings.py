@@ -49,16 +49,16 @@ REDIS_URL = env.text("REDIS_URL")
 _HISTORY = {"history_ticks": MARKETMUX_HISTORY_TICKS, "history_seconds": MARKETMUX_HISTORY_SECONDS}
 CHANNEL_LAYERS = {
     "default": (
-        {"BACKEND": "gateway.layers.RedisLayer", "CONFIG": {"hosts": [REDIS_URL], **_HISTORY}}
+        {"BACKEND": "bus.layers.RedisLayer", "CONFIG": {"hosts": [REDIS_URL], **_HISTORY}}
         if REDIS_URL
-        else {"BACKEND": "gateway.layers.MemoryLayer", "CONFIG": _HISTORY}
+        else {"BACKEND": "bus.layers.MemoryLayer", "CONFIG": _HISTORY}
     )
 }
 
 # Django
 
 INSTALLED_APPS = [
-    "gateway",  # before daphne: it brings the event loop (gateway/reactor.py)
+    "gateway",  # before daphne: it brings the event loop (gateway/server/reactor.py)
     "daphne",
     "django.contrib.admin",
     "django.contrib.auth",

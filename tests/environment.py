@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Final
 
-from gateway.ring import Ring
+from gateway.wires.io_uring import Ring
 
 __all__ = ["clean_environment", "has_io_uring"]
 

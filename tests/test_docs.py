@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway import errors, metrics
-from gateway.asyncapi import close_codes, error_codes, table
-from gateway.errors import CLOSURES, ERRORS, Closure, ErrorCode
+from gateway.edge import metrics
+from gateway.protocol import codes as errors
+from gateway.protocol.asyncapi import close_codes, error_codes, table
+from gateway.protocol.codes import CLOSURES, ERRORS, Closure, ErrorCode
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]

@@ -1,6 +1,6 @@
 """The way from a batch of ticks to the channel layer, and back to the last tick of each symbol.
 
-Works on whatever the ``default`` channel layer is, as long as it has the ``batches`` extension (gateway/layers.py has
+Works on whatever the ``default`` channel layer is, as long as it has the ``batches`` extension (bus/layers.py has
 the two layers that do; a system check says so if another is configured).
 """
 

@@ -33,7 +33,7 @@ def check_environment(**_: Any) -> list[checks.CheckMessage]:
 
 @checks.register()
 def check_channel_layer(**_: Any) -> list[checks.CheckMessage]:
-    hint = "CHANNEL_LAYERS['default'] must be gateway.layers.RedisLayer, gateway.layers.MemoryLayer or one like them."
+    hint = "CHANNEL_LAYERS['default'] must be bus.layers.RedisLayer, bus.layers.MemoryLayer or one like them."
     try:
         layer = get_channel_layer()
     except (InvalidChannelLayerError, ImportError, TypeError, ValueError) as error:

@@ -10,8 +10,8 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from gateway.layers import MemoryLayer, RedisLayer
-from gateway.packets import Packet
+from bus.contract import Packet
+from bus.layers import MemoryLayer, RedisLayer
 from tests.benchmarks.codec import counted, sample_ticks
 from tests.benchmarks.measure import Benchmark, Effort, Work, cpu_clock, finished
 from tests.servers import RedisServer

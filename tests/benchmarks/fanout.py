@@ -10,13 +10,13 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 
-from gateway.errors import Closure
-from gateway.hub import Arrival, Hub, Place
-from gateway.memberships import Memberships
-from gateway.outbox import Outbox
-from gateway.packets import Since
-from gateway.protocol import tick_frame
-from gateway.ring import Ring
+from bus.contract import Since
+from gateway.fanout.hub import Arrival, Hub, Place
+from gateway.fanout.memberships import Memberships
+from gateway.fanout.outbox import Outbox
+from gateway.protocol.codes import Closure
+from gateway.protocol.messages import tick_frame
+from gateway.wires.io_uring import Ring
 from tests.benchmarks.measure import Benchmark, Effort, Work, finished
 from ticks.tick import Tick
 

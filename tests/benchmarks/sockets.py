@@ -14,7 +14,7 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 from functools import partial
 
 from gateway.loadtest.limits import raise_file_limit
-from gateway.ring import Ring
+from gateway.wires.io_uring import Ring
 from tests.benchmarks.fanout import Audience, CountingWire
 from tests.benchmarks.measure import Benchmark, Effort, Work, finished
 from tests.environment import has_io_uring

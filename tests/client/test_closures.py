@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.errors import CLOSURES
+from gateway.protocol.codes import CLOSURES
 from marketmux.client import closures
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import httpx
 
-from gateway.timeouts import Timeouts
+from gateway.server.timeouts import Timeouts
 from tests.environment import clean_environment
 from tests.servers import free_port, wait_until
 
@@ -187,7 +187,7 @@ def _serve(port: int, timeouts: Timeouts) -> None:
     import django  # noqa: PLC0415 - the process that tests has it set up
 
     django.setup()
-    from gateway.server import BACKLOG, GatewayServer  # noqa: PLC0415 - needs the apps
+    from gateway.server.worker import BACKLOG, GatewayServer  # noqa: PLC0415 - needs the apps
 
     application = Application()
     listener = socket.create_server(("127.0.0.1", port), backlog=BACKLOG)

@@ -8,7 +8,7 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from channels.routing import ProtocolTypeRouter, URLRouter
 from django.urls import path
 
-from gateway.routing import websocket_urlpatterns
+from gateway.edge.routing import websocket_urlpatterns
 from marketmux.asgi import application as gateway
 from ticks.tick import group_name
 

@@ -19,8 +19,8 @@ import httpx
 import pytest
 from websockets.asyncio.client import ClientConnection
 
-from gateway.inbox import MOST_EVENTS
-from gateway.timeouts import Timeouts
+from gateway.server.inbox import MOST_EVENTS
+from gateway.server.timeouts import Timeouts
 from tests.clients import RawClient, publish, receive, subscriber, tick
 from tests.faults.figures import figure
 from tests.faults.lone import LONG_BODY, LoneServer, frame, open_websocket

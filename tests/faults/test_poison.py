@@ -32,7 +32,7 @@ from tests.servers import GatewayProcess, RedisServer
 CHANNEL: Final = b"asgi__group__ticks.A"
 SETTINGS: Final = "tests.faults.plain_settings"
 HEADER: Final = struct.Struct(">BB13sQQI")
-"""Of a packet (gateway/packing.py): magic, version, epoch, time, seq, count."""
+"""Of a packet (bus/redis/packing.py): magic, version, epoch, time, seq, count."""
 
 TICK: Final = {"type": "tick", "symbol": "A", "price": "1", "timestamp": "2026-05-12T15:04:05Z"}
 

@@ -10,14 +10,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from gateway.errors import Closure
-from gateway.frames import texts
-from gateway.hub import Arrival, Hub, Place
-from gateway.memberships import Memberships
-from gateway.outbox import Outbox
-from gateway.packets import Since
-from gateway.protocol import EVERYTHING, Action, subscribed_frame, symbols_frame
-from gateway.ring import Ring
+from bus.contract import Since
+from gateway.fanout.hub import Arrival, Hub, Place
+from gateway.fanout.memberships import Memberships
+from gateway.fanout.outbox import Outbox
+from gateway.protocol.codes import Closure
+from gateway.protocol.frames import texts
+from gateway.protocol.messages import EVERYTHING, Action, subscribed_frame, symbols_frame
+from gateway.wires.io_uring import Ring
 
 __all__ = ["NEVER", "Books", "FakeBus", "FakeClient", "FakeRing", "FakeWire", "until"]
 

@@ -14,7 +14,7 @@ import pytest
 import websockets
 from websockets.asyncio.client import ClientConnection
 
-from gateway.asyncapi import encode
+from gateway.protocol.asyncapi import encode
 from tests.clients import publish, tick
 from tests.conformance import PUBLISHERS, SUBSCRIBERS, Conformance, Side, parsed
 from tests.conftest import StartGateway

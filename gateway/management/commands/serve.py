@@ -19,8 +19,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, connections
 from django.db.migrations.executor import MigrationExecutor
 
-from gateway.server import BACKLOG, GatewayServer, Job, raise_open_file_limit
-from gateway.supervisor import Supervisor, bind, url
+from gateway.server.supervisor import Supervisor, bind, url
+from gateway.server.worker import BACKLOG, GatewayServer, Job, raise_open_file_limit
 from ticks import bus, feed
 
 logger = logging.getLogger(__name__)

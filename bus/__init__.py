@@ -1,0 +1,1 @@
+"""How a message gets its place in a stream and reaches every process."""

@@ -1,0 +1,170 @@
+"""One Redis: a connection that listens, one that publishes, one that asks; and the scripts that keep the streams."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from channels_redis.utils import create_pool
+from redis.asyncio import ConnectionPool
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from bus.contract import Since
+from bus.redis.listener import Arrived, Listener
+from bus.redis.packing import bundle
+from bus.redis.pipe import Link, Pipe, Script
+from ticks.idempotency import Idempotency, IdempotencyConflict
+
+__all__ = ["Shard"]
+
+PUBLISH_SECONDS: Final = 0.8
+"""How long Redis may take to acknowledge a batch before the publisher is told that it is unavailable."""
+
+EXECUTE_SECONDS: Final = 0.6
+"""How long after it was handed in a batch may still be executed: the rest is for the reply to come back."""
+
+ASK_SECONDS: Final = 2.0
+"""How long Redis may take to answer anything else."""
+
+
+def _script(name: str) -> Script:
+    directory = Path(__file__).with_name("lua")
+    return Script("\n".join((directory / part).read_text() for part in ("streams.lua", name)))
+
+
+_PUBLISH: Final = _script("publish.lua")
+_POSITIONS: Final = _script("positions.lua")
+_HISTORY: Final = _script("history.lua")
+_GROUPS: Final = _script("groups.lua")
+
+
+class Shard:
+    """One Redis. ``prefix`` is that of all keys, ``channel_prefix`` that of the groups' channels.
+
+    All methods raise redis-py's errors, or ``OSError``, if Redis cannot be reached or does not answer in time.
+    """
+
+    def __init__(
+        self,
+        host: dict[str, Any],
+        *,
+        prefix: str,
+        channel_prefix: str,
+        history_ticks: int,
+        history_seconds: float,
+        deliver: Callable[[Shard, list[Arrived]], None],
+        lost: Callable[[Shard], None],
+        restored: Callable[[Shard], None],
+    ) -> None:
+        self._host = host
+        self._prefix = prefix
+        self._history_ms = int(history_seconds * 1_000)
+        self._publish_options = (channel_prefix, history_ticks if self._history_ms else 0, self._history_ms)
+        self._pool: ConnectionPool | None = None
+        self._publishing = Pipe(self._get_pool, PUBLISH_SECONDS, [_PUBLISH])
+        self._asking = Pipe(self._get_pool, ASK_SECONDS, [_POSITIONS, _HISTORY, _GROUPS])
+        self.listener = Listener(self._get_pool, partial(deliver, self), self._on_lost, partial(restored, self))
+        self._lost = partial(lost, self)
+
+    # Listening
+
+    def _on_lost(self) -> None:
+        # If one connection is dead the others are, and whoever asks first after the outage would pay for finding out.
+        self._publishing.renew()
+        self._asking.renew()
+        self._lost()
+
+    async def subscribe(self, channel: str) -> None:
+        await self.listener.add([channel])
+
+    # Publishing
+
+    async def publish(self, channel: str, message: bytes) -> None:
+        await self._publishing.call("PUBLISH", channel, message)
+
+    async def publish_batch(self, groups: Mapping[str, list[bytes]], idempotency: Idempotency | None) -> bool:
+        """Publishes and keeps the messages of each group, all or none; false if it was published before."""
+        arguments: list[bytes | str | int] = [*self._publish_options]
+        if idempotency is None:
+            arguments += ("", "", 0)
+        else:
+            arguments += (idempotency.key, idempotency.digest, max(1, int(idempotency.seconds * 1_000)))
+        several: list[bytes | str | int] = []
+        place = len(arguments)
+        for group, messages in groups.items():
+            if len(messages) == 1:
+                arguments += (group, messages[0])
+            else:
+                body, tail = bundle(messages)
+                several += (group, body, len(messages), tail)
+        arguments.insert(place, (len(arguments) - place) // 2)
+        arguments += several
+        return await self._publishing.perform(partial(self._publish, arguments))
+
+    async def _publish(self, arguments: Sequence[bytes | str | int], link: Link, give_up: float) -> bool:
+        clock = asyncio.get_running_loop().time
+        latest = give_up - (PUBLISH_SECONDS - EXECUTE_SECONDS)
+        while True:
+            sent = clock()
+            reply = await link.evaluate(
+                _PUBLISH, self._prefix, link.run_id, int(link.clock.at(latest) * 1_000), *arguments
+            )
+            why, time = (None, reply) if type(reply) is int else reply
+            received = clock()
+            link.clock.learn(sent, received, time / 1_000)
+            if why is None:
+                return True
+            if why == b"repeated":
+                return False
+            if why == b"reused":
+                raise IdempotencyConflict
+            if received >= latest:
+                raise RedisConnectionError("Redis came to the batch too late.")
+            # By our own clock there was time left: Redis's has jumped, and is known better now.
+
+    # Asking
+
+    async def positions(self, groups: Sequence[str]) -> tuple[str, list[bytes | None]]:
+        """The epoch, and the packet of each group's last message, None if it never had one."""
+        epoch, *packets = await self._ask(_POSITIONS, *groups)
+        return epoch.decode(), packets
+
+    async def history(self, since: Mapping[str, Since]) -> list[list[bytes] | None]:
+        """For each group the packets from the one that has the next seq to the newest, if Redis still has them all."""
+        arguments: list[str | int] = []
+        for group, (epoch, seq) in since.items():
+            arguments += (group, epoch, seq)
+        answer: list[list[bytes] | None] = await self._ask(_HISTORY, self._history_ms, *arguments)
+        return answer
+
+    async def retained_groups(self) -> list[str]:
+        return [group.decode() for group in await self._ask(_GROUPS)]
+
+    async def ping(self) -> None:
+        await self._asking.call("PING")
+
+    async def _ask(self, script: Script, *arguments: str | int) -> Any:
+        async def ask(link: Link, _: float) -> Any:
+            return await link.evaluate(script, self._prefix, link.run_id, *arguments)
+
+        return await self._asking.perform(ask)
+
+    async def close(self) -> None:
+        """Ends all connections."""
+        await self.listener.close()
+        await self._publishing.close()
+        await self._asking.close()
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await pool.aclose()
+
+    flush = close
+
+    def _get_pool(self) -> ConnectionPool:
+        if self._pool is None:
+            # Whoever waits for Redis here has a time-out of his own (bus/redis/connection.py).
+            self._pool = create_pool({"socket_timeout": None, **self._host})
+        return self._pool

@@ -1,0 +1,1 @@
+"""Where settings are read and requests come in."""

@@ -1,0 +1,174 @@
+"""The consumer behind ``/ws/publish``: takes ticks over a WebSocket, for publishers that post too often for HTTP.
+
+A message is what the body of a POST would be: one tick, or an array of them, all or none; or an object with either as
+its ``ticks``, and a ``key`` under which it is published once, however often it is sent. Messages are published in the
+order in which they came, several at a time, and acknowledged by count. When as many as the window holds are under way
+the socket is not read: the publisher is held back by TCP, and nothing piles up here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from channels.generic.websocket import AsyncWebsocketConsumer
+from django.conf import settings
+from rest_framework.exceptions import APIException
+
+from gateway import VERSION
+from gateway.fanout.outbox import Outbox
+from gateway.protocol.codes import TOO_BIG, ErrorCode, ProtocolError
+from gateway.protocol.messages import checked_text, error_frame, published_frame, welcome_frame
+from gateway.wires.daphne import wire_for
+from ticks import bus
+from ticks.authentication import afind_key, key_in_header
+from ticks.decode import decode
+from ticks.errors import InvalidTicks
+from ticks.idempotency import MAX_KEY_LENGTH, Idempotency, IdempotencyConflict, is_key
+from ticks.models import ApiKey
+from ticks.parsers import MAX_BODY_BYTES
+from ticks.tick import MAX_BATCH, Tick, now
+
+__all__ = ["PublishConsumer"]
+
+WINDOW: Final = 8
+"""Messages under way to the bus before the socket is read on."""
+
+
+class Message(NamedTuple):
+    """A message under way: its number, how many ticks it has, and its publication."""
+
+    number: int
+    size: int
+    publication: asyncio.Task[bool]
+
+
+class Keyed(msgspec.Struct, forbid_unknown_fields=True):
+    """A message that is not to be published twice."""
+
+    key: str
+    ticks: msgspec.Raw
+
+
+class PublishConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has no types
+    """One publisher's stream."""
+
+    async def __call__(
+        self, scope: dict[str, Any], receive: Callable[[], Awaitable[dict[str, Any]]], send: Callable[[Any], Any]
+    ) -> None:
+        self.scope = scope
+        self.base_send = send
+        await receive()  # websocket.connect
+        await self.accept()
+        self.wire = wire_for(send, settings.MARKETMUX_UNSENT_BYTES)
+        self.outbox = Outbox(self.wire, settings.MARKETMUX_SLOW_CLIENT_SECONDS)
+        self.publisher = await _publisher(scope)
+        self.under_way: deque[Message] = deque()
+        self.messages = self.ticks = 0
+        self.outbox.reply(welcome_frame(VERSION, {"ticks": MAX_BATCH, "message_bytes": MAX_BODY_BYTES}))
+        try:
+            await self.take(receive)
+        finally:
+            self.outbox.discard()
+
+    async def take(self, receive: Callable[[], Awaitable[dict[str, Any]]]) -> None:
+        """Publishes message after message until the publisher is gone; what it sent before that is published too."""
+        number = 0
+        while (event := await receive())["type"] != "websocket.disconnect":
+            number += 1
+            try:
+                self.publish(number, event)
+            except ProtocolError as error:
+                await self.settle(0)  # an answer comes after those to the messages before it
+                self.refuse(error)
+            if len(self.under_way) >= WINDOW or self.outbox.behind:
+                await self.hold_back()
+        await self.settle(0)
+
+    def publish(self, number: int, event: dict[str, Any]) -> None:
+        body = checked_text(event.get("text"), MAX_BODY_BYTES, number).encode()
+        keyed = _keyed(body)
+        try:
+            if keyed is None:
+                ticks = decode(body)
+                idempotency = None
+            else:
+                ticks, idempotency = self.once(keyed, number)
+        except InvalidTicks as error:
+            raise ProtocolError(ErrorCode.INVALID_TICKS, str(error.detail), number, error.errors) from None
+        except APIException as error:
+            raise ProtocolError(ErrorCode.INVALID_JSON, str(error.detail), number) from None
+        publication = asyncio.get_running_loop().create_task(bus.publish(ticks, idempotency))
+        publication.add_done_callback(self.acknowledge)
+        self.under_way.append(Message(number, len(ticks), publication))
+
+    def once(self, keyed: Keyed, number: int) -> tuple[list[Tick], Idempotency]:
+        if not is_key(keyed.key):
+            detail = f"A key has 1 to {MAX_KEY_LENGTH} visible ASCII characters."
+            raise ProtocolError(ErrorCode.INVALID_MESSAGE, detail, number)
+        received = now()
+        ticks = decode(bytes(keyed.ticks), received=received)
+        return ticks, bus.idempotency(keyed.key, self.publisher, ticks, received)
+
+    def acknowledge(self, _: asyncio.Task[bool]) -> None:
+        """Answers all messages that are done, in their order; one answer speaks for all up to it."""
+        last = None
+        while self.under_way and self.under_way[0].publication.done():
+            message = self.under_way.popleft()
+            if message.publication.cancelled() or message.publication.exception() is not None:
+                self.report(message)
+            else:
+                last = message.number
+                self.messages += 1
+                self.ticks += message.size
+        if last is not None:
+            self.outbox.reply(published_frame(last, self.messages, self.ticks))
+
+    def report(self, message: Message) -> None:
+        code, detail = ErrorCode.BUS_UNAVAILABLE, "The bus did not confirm the message. Send it again."
+        if not message.publication.cancelled() and isinstance(message.publication.exception(), IdempotencyConflict):
+            code, detail = ErrorCode.IDEMPOTENCY_KEY_REUSED, "The key was used for other ticks."
+        self.outbox.reply(error_frame(ProtocolError(code, detail, message.number)))
+
+    def refuse(self, error: ProtocolError) -> None:
+        self.outbox.reply(error_frame(error))
+        if error.code is ErrorCode.MESSAGE_TOO_BIG:
+            self.outbox.close(TOO_BIG)
+
+    async def hold_back(self) -> None:
+        """Reads no further until there is room in the window and the publisher has read what it was answered."""
+        self.wire.pause_reading()
+        try:
+            await self.settle(WINDOW // 2)
+            await self.outbox.caught_up()
+        finally:
+            self.wire.resume_reading()
+
+    async def settle(self, rest: int) -> None:
+        """Waits until no more than ``rest`` messages are under way."""
+        while len(self.under_way) > rest:
+            await asyncio.wait([self.under_way[0].publication])
+            await asyncio.sleep(0)  # the callbacks of a task run after those who wait for it
+
+
+def _keyed(body: bytes) -> Keyed | None:
+    """The message as a keyed one; None if it is ticks, or neither."""
+    # A look at the bytes spares ticks, which have no such field, an attempt.
+    if b'"ticks"' not in body or body.lstrip()[:1] != b"{":
+        return None
+    try:
+        return msgspec.json.decode(body, type=Keyed)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+async def _publisher(scope: dict[str, Any]) -> ApiKey | None:
+    """Whose key the handshake came with; None where anyone may publish and nobody's did."""
+    try:
+        key = key_in_header(dict(scope["headers"]).get(b"authorization", b""))
+    except ValueError:
+        return None
+    return None if key is None else await afind_key(key)

@@ -1,0 +1,26 @@
+"""WebSocket paths."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.urls import path, re_path
+
+from gateway.edge.access import Access
+from gateway.edge.publisher import PublishConsumer
+from gateway.edge.subscriber import TickConsumer
+
+__all__ = ["websocket_urlpatterns"]
+
+
+async def not_found(scope: dict[str, Any], receive: Any, send: Any) -> None:  # noqa: ARG001 - an ASGI application
+    """Any other path: the handshake is refused."""
+    await receive()
+    await send({"type": "websocket.close"})
+
+
+websocket_urlpatterns = [
+    path("ws", Access(TickConsumer.as_asgi())),  # type: ignore[arg-type] # ASGI applications, which Channels allows here
+    path("ws/publish", Access(PublishConsumer.as_asgi(), sessions=False)),  # type: ignore[arg-type]
+    re_path(r"", not_found),  # type: ignore[arg-type]
+]

@@ -1,0 +1,129 @@
+"""The consumer behind ``/ws``: takes a client's commands, one after the other, and answers them.
+
+It is a Channels consumer without a channel of its own: ticks reach its client through the hub, which is a member of
+their groups for all clients of the process. So a client has no queue, no second task and no Redis subscription.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from channels.generic.websocket import AsyncWebsocketConsumer
+from django.conf import settings
+
+from gateway import VERSION
+from gateway.fanout.node import get_node
+from gateway.protocol.budget import CommandBudget
+from gateway.protocol.codes import FLOODING, TOO_BIG, ErrorCode, ProtocolError
+from gateway.protocol.messages import (
+    Action,
+    Command,
+    checked_text,
+    error_frame,
+    parse,
+    pong_frame,
+    subscribed_frame,
+    symbols_frame,
+    welcome_frame,
+)
+from gateway.wires.daphne import wire_for
+from ticks.bus import BUS_ERRORS
+
+__all__ = ["TickConsumer"]
+
+logger = logging.getLogger(__name__)
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[Any], Awaitable[None]]
+
+
+class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has no types
+    """One client's conversation. The language is in gateway/protocol/messages.py."""
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        self.scope = scope
+        self.base_send = send
+        await receive()  # websocket.connect
+        await self.accept()
+        node = get_node()
+        self.hub = node.hub
+        self.outbox = node.open(wire_for(send, settings.MARKETMUX_UNSENT_BYTES))
+        try:
+            self.greet()
+            await self.converse(receive)
+        finally:
+            node.close(self.outbox)
+
+    def greet(self) -> None:
+        self.limits = {
+            "symbols": settings.MARKETMUX_MAX_SYMBOLS,
+            "message_bytes": settings.MARKETMUX_MAX_MESSAGE_BYTES,
+            "commands_per_second": settings.MARKETMUX_MAX_COMMANDS_PER_SECOND,
+        }
+        self.budget = CommandBudget(self.limits["commands_per_second"], asyncio.get_running_loop().time)
+        self.outbox.reply(welcome_frame(VERSION, self.limits, settings.MARKETMUX_HEARTBEAT_SECONDS))
+        self.hub.worry(self.outbox)
+
+    async def converse(self, receive: Receive) -> None:
+        """Carries out one command at a time until the client is gone.
+
+        While the client is behind no command is taken: its answer would only wait, and so would the next one's.
+        """
+        while (event := await receive())["type"] != "websocket.disconnect":
+            try:
+                await self.obey(self.command(event))
+            except ProtocolError as error:
+                self.refuse(error)
+            if self.outbox.behind:
+                await self.outbox.caught_up()
+
+    def command(self, event: dict[str, Any]) -> Command:
+        if not self.budget.spend():
+            raise ProtocolError(
+                ErrorCode.TOO_MANY_COMMANDS,
+                f"At most {self.limits['commands_per_second']} commands a second; this one was not carried out.",
+            )
+        return parse(checked_text(event.get("text"), self.limits["message_bytes"]))
+
+    async def obey(self, command: Command) -> None:
+        match command.action:
+            case Action.SUBSCRIBE:
+                await self.subscribe(command)
+            case Action.PING:
+                self.outbox.reply(pong_frame(command.request_id))
+            case action:
+                if action is Action.UNSUBSCRIBE:
+                    self.hub.unsubscribe(self.outbox, command.symbols)
+                self.outbox.reply(symbols_frame(action, self.hub.symbols(self.outbox), command.request_id))
+
+    async def subscribe(self, command: Command) -> None:
+        held = self.hub.symbols(self.outbox)
+        if len(held) + sum(symbol not in held for symbol in command.symbols) > self.limits["symbols"]:
+            raise ProtocolError(
+                ErrorCode.TOO_MANY_SYMBOLS,
+                f"A connection has at most {self.limits['symbols']} symbols; nothing was subscribed.",
+                command.request_id,
+            )
+        try:
+            reception = await self.hub.subscribe(
+                self.outbox, command.symbols, snapshot=command.snapshot, rate=command.rate, since=command.since
+            )
+        except BUS_ERRORS as error:
+            # Not louder: the listener has said that the bus is away, and thousands of clients may come back meanwhile.
+            logger.debug("Could not join the groups of %d symbols: %s", len(command.symbols), error)
+            raise ProtocolError(
+                ErrorCode.BUS_UNAVAILABLE, "The bus cannot be reached; try again in a second.", command.request_id
+            ) from None
+        # No await in between: the ticks that follow the positions come next.
+        symbols = self.hub.symbols(self.outbox)
+        self.outbox.reply(subscribed_frame(symbols, reception.positions, command.request_id) + reception.frames)
+
+    def refuse(self, error: ProtocolError) -> None:
+        self.outbox.reply(error_frame(error))
+        if error.code is ErrorCode.MESSAGE_TOO_BIG:
+            self.outbox.close(TOO_BIG)
+        elif self.budget.exhausted:
+            self.outbox.close(FLOODING)

@@ -1,0 +1,12 @@
+"""HTTP paths of the gateway itself."""
+
+from django.urls import path
+
+from gateway.edge.views import asyncapi, healthz, index, metrics
+
+urlpatterns = [
+    path("", index, name="index"),
+    path("healthz", healthz, name="healthz"),
+    path("metrics", metrics, name="metrics"),
+    path("api/v1/asyncapi.json", asyncapi, name="asyncapi"),
+]

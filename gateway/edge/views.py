@@ -1,0 +1,136 @@
+"""What the gateway itself shows: the demo page, whether it is well, what it counts, and its protocol for machines."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, Final, TypedDict
+
+from channels.layers import get_channel_layer
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render, resolve_url
+from django.urls import reverse
+from django.utils.cache import add_never_cache_headers, patch_cache_control
+from django.utils.http import urlencode
+from django.views.decorators.csrf import ensure_csrf_cookie
+from django.views.decorators.http import require_safe
+
+from gateway import VERSION
+from gateway.edge.metrics import collect
+from gateway.edge.metrics import render as render_metrics
+from gateway.protocol.asyncapi import Deployment, document, encode
+from gateway.protocol.codes import CLOSURES
+from ticks.models import Instrument
+
+__all__ = ["asyncapi", "healthz", "index", "metrics"]
+
+logger = logging.getLogger(__name__)
+
+PING_TIMEOUT: Final = 1.0
+"""How long the bus may take to answer before the gateway counts as unavailable, in seconds."""
+
+_ASYNCAPI_MAX_AGE: Final = 300
+"""How long a cache may keep the AsyncAPI document, in seconds."""
+
+_WEBSOCKET_PATH: Final = "/ws"
+_CONTENT_SECURITY_POLICY: Final = "; ".join(
+    [
+        "default-src 'none'",
+        *(f"{kind}-src 'self'" for kind in ("script", "style", "img", "connect")),
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    ]
+)
+
+
+class Listed(TypedDict):
+    """An instrument, as far as the page has to know it."""
+
+    symbol: str
+    name: str
+
+
+class Closing(TypedDict):
+    """What to do after the gateway closed a connection: ``wait`` is the least seconds before connecting again."""
+
+    reconnect: bool
+    wait: float
+
+
+class PageConfig(TypedDict):
+    """What the demo page's scripts are told (static/gateway/main.js)."""
+
+    instruments: list[Listed]
+    websocket_path: str
+    ticks_url: str
+    csrf_cookie: str
+    max_symbols: int
+    closures: dict[int, Closing]
+
+
+@require_safe
+@ensure_csrf_cookie
+def index(request: HttpRequest) -> HttpResponse:
+    """The demo page. Anybody may see it; prices come through the WebSocket, which asks who it is."""
+    config: PageConfig = {
+        "instruments": list(Instrument.objects.filter(active=True).order_by("symbol").values("symbol", "name")),
+        "websocket_path": _WEBSOCKET_PATH,
+        "ticks_url": reverse("ticks"),
+        "csrf_cookie": settings.CSRF_COOKIE_NAME,
+        "max_symbols": settings.MARKETMUX_MAX_SYMBOLS,
+        "closures": {closure.code: {"reconnect": closure.reconnect, "wait": closure.wait} for closure in CLOSURES},
+    }
+    login_url = f"{resolve_url(settings.LOGIN_URL)}?{urlencode({'next': request.path})}"
+    context = {"config": config, "anonymous": settings.MARKETMUX_ANONYMOUS, "login_url": login_url}
+    response = render(request, "index.html", context)
+    response["Content-Security-Policy"] = _CONTENT_SECURITY_POLICY
+    return response
+
+
+@require_safe
+async def healthz(_request: HttpRequest) -> JsonResponse:
+    """200 if the bus answers in time, else 503: for load balancers and container health checks."""
+    well = await _bus_answers()
+    response = JsonResponse(
+        {
+            "status": "ok" if well else "unavailable",
+            "bus": "redis" if settings.REDIS_URL else "memory",
+            "version": VERSION,
+        },
+        status=200 if well else 503,
+    )
+    add_never_cache_headers(response)
+    return response
+
+
+@require_safe
+async def metrics(_request: HttpRequest) -> HttpResponse:
+    """What this worker holds and has done, for Prometheus."""
+    return HttpResponse(render_metrics(collect()), content_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+@require_safe
+async def asyncapi(request: HttpRequest) -> HttpResponse:
+    """The WebSocket protocol as an AsyncAPI document, with the address it was asked for at as the server's."""
+    deployment = Deployment(
+        host=request.get_host(),
+        secure=request.is_secure(),
+        anonymous=settings.MARKETMUX_ANONYMOUS,
+        session_cookie=settings.SESSION_COOKIE_NAME,
+    )
+    response = HttpResponse(encode(document(deployment)), content_type="application/json")
+    patch_cache_control(response, public=True, max_age=_ASYNCAPI_MAX_AGE)
+    return response
+
+
+async def _bus_answers() -> bool:
+    layer: Any = get_channel_layer()
+    try:
+        async with asyncio.timeout(PING_TIMEOUT):
+            await layer.ping()
+    except Exception as error:  # whatever is wrong with the bus, the answer is the same
+        logger.warning("The bus did not answer a ping: %r", error)
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""Who gets what. No Django, Redis or Daphne."""

@@ -1,0 +1,301 @@
+"""What one process of the gateway consists of: its hub, its memberships in the channel layer's groups, its counts.
+
+There is one node an event loop, made when it is first asked for; a server has one loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, Protocol, cast
+from weakref import WeakKeyDictionary
+
+from channels.layers import get_channel_layer
+from django.conf import settings
+
+from bus.contract import Packet, Position, Since, Tap
+from gateway.fanout.hub import Arrival, Hub, Place
+from gateway.fanout.memberships import Memberships
+from gateway.fanout.outbox import Outbox, Wire
+from gateway.protocol.messages import EVERYTHING
+from gateway.server.collector import Collector
+from gateway.wires.io_uring import Ring
+from ticks.bus import BUS_ERRORS
+from ticks.tick import GROUP_PREFIX, Tick, group_name, symbol_of
+
+__all__ = ["Node", "TappedLayer", "get_node"]
+
+logger = logging.getLogger(__name__)
+
+_CHUNK: Final = 1_000
+"""Symbols asked for at once."""
+_RETRY_SECONDS: Final = 0.25
+
+
+class TappedLayer(Protocol):
+    """What the gateway asks of a channel layer beyond the standard (bus/layers.py)."""
+
+    def tap(self, tap: Tap) -> None:
+        """Tells ``tap`` what arrives in joined groups, and how the bus is."""
+
+    async def join(self, groups: Sequence[str]) -> None:
+        """Makes the process a member of groups; ``ticks.*`` is all that begin so."""
+
+    async def leave(self, groups: Sequence[str]) -> None: ...
+
+    async def retained_groups(self) -> list[str]: ...
+
+    async def positions(self, groups: Sequence[str]) -> dict[str, Position]: ...
+
+    async def history(self, since: Mapping[str, Since]) -> dict[str, list[Packet] | None]: ...
+
+
+class Node:
+    """Connects a hub to a channel layer."""
+
+    def __init__(
+        self,
+        layer: TappedLayer,
+        leave_delay: float,
+        patience: float,
+        linger: float = 0.0,
+        heartbeat: float = 0.0,
+        *,
+        ring: Ring | None = None,
+    ) -> None:
+        """In seconds: how long a group without subscribers is kept, how long a client may be behind, how long a
+        pass waits for more ticks, and the time between heartbeats, 0 for none. ``ring`` is the hub's.
+        """
+        self._layer = layer
+        self._linger = linger
+        self._lingering: list[Packet] = []
+        self._patience = patience
+        self._heartbeat = heartbeat
+        self._beating: asyncio.Task[None] | None = None
+        self._syncing: asyncio.Task[None] | None = None
+        self.memberships = Memberships(self._join, self._leave, leave_delay)
+        self.hub = Hub(self.memberships, self._history, ring)
+        self._collector = Collector()
+        self.malformed = 0
+        self.lost = 0
+        layer.tap(self)
+
+    def open(self, wire: Wire) -> Outbox:
+        """Takes in a client that is reached through ``wire``."""
+        outbox = Outbox(wire, self._patience, self.hub)
+        self.hub.add(outbox)
+        self._collector.arrived()
+        if self._beating is None and self._heartbeat:
+            self._beating = asyncio.get_running_loop().create_task(self._beat())
+        return outbox
+
+    def close(self, outbox: Outbox) -> None:
+        """Lets go of a client that is gone."""
+        self.hub.remove(outbox)
+        self._collector.departed(self.hub.connections, outbox.is_tidy)
+        if self._beating is not None and not self.hub.connections:
+            self._beating.cancel()
+            self._beating = None
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(self._heartbeat)
+            try:
+                await _in_slices(self.hub.beat(self._heartbeat))
+            except Exception:
+                logger.exception("A heartbeat failed.")
+
+    # Memberships
+
+    async def _join(self, symbols: Sequence[str]) -> None:
+        """Joins the groups and learns where their streams are; what arrives in between finds its stream already."""
+        self.hub.open(symbols)
+        groups = [_group(symbol) for symbol in symbols]
+        try:
+            await self._layer.join(groups)
+            if EVERYTHING in symbols:
+                await self._open_all()
+            # A stream that has been running all along is ahead of what the bus answers.
+            await self._settle(self.hub.unplaced)
+        except BaseException:
+            self.hub.drop(symbols)
+            await self._layer.leave(groups)
+            raise
+
+    async def _leave(self, symbols: Sequence[str]) -> None:
+        self.hub.drop(symbols)
+        await self._layer.leave([_group(symbol) for symbol in symbols])
+
+    async def _open_all(self) -> None:
+        symbols = map(self._symbol, await self._layer.retained_groups())
+        self.hub.open(symbol for symbol in symbols if symbol is not None)
+
+    async def _settle(self, symbols: Collection[str]) -> None:
+        asked = list(symbols)
+        for start in range(0, len(asked), _CHUNK):
+            groups = [group_name(symbol) for symbol in asked[start : start + _CHUNK]]
+            positions = await self._layer.positions(groups)
+            if self._lingering:  # it came before the answer
+                self._deliver_lingering()
+            self.hub.settle({symbol_of(group): self._place(group, position) for group, position in positions.items()})
+
+    def _place(self, group: str, position: Position) -> Place:
+        body = None if position.message is None else self._body(symbol_of(group), position.message)
+        return Place(position.epoch, position.seq, body)
+
+    async def _history(self, since: Mapping[str, Since]) -> dict[str, list[tuple[int, str]] | None]:
+        """All ticks after a place of each symbol, as ``(seq, body)``; None where the bus has not all of them."""
+        try:
+            answer = await self._layer.history({group_name(symbol): place for symbol, place in since.items()})
+        except BUS_ERRORS as error:
+            logger.warning("Could not ask the bus for the history of %d symbols: %s", len(since), error)
+            return dict.fromkeys(since)
+        return {symbol_of(group): self._ticks(packets) for group, packets in answer.items()}
+
+    def _ticks(self, packets: Iterable[Packet] | None) -> list[tuple[int, str]] | None:
+        """The ticks of packets, None unless all of them are whole."""
+        if packets is None:
+            return None
+        ticks = []
+        for packet in packets:
+            for seq, message in enumerate(packet.messages, packet.seq):
+                body = self._body(symbol_of(packet.group), message)
+                if body is None:
+                    return None
+                ticks.append((seq, body))
+        return ticks
+
+    # What the layer tells
+
+    def arrived(self, packets: Sequence[Packet]) -> None:
+        if not self._linger:
+            self.hub.deliver(self._arrivals(packets))
+            return
+        if not self._lingering:
+            asyncio.get_running_loop().call_later(self._linger, self._deliver_lingering)
+        self._lingering.extend(packets)
+
+    def bus_lost(self) -> None:
+        self.lost += 1
+        self._sync(self._tell_lost())
+
+    def bus_restored(self) -> None:
+        self._sync(self._catch_up())
+
+    def _sync(self, work: Coroutine[Any, Any, None]) -> None:
+        """Only the latest news of the bus is worth telling."""
+        if self._syncing is not None:
+            self._syncing.cancel()
+        self._syncing = asyncio.get_running_loop().create_task(work)
+
+    async def _tell_lost(self) -> None:
+        await _in_slices(self.hub.connect(False))
+
+    async def _catch_up(self) -> None:
+        """Tells the clients what they missed while the bus was away, and then that it is back."""
+        while True:
+            try:
+                if self.hub.keeps_all:
+                    await self._open_all()
+                await self._settle(self.hub.streams)
+                break
+            except BUS_ERRORS as error:
+                logger.warning("The bus is back but does not say where its streams are, trying again: %s", error)
+                await asyncio.sleep(_RETRY_SECONDS)
+        await _in_slices(self.hub.connect(True))
+
+    def _deliver_lingering(self) -> None:
+        packets, self._lingering = self._lingering, []
+        if packets:
+            self.hub.deliver(self._arrivals(packets))
+
+    def _arrivals(self, packets: Iterable[Packet]) -> Iterator[Arrival]:
+        for packet in packets:
+            symbol = self._symbol(packet.group)
+            if symbol is None:
+                continue
+            if not packet.epoch:
+                self._refuse(symbol, ValueError("it was not published as a tick, and has no place in a sequence"))
+                continue
+            bodies = [self._body(symbol, message) for message in packet.messages]
+            if None not in bodies:
+                yield Arrival(symbol, packet.epoch, packet.seq, cast(list[str], bodies))
+                continue
+            # What is skipped keeps its place in the sequence, and so shows as a gap.
+            for seq, body in enumerate(bodies, packet.seq):
+                if body is not None:
+                    yield Arrival(symbol, packet.epoch, seq, [body])
+
+    def _symbol(self, group: str) -> str | None:
+        """The symbol of a group; None for one that has another use, or was made up."""
+        if not group.startswith(GROUP_PREFIX):
+            return None
+        try:
+            return symbol_of(group)
+        except ValueError as error:
+            self._refuse(group, error)
+            return None
+
+    def _body(self, symbol: str, message: Any) -> str | None:
+        """The tick in a message as JSON, or None if it is no tick of that symbol."""
+        try:
+            tick = Tick.from_message(message)
+            if tick.symbol != symbol:
+                raise ValueError(f"a tick of {tick.symbol}")
+        except ValueError as error:
+            self._refuse(symbol, error)
+            return None
+        return tick.json()
+
+    def _refuse(self, name: str, error: ValueError) -> None:
+        """Counts what is no tick; whoever sends such messages sends many, so only the first is logged."""
+        self.malformed += 1
+        if self.malformed == 1:
+            logger.warning("Ignored a message on %s, and will ignore others like it: %s", name, error)
+
+    def counts(self) -> dict[str, int]:
+        return {
+            **self.hub.counts(),
+            "bus_lost_total": self.lost,
+            "malformed_total": self.malformed + getattr(self._layer, "malformed", 0),
+            "queue_dropped_total": getattr(self._layer, "dropped", 0),
+            "full_collections_total": self._collector.collections,
+        }
+
+
+async def _in_slices(steps: Iterable[None]) -> None:
+    """Goes through ``steps`` and lets everything else on the loop come in between."""
+    for _ in steps:
+        await asyncio.sleep(0)
+
+
+def _group(symbol: str) -> str:
+    return f"{GROUP_PREFIX}*" if symbol == EVERYTHING else group_name(symbol)
+
+
+_nodes: WeakKeyDictionary[asyncio.AbstractEventLoop, Node] = WeakKeyDictionary()
+
+
+def get_node() -> Node:
+    """The node of the running event loop."""
+    loop = asyncio.get_running_loop()
+    node = _nodes.get(loop)
+    if node is None:
+        node = _nodes[loop] = Node(
+            cast(TappedLayer, get_channel_layer()),
+            settings.MARKETMUX_LEAVE_DELAY_SECONDS,
+            settings.MARKETMUX_SLOW_CLIENT_SECONDS,
+            settings.MARKETMUX_LINGER_MS / 1_000,
+            settings.MARKETMUX_HEARTBEAT_SECONDS,
+            ring=_open_ring() if settings.MARKETMUX_IO_URING else None,
+        )
+    return node
+
+
+def _open_ring() -> Ring | None:
+    try:
+        return Ring()
+    except OSError as error:
+        logger.info("Every tick is a system call a client, since there is no io_uring: %s", error)
+        return None

@@ -1,0 +1,1 @@
+"""The WebSocket language. No I/O."""

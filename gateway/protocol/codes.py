@@ -1,0 +1,129 @@
+"""The codes clients meet: errors, which answer a message and leave the connection open, and closures, which end it.
+
+They are part of the protocol: a code never changes its meaning. docs/protocol.md and the AsyncAPI document
+(gateway/protocol/asyncapi.py) show these tables, and tests hold both to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+__all__ = [
+    "CLOSURES",
+    "ERRORS",
+    "FLOODING",
+    "SERVICE_RESTART",
+    "SLOW_CONSUMER",
+    "TOO_BIG",
+    "Closure",
+    "ErrorCode",
+    "ErrorKind",
+    "ProtocolError",
+]
+
+
+class ErrorCode(StrEnum):
+    """What an ``error`` message says went wrong."""
+
+    INVALID_JSON = "invalid_json"
+    INVALID_MESSAGE = "invalid_message"
+    UNKNOWN_ACTION = "unknown_action"
+    INVALID_SYMBOL = "invalid_symbol"
+    TOO_MANY_SYMBOLS = "too_many_symbols"
+    TOO_MANY_COMMANDS = "too_many_commands"
+    MESSAGE_TOO_BIG = "message_too_big"
+    BINARY_MESSAGE = "binary_message"
+    BUS_UNAVAILABLE = "bus_unavailable"
+    INVALID_TICKS = "invalid_ticks"
+    IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused"
+
+
+@dataclass(frozen=True)
+class ErrorKind:
+    """What an error code means, and what a client may do about it."""
+
+    meaning: str
+    retry: str
+
+
+ERRORS: Final = {
+    ErrorCode.INVALID_JSON: ErrorKind("the text is not JSON, empty, or nested too deeply", "no"),
+    ErrorCode.INVALID_MESSAGE: ErrorKind(
+        "JSON, but not a message: no object, no `action`, a field too many, missing or of the wrong kind", "no"
+    ),
+    ErrorCode.UNKNOWN_ACTION: ErrorKind("there is no such action", "no"),
+    ErrorCode.INVALID_SYMBOL: ErrorKind("a string that is not a symbol, or no string", "no"),
+    ErrorCode.TOO_MANY_SYMBOLS: ErrorKind(
+        "the connection would have more symbols than `limits.symbols`; nothing was subscribed", "after unsubscribing"
+    ),
+    ErrorCode.TOO_MANY_COMMANDS: ErrorKind("more than `limits.commands_per_second`; not carried out", "after a second"),
+    ErrorCode.MESSAGE_TOO_BIG: ErrorKind(
+        "more bytes than `limits.message_bytes`; the connection is closed with 1009", "no"
+    ),
+    ErrorCode.BINARY_MESSAGE: ErrorKind("a binary message", "no"),
+    ErrorCode.BUS_UNAVAILABLE: ErrorKind(
+        "Redis did not answer; nothing was subscribed, or what was published is not confirmed", "after a second"
+    ),
+    ErrorCode.INVALID_TICKS: ErrorKind(
+        "`/ws/publish` only: JSON, but not ticks; nothing of the message was published", "no"
+    ),
+    ErrorCode.IDEMPOTENCY_KEY_REUSED: ErrorKind(
+        "`/ws/publish` only: the message's `key` was used for other ticks; nothing of the message was published", "no"
+    ),
+}
+
+
+class ProtocolError(Exception):
+    """A message the server cannot act on: a code, a sentence for the developer, and the request's ``id`` if any.
+
+    ``details``: what is wrong with which part, where the message has parts.
+    """
+
+    def __init__(
+        self, code: ErrorCode, message: str, request_id: str | int | None = None, details: Sequence[Any] = ()
+    ) -> None:
+        super().__init__(code, message, request_id, details)
+        self.code = code
+        self.message = message
+        self.request_id = request_id
+        self.details = details
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}"
+
+
+@dataclass(frozen=True)
+class Closure:
+    """Why a connection ends: the WebSocket close code, a reason, and what the client should do then.
+
+    ``reconnect``: whether connecting again can help; ``wait``: the least seconds before it, with the client's own
+    jittered backoff on top. ``announced``: whether a ``closing`` message comes before the close frame.
+    """
+
+    code: int
+    reason: str
+    reconnect: bool
+    wait: float = 0.0
+    announced: bool = False
+
+
+FLOODING: Final = Closure(1008, "Too many commands.", reconnect=True, wait=5.0, announced=True)
+TOO_BIG: Final = Closure(1009, "The message is too big.", reconnect=False, announced=True)
+SERVICE_RESTART: Final = Closure(1012, "The gateway stops or restarts.", reconnect=True, announced=True)
+SLOW_CONSUMER: Final = Closure(4001, "The client did not read for too long.", reconnect=True, wait=1.0)
+
+CLOSURES: Final = (
+    Closure(1000, "The client closed.", reconnect=True),
+    Closure(1002, "A breach of the WebSocket protocol, such as an unmasked frame.", reconnect=False),
+    Closure(1006, "Never sent: the connection was lost, or refused (403), or nobody was there.", reconnect=True),
+    Closure(1007, "A text message is not UTF-8.", reconnect=False),
+    FLOODING,
+    TOO_BIG,
+    Closure(1011, "The gateway failed.", reconnect=True, wait=1.0),
+    SERVICE_RESTART,
+    SLOW_CONSUMER,
+)
+"""Every way in which a connection ends. SLOW_CONSUMER is not announced: its socket takes nothing."""

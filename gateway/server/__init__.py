@@ -1,0 +1,1 @@
+"""Daphne's server, hardened. It knows no ticks."""

@@ -1,0 +1,112 @@
+"""The demo page's document, and ``/healthz``."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from django.test import AsyncClient, Client
+from pytest_django import Settings
+
+from gateway import VERSION
+from gateway.edge import views
+from ticks.models import Instrument
+
+
+class Layer:
+    """A channel layer that only answers pings, or does not."""
+
+    def __init__(self, error: Exception | None = None, delay: float = 0.0) -> None:
+        self._error = error
+        self._delay = delay
+
+    async def ping(self) -> None:
+        await asyncio.sleep(self._delay)
+        if self._error is not None:
+            raise self._error
+
+
+def install(monkeypatch: pytest.MonkeyPatch, layer: Any) -> None:
+    monkeypatch.setattr(views, "get_channel_layer", lambda: layer)
+
+
+async def test_healthz_is_ok_if_the_bus_answers(async_client: AsyncClient) -> None:
+    response = await async_client.get("/healthz")
+    assert response.status_code == 200
+    assert response.json() == {"status": "ok", "bus": "memory", "version": VERSION}
+
+
+async def test_healthz_is_not_cached(async_client: AsyncClient) -> None:
+    response = await async_client.get("/healthz")
+    assert "no-store" in response.headers["Cache-Control"]
+
+
+async def test_healthz_names_redis(async_client: AsyncClient, settings: Settings) -> None:
+    settings.REDIS_URL = "redis://somewhere"
+    assert (await async_client.get("/healthz")).json()["bus"] == "redis"
+
+
+@pytest.mark.parametrize("layer", [Layer(ConnectionError("refused")), Layer(RuntimeError("closed")), None])
+async def test_healthz_is_unavailable_if_the_bus_fails(
+    async_client: AsyncClient, monkeypatch: pytest.MonkeyPatch, layer: Any
+) -> None:
+    install(monkeypatch, layer)
+    response = await async_client.get("/healthz")
+    assert response.status_code == 503
+    assert response.json()["status"] == "unavailable"
+
+
+async def test_healthz_does_not_wait_for_a_bus_that_hangs(
+    async_client: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(monkeypatch, Layer(delay=60))
+    monkeypatch.setattr(views, "PING_TIMEOUT", 0.01)
+    assert (await async_client.get("/healthz")).status_code == 503
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz"])
+def test_nothing_can_be_posted(client: Client, path: str) -> None:
+    assert client.post(path).status_code == 405
+
+
+@pytest.mark.django_db
+def test_the_page_is_told_the_active_instruments(client: Client) -> None:
+    Instrument.objects.create(symbol="MSFT", name="Microsoft")
+    Instrument.objects.create(symbol="AAPL", name="Apple")
+    Instrument.objects.create(symbol="GONE", name="Delisted", active=False)
+    config = client.get("/").context["config"]
+    assert config["instruments"] == [{"symbol": "AAPL", "name": "Apple"}, {"symbol": "MSFT", "name": "Microsoft"}]
+
+
+@pytest.mark.django_db
+def test_the_page_is_told_after_which_closures_to_come_back(client: Client) -> None:
+    closures = client.get("/").context["config"]["closures"]
+    assert closures[1012] == {"reconnect": True, "wait": 0.0}
+    assert closures[1008] == {"reconnect": True, "wait": 5.0}
+    assert closures[1009] == {"reconnect": False, "wait": 0.0}
+
+
+@pytest.mark.django_db
+def test_a_name_cannot_break_out_of_the_page(client: Client) -> None:
+    Instrument.objects.create(symbol="EVIL", name="</script><script>alert(1)</script>")
+    assert "<script>alert" not in client.get("/").content.decode()
+
+
+@pytest.mark.django_db
+def test_the_page_runs_no_script_but_its_own(client: Client) -> None:
+    policy = client.get("/").headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "script-src 'self'" in policy
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("anonymous", [True, False])
+def test_a_key_is_asked_for_unless_anyone_may_publish(client: Client, settings: Settings, anonymous: bool) -> None:
+    settings.MARKETMUX_ANONYMOUS = anonymous
+    assert ('name="key"' in client.get("/").content.decode()) is not anonymous
+
+
+@pytest.mark.django_db
+def test_the_page_brings_the_csrf_cookie(client: Client) -> None:
+    assert "csrftoken" in client.get("/").cookies

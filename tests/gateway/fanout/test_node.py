@@ -1,0 +1,416 @@
+"""The node between the hub and a channel layer: what it asks the bus, and what it makes of what the bus says."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from bus.contract import Packet, Position, Since, Tap
+from gateway.fanout.node import Node, get_node
+from tests.gateway.fakes import Books, FakeClient, until
+from ticks.tick import GROUP_PREFIX, Tick, group_name
+
+WHEN = "2026-05-12T15:04:05Z"
+
+
+class FakeLayer:
+    """A channel layer that does and refuses what the test says; what is accepted arrives when the test hands it over."""
+
+    def __init__(self) -> None:
+        self.epoch = "e0000001"
+        self.joined: set[str] = set()
+        self.asked: list[Sequence[str]] = []
+        """Groups whose positions were asked for, by call."""
+        self.is_away = False
+        self.has_positions = True
+        self.answers = asyncio.Event()
+        """Cleared: what the bus says of positions is on its way."""
+        self.answers.set()
+        self.messages: dict[str, list[Any]] = {}
+        self.taps: list[Tap] = []
+
+    def tap(self, tap: Tap) -> None:
+        self.taps.append(tap)
+
+    async def join(self, groups: Sequence[str]) -> None:
+        self._reach()
+        self.joined.update(groups)
+
+    async def leave(self, groups: Sequence[str]) -> None:
+        self.joined.difference_update(groups)
+
+    async def retained_groups(self) -> list[str]:
+        self._reach()
+        return list(self.messages)
+
+    async def positions(self, groups: Sequence[str]) -> dict[str, Position]:
+        self._reach()
+        self.asked.append(groups)
+        if not self.has_positions:
+            raise ConnectionError("loading")
+        answer = {group: self._position(group) for group in groups}
+        await self.answers.wait()
+        return answer
+
+    async def history(self, since: Mapping[str, Since]) -> dict[str, list[Packet] | None]:
+        self._reach()
+        return {
+            group: [Packet(group, self.epoch, seq + 1, self.messages[group][seq:])] if epoch == self.epoch else None
+            for group, (epoch, seq) in since.items()
+        }
+
+    def accept(self, symbol: str, *messages: Any) -> Packet:
+        """The next messages of the symbol's group, ticks at 1, 2, ... unless others are given, as they will arrive."""
+        group = group_name(symbol)
+        kept = self.messages.setdefault(group, [])
+        first = len(kept) + 1
+        kept += messages or [Tick(symbol, str(first), WHEN).message()]
+        return Packet(group, self.epoch, first, kept[first - 1 :])
+
+    def forget(self) -> None:
+        self.epoch = "e0000002"
+        self.messages.clear()
+
+    def arrive(self, *packets: Packet) -> None:
+        for tap in self.taps:
+            tap.arrived(packets)
+
+    def publish(self, *symbols: str) -> None:
+        self.arrive(*[self.accept(symbol) for symbol in symbols])
+
+    def _reach(self) -> None:
+        if self.is_away:
+            raise ConnectionError("away")
+
+    def _position(self, group: str) -> Position:
+        kept = self.messages.get(group, [])
+        return Position(self.epoch, len(kept), kept[-1] if kept else None)
+
+
+@pytest.fixture
+async def layer() -> FakeLayer:
+    return FakeLayer()
+
+
+@pytest.fixture
+async def node(layer: FakeLayer) -> Node:
+    return Node(layer, leave_delay=0.01, patience=60)
+
+
+async def subscriber(node: Node, *symbols: str, **options: Any) -> FakeClient:
+    client = FakeClient(node.hub, node.open, Books(options.get("since")))
+    if symbols:
+        await client.subscribe(*symbols, **options)
+    client.news()
+    return client
+
+
+# Joining
+
+
+async def test_a_tick_comes_with_its_digits(layer: FakeLayer, node: Node) -> None:
+    client = await subscriber(node, "EUR/USD")
+    layer.arrive(layer.accept("EUR/USD", Tick("EUR/USD", "1.0850", WHEN, bid="1.08").message()))
+    assert client.wire.texts[-1] == (
+        '{"type":"tick","symbol":"EUR/USD","price":1.0850,"timestamp":"2026-05-12T15:04:05Z","bid":1.08,"seq":1}'
+    )
+
+
+async def test_what_arrives_while_the_bus_is_asked_for_the_place_is_neither_lost_nor_sent_twice(
+    layer: FakeLayer, node: Node
+) -> None:
+    layer.accept("A")
+    layer.accept("B")
+    layer.answers.clear()
+    client = await subscriber(node)
+    subscribing = asyncio.create_task(client.subscribe("A", "B"))
+    await until(lambda: layer.asked)
+    layer.publish("A")
+    layer.publish("A")
+    layer.answers.set()
+    await subscribing
+    layer.publish("A", "B")
+    assert client.news() == ["subscribed", "=A3", "=B1", "A4", "B2"]
+
+
+async def test_groups_are_joined_once_and_left_after_the_last(layer: FakeLayer, node: Node) -> None:
+    one, two = await subscriber(node, "A", "EUR/USD"), await subscriber(node, "A")
+    assert layer.joined == {"ticks.A", "ticks.EUR_sUSD"}
+    assert layer.asked == [["ticks.A", "ticks.EUR_sUSD"]]
+    node.close(one.outbox)
+    await until(lambda: layer.joined == {"ticks.A"})
+    node.close(two.outbox)
+    await until(lambda: not layer.joined)
+    assert not node.hub.streams
+
+
+async def test_everything_is_one_group(layer: FakeLayer, node: Node) -> None:
+    layer.accept("A")
+    layer.accept("EUR/USD")
+    layer.messages["chat.room"] = layer.messages["ticks._x"] = [{"type": "hello"}]
+    client = await subscriber(node, "*")
+    assert layer.joined == {f"{GROUP_PREFIX}*"}
+    layer.publish("A", "EUR/USD", "B")
+    assert sorted(client.news()) == ["=B1", "A2", "EUR/USD2"]
+
+
+async def test_many_symbols_are_asked_for_in_pieces(layer: FakeLayer, node: Node) -> None:
+    client = await subscriber(node, *[f"S{number}" for number in range(2_500)])
+    assert [len(groups) for groups in layer.asked] == [1_000, 1_000, 500]
+    assert len(client.places) == 2_500
+
+
+@pytest.mark.parametrize("symbols", [["A"], ["*"], ["A", "*"]])
+async def test_a_subscription_that_the_bus_refuses_leaves_nothing(
+    layer: FakeLayer, node: Node, symbols: list[str]
+) -> None:
+    client = await subscriber(node)
+    for is_away, has_positions in ((True, True), (False, False)):
+        layer.is_away, layer.has_positions = is_away, has_positions
+        layer.messages = {"ticks.B": [Tick("B", "1", WHEN).message()]}
+        with pytest.raises(ConnectionError):
+            await client.subscribe(*symbols)
+        counts = node.counts()
+        assert [counts[name] for name in ("subscriptions", "symbols", "memberships")] == [0, 0, 0]
+        assert not layer.joined
+    layer.has_positions = True
+    await client.subscribe(*symbols)
+
+
+async def test_there_is_one_node_an_event_loop() -> None:
+    assert get_node() is get_node()
+
+
+# Messages that are no ticks
+
+
+async def test_a_message_that_is_no_tick_is_counted_and_shows_as_a_gap(layer: FakeLayer, node: Node) -> None:
+    client = await subscriber(node, "A")
+    layer.publish("A")
+    good = Tick("A", "7", WHEN).message()
+    layer.arrive(layer.accept("A", good, {"type": "mystery"}, Tick("B", "1", WHEN).message(), good))
+    layer.arrive(layer.accept("A", {**good, "price": "NaN"}))
+    layer.publish("A")
+    assert client.news() == ["A1", "A2", "A gap 2", "A5", "A gap 1", "A7"]
+    assert node.counts()["malformed_total"] == 3
+
+
+@pytest.mark.parametrize("packet", [
+    Packet("ticks.A", "", 0, [Tick("A", "1", WHEN).message()]),
+    Packet("ticks._x", "e0000001", 1, [Tick("A", "1", WHEN).message()]),
+    Packet("ticks.", "e0000001", 1, [{}]),
+])  # fmt: skip
+async def test_what_has_no_place_in_a_stream_costs_nobody_a_tick(
+    layer: FakeLayer, node: Node, packet: Packet, caplog: pytest.LogCaptureFixture
+) -> None:
+    client, everything = await subscriber(node, "A", "B"), await subscriber(node, "*")
+    layer.publish("A", "B")
+    client.news()
+    everything.news()
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            layer.arrive(layer.accept("A"), packet, layer.accept("B"))
+    assert client.news() == everything.news() == ["A2", "B2", "A3", "B3", "A4", "B4"]
+    assert node.counts()["malformed_total"] == 3
+    assert len(caplog.records) == 1
+
+
+async def test_what_belongs_to_somebody_else_is_left_alone(layer: FakeLayer, node: Node) -> None:
+    client = await subscriber(node, "A")
+    layer.arrive(Packet("chat.room", "", 0, [{"type": "hello"}]), layer.accept("A"))
+    assert client.news() == ["A1"]
+    assert node.counts()["malformed_total"] == 0
+
+
+async def test_a_last_message_that_is_no_tick_is_no_snapshot(layer: FakeLayer, node: Node) -> None:
+    layer.accept("A", {"type": "mystery"}, {"type": "mystery"})
+    client = await subscriber(node)
+    assert await client.subscribe("A") == {"A": {"seq": 2, "epoch": layer.epoch}}
+    layer.publish("A")
+    assert client.news() == ["subscribed", "A3"]
+
+
+# Resuming
+
+
+async def test_a_client_that_comes_back_gets_what_it_missed(layer: FakeLayer, node: Node) -> None:
+    layer.accept("A")
+    layer.accept("A")
+    layer.accept("A")
+    client = await subscriber(node)
+    client.books.places["A"] = Since(layer.epoch, 1)
+    await client.subscribe("A", since=client.places)
+    assert client.news() == ["subscribed A:True", "A2", "A3"]
+
+
+async def test_a_history_with_a_message_that_is_no_tick_is_not_whole(layer: FakeLayer, node: Node) -> None:
+    other = await subscriber(node, "A")
+    layer.publish("A")
+    late = [layer.accept("A"), layer.accept("A", {"type": "mystery"}), layer.accept("A")]
+    client = await subscriber(node)
+    client.books.places["A"] = Since(layer.epoch, 0)
+    await client.subscribe("A", since=client.places)
+    layer.arrive(*late)
+    assert client.news() == ["subscribed A:False", "=A1", "A2", "A gap 1", "A4"]
+    assert other.news() == ["A1", "A2", "A gap 1", "A4"]
+    assert client.books.prices == other.books.prices == {"A": 4}
+
+
+async def test_a_bus_that_does_not_answer_for_its_history_is_no_error(layer: FakeLayer, node: Node) -> None:
+    await subscriber(node, "A")
+    layer.publish("A", "A")
+    client = await subscriber(node)
+    client.books.places["A"] = Since(layer.epoch, 1)
+    layer.is_away = True
+    await client.subscribe("A", since=client.places)
+    assert client.news() == ["subscribed A:False", "=A2"]
+
+
+# Outages
+
+
+async def outage(layer: FakeLayer, node: Node) -> None:
+    """The bus goes away, and everybody was told."""
+    for tap in layer.taps:
+        tap.bus_lost()
+    await until(lambda: not node.hub.is_connected)
+
+
+async def test_an_outage_is_told_and_what_was_missed_in_it(layer: FakeLayer, node: Node) -> None:
+    client, idle, none = await subscriber(node, "A"), await subscriber(node, "B"), await subscriber(node)
+    layer.publish("A", "B")
+    await outage(layer, node)
+    assert [each.news() for each in (client, idle, none)] == [["A1", "bus away"], ["B1", "bus away"], ["bus away"]]
+    for _ in range(3):
+        layer.accept("A")
+    node.bus_restored()
+    await until(lambda: node.hub.is_connected)
+    layer.publish("A", "B")
+    assert sorted(client.news()) == sorted(["A gap 2", "=A4", "bus back", "A5"])
+    assert idle.news() == ["bus back", "B2"]
+    assert none.news() == ["bus back"]
+    assert node.counts()["bus_lost_total"] == 1
+
+
+async def test_a_bus_that_comes_back_without_its_memory_is_a_new_epoch(layer: FakeLayer, node: Node) -> None:
+    client, everything = await subscriber(node, "A"), await subscriber(node, "*")
+    layer.publish("A")
+    layer.publish("A")
+    await outage(layer, node)
+    layer.forget()
+    layer.accept("B")
+    node.bus_restored()
+    await until(lambda: node.hub.is_connected)
+    layer.publish("A")
+    client.news()
+    everything.news()
+    assert client.places == {"A": Since("e0000002", 1)}
+    assert everything.places == {"A": Since("e0000002", 1), "B": Since("e0000002", 1)}
+    assert client.books.prices == {"A": 1}
+
+
+async def test_a_symbol_that_began_in_an_outage_comes_to_who_takes_everything(layer: FakeLayer, node: Node) -> None:
+    client, rated = await subscriber(node, "*"), await subscriber(node, "*", rate=5)
+    await outage(layer, node)
+    layer.accept("A")
+    layer.accept("A")
+    node.bus_restored()
+    await until(lambda: node.hub.is_connected)
+    assert client.news() == rated.news() == ["bus away", "=A2", "bus back"]
+
+
+async def test_a_bus_that_is_back_but_does_not_answer_yet_is_asked_again(layer: FakeLayer, node: Node) -> None:
+    client = await subscriber(node, "A")
+    await outage(layer, node)
+    layer.has_positions = False
+    layer.asked.clear()
+    layer.accept("A")
+    node.bus_restored()
+    await until(lambda: layer.asked)
+    assert not node.hub.is_connected
+    layer.has_positions = True
+    await until(lambda: node.hub.is_connected)
+    assert sorted(client.news()) == sorted(["bus away", "=A1", "bus back"])
+
+
+async def test_a_bus_that_goes_away_again_before_it_has_answered_is_still_away(layer: FakeLayer, node: Node) -> None:
+    client = await subscriber(node, "A")
+    await outage(layer, node)
+    layer.answers.clear()
+    layer.asked.clear()
+    node.bus_restored()
+    await until(lambda: layer.asked)
+    node.bus_lost()
+    layer.answers.set()
+    layer.accept("A")
+    layer.asked.clear()
+    node.bus_restored()
+    await until(lambda: node.hub.is_connected)
+    assert sorted(client.news()) == sorted(["bus away", "=A1", "bus back"])
+    assert node.counts()["bus_lost_total"] == 2
+
+
+async def test_a_blink_that_missed_nothing_is_not_mentioned(layer: FakeLayer, node: Node) -> None:
+    client = await subscriber(node, "A")
+    layer.publish("A")
+    layer.asked.clear()
+    node.bus_lost()
+    node.bus_restored()
+    await until(lambda: layer.asked)
+    layer.publish("A")
+    assert client.news() == ["A1", "A2"]
+
+
+# Lingering
+
+
+async def test_what_arrives_within_the_linger_is_one_pass(layer: FakeLayer) -> None:
+    node = Node(layer, leave_delay=0.01, patience=60, linger=0.01)
+    client = await subscriber(node, "A", "B")
+    writes = len(client.wire.writes)
+    layer.publish("A")
+    layer.publish("B")
+    layer.publish("A")
+    assert client.news() == []
+    await until(lambda: len(client.wire.writes) > writes)
+    assert client.news() == ["A1", "A2", "B1"]
+    assert len(client.wire.writes) == writes + 1
+
+
+async def test_what_lingers_is_not_taken_for_missed(layer: FakeLayer) -> None:
+    node = Node(layer, leave_delay=0.01, patience=60, linger=60)
+    client = await subscriber(node, "A")
+    layer.publish("A")
+    layer.publish("A")
+    layer.publish("A")
+    node.bus_lost()
+    await until(lambda: not node.hub.is_connected)
+    node.bus_restored()
+    await until(lambda: node.hub.is_connected)
+    assert [word for word in client.news() if not word.startswith("bus")] == ["A1", "A2", "A3"]
+    assert node.counts()["gaps_total"] == 0
+
+
+# Heartbeats
+
+
+async def test_heartbeats_come_while_there_are_clients_and_no_longer(layer: FakeLayer) -> None:
+    node = Node(layer, leave_delay=0.0, patience=60, heartbeat=0.01)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    for _ in range(2):
+        one, two = await subscriber(node, "A"), await subscriber(node)
+        await until(lambda one=one: one.news().count("beat"))  # type: ignore[misc]
+        node.close(one.outbox)
+        two.news()
+        await until(lambda two=two: two.news().count("beat"))  # type: ignore[misc]
+        node.close(two.outbox)
+        await until(lambda: asyncio.all_tasks() == {asyncio.current_task()})
+
+
+async def test_without_heartbeats_nothing_runs(layer: FakeLayer, node: Node) -> None:
+    await subscriber(node, "A")
+    await until(lambda: asyncio.all_tasks() == {asyncio.current_task()})
