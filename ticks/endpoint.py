@@ -21,7 +21,7 @@ from django.core.exceptions import DisallowedHost
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpResponse
 
-from ticks.parsers import MAX_BODY_BYTES
+from ticks.tick import MAX_BODY_BYTES
 
 __all__ = ["TicksEndpoint"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import IO, Any, Final
+from typing import IO, Any
 
 from rest_framework.exceptions import UnsupportedMediaType
 from rest_framework.parsers import BaseParser
@@ -11,12 +11,9 @@ from rest_framework.parsers import BaseParser
 from ticks.decode import decode
 from ticks.errors import TooLarge
 from ticks.renderers import ExactJSONRenderer
-from ticks.tick import Tick
+from ticks.tick import MAX_BODY_BYTES, Tick
 
-__all__ = ["MAX_BODY_BYTES", "NdjsonParser", "TickParser"]
-
-MAX_BODY_BYTES: Final = 1_048_576
-"""Most bytes in one request."""
+__all__ = ["NdjsonParser", "TickParser"]
 
 
 class TickParser(BaseParser):

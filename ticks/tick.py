@@ -18,6 +18,7 @@ import msgspec
 __all__ = [
     "GROUP_PREFIX",
     "MAX_BATCH",
+    "MAX_BODY_BYTES",
     "Tick",
     "TickMessage",
     "check_symbol",
@@ -32,6 +33,9 @@ __all__ = [
 
 MAX_BATCH: Final = 1_000
 """Most ticks in one request."""
+
+MAX_BODY_BYTES: Final = 1_048_576
+"""Most bytes in one request."""
 
 GROUP_PREFIX: Final = "ticks."
 

@@ -24,10 +24,10 @@ from ticks.authentication import MayPublish, MaySubscribe
 from ticks.errors import InvalidIdempotencyKey
 from ticks.idempotency import is_key
 from ticks.models import ApiKey
-from ticks.parsers import MAX_BODY_BYTES, NdjsonParser, TickParser
+from ticks.parsers import NdjsonParser, TickParser
 from ticks.renderers import ExactJSONRenderer, PublisherNegotiation
 from ticks.serializers import TickSerializer
-from ticks.tick import Tick, is_symbol, now
+from ticks.tick import MAX_BODY_BYTES, Tick, is_symbol, now
 
 __all__ = ["ApiNotFoundView", "TickDetailView", "TickListView"]
 

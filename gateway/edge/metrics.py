@@ -11,7 +11,7 @@ import resource
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from gateway.fanout.node import get_node
+from gateway.edge.process import get_node
 from ticks import recorder
 
 __all__ = ["collect", "render"]

@@ -22,15 +22,14 @@ from gateway import VERSION
 from gateway.fanout.outbox import Outbox
 from gateway.protocol.codes import TOO_BIG, ErrorCode, ProtocolError
 from gateway.protocol.messages import checked_text, error_frame, published_frame, welcome_frame
-from gateway.wires.daphne import wire_for
+from gateway.wires.choose import wire_for
 from ticks import bus
 from ticks.authentication import afind_key, key_in_header
 from ticks.decode import decode
 from ticks.errors import InvalidTicks
 from ticks.idempotency import MAX_KEY_LENGTH, Idempotency, IdempotencyConflict, is_key
 from ticks.models import ApiKey
-from ticks.parsers import MAX_BODY_BYTES
-from ticks.tick import MAX_BATCH, Tick, now
+from ticks.tick import MAX_BATCH, MAX_BODY_BYTES, Tick, now
 
 __all__ = ["PublishConsumer"]
 

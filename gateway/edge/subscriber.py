@@ -15,7 +15,7 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 
 from gateway import VERSION
-from gateway.fanout.node import get_node
+from gateway.edge.process import get_node
 from gateway.protocol.budget import CommandBudget
 from gateway.protocol.codes import FLOODING, TOO_BIG, ErrorCode, ProtocolError
 from gateway.protocol.messages import (
@@ -29,7 +29,7 @@ from gateway.protocol.messages import (
     symbols_frame,
     welcome_frame,
 )
-from gateway.wires.daphne import wire_for
+from gateway.wires.choose import wire_for
 from ticks.bus import BUS_ERRORS
 
 __all__ = ["TickConsumer"]

@@ -1,7 +1,4 @@
-"""What one process of the gateway consists of: its hub, its memberships in the channel layer's groups, its counts.
-
-There is one node an event loop, made when it is first asked for; a server has one loop.
-"""
+"""What one process of the gateway consists of: its hub, its memberships in the channel layer's groups, its counts."""
 
 from __future__ import annotations
 
@@ -9,22 +6,18 @@ import asyncio
 import logging
 from collections.abc import Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol, cast
-from weakref import WeakKeyDictionary
-
-from channels.layers import get_channel_layer
-from django.conf import settings
 
 from bus.contract import Packet, Position, Since, Tap
 from gateway.fanout.hub import Arrival, Hub, Place
 from gateway.fanout.memberships import Memberships
-from gateway.fanout.outbox import Outbox, Wire
+from gateway.fanout.outbox import Outbox
 from gateway.protocol.messages import EVERYTHING
-from gateway.server.collector import Collector
 from gateway.wires.io_uring import Ring
+from gateway.wires.wire import Wire
 from ticks.bus import BUS_ERRORS
 from ticks.tick import GROUP_PREFIX, Tick, group_name, symbol_of
 
-__all__ = ["Node", "TappedLayer", "get_node"]
+__all__ = ["Collector", "Node", "TappedLayer"]
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +44,17 @@ class TappedLayer(Protocol):
     async def history(self, since: Mapping[str, Since]) -> dict[str, list[Packet] | None]: ...
 
 
+class Collector(Protocol):
+    """Whoever looks after the garbage collector (gateway/server/collector.py)."""
+
+    collections: int
+    """How often it walked the whole heap."""
+
+    def arrived(self) -> None: ...
+
+    def departed(self, remaining: int, is_tidy: bool = True) -> None: ...
+
+
 class Node:
     """Connects a hub to a channel layer."""
 
@@ -63,9 +67,11 @@ class Node:
         heartbeat: float = 0.0,
         *,
         ring: Ring | None = None,
+        collector: Collector | None = None,
     ) -> None:
         """In seconds: how long a group without subscribers is kept, how long a client may be behind, how long a
-        pass waits for more ticks, and the time between heartbeats, 0 for none. ``ring`` is the hub's.
+        pass waits for more ticks, and the time between heartbeats, 0 for none. ``ring`` is the hub's;
+        ``collector`` is told of clients that come and go.
         """
         self._layer = layer
         self._linger = linger
@@ -76,7 +82,7 @@ class Node:
         self._syncing: asyncio.Task[None] | None = None
         self.memberships = Memberships(self._join, self._leave, leave_delay)
         self.hub = Hub(self.memberships, self._history, ring)
-        self._collector = Collector()
+        self._collector = collector
         self.malformed = 0
         self.lost = 0
         layer.tap(self)
@@ -85,7 +91,8 @@ class Node:
         """Takes in a client that is reached through ``wire``."""
         outbox = Outbox(wire, self._patience, self.hub)
         self.hub.add(outbox)
-        self._collector.arrived()
+        if self._collector is not None:
+            self._collector.arrived()
         if self._beating is None and self._heartbeat:
             self._beating = asyncio.get_running_loop().create_task(self._beat())
         return outbox
@@ -93,7 +100,8 @@ class Node:
     def close(self, outbox: Outbox) -> None:
         """Lets go of a client that is gone."""
         self.hub.remove(outbox)
-        self._collector.departed(self.hub.connections, outbox.is_tidy)
+        if self._collector is not None:
+            self._collector.departed(self.hub.connections, outbox.is_tidy)
         if self._beating is not None and not self.hub.connections:
             self._beating.cancel()
             self._beating = None
@@ -260,7 +268,7 @@ class Node:
             "bus_lost_total": self.lost,
             "malformed_total": self.malformed + getattr(self._layer, "malformed", 0),
             "queue_dropped_total": getattr(self._layer, "dropped", 0),
-            "full_collections_total": self._collector.collections,
+            "full_collections_total": 0 if self._collector is None else self._collector.collections,
         }
 
 
@@ -272,30 +280,3 @@ async def _in_slices(steps: Iterable[None]) -> None:
 
 def _group(symbol: str) -> str:
     return f"{GROUP_PREFIX}*" if symbol == EVERYTHING else group_name(symbol)
-
-
-_nodes: WeakKeyDictionary[asyncio.AbstractEventLoop, Node] = WeakKeyDictionary()
-
-
-def get_node() -> Node:
-    """The node of the running event loop."""
-    loop = asyncio.get_running_loop()
-    node = _nodes.get(loop)
-    if node is None:
-        node = _nodes[loop] = Node(
-            cast(TappedLayer, get_channel_layer()),
-            settings.MARKETMUX_LEAVE_DELAY_SECONDS,
-            settings.MARKETMUX_SLOW_CLIENT_SECONDS,
-            settings.MARKETMUX_LINGER_MS / 1_000,
-            settings.MARKETMUX_HEARTBEAT_SECONDS,
-            ring=_open_ring() if settings.MARKETMUX_IO_URING else None,
-        )
-    return node
-
-
-def _open_ring() -> Ring | None:
-    try:
-        return Ring()
-    except OSError as error:
-        logger.info("Every tick is a system call a client, since there is no io_uring: %s", error)
-        return None

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import compress
 from operator import not_
 from typing import Protocol
@@ -21,47 +21,9 @@ from typing import Protocol
 from gateway.protocol.codes import SLOW_CONSUMER, Closure
 from gateway.protocol.messages import closing_frame, conflated_frame
 from gateway.wires.io_uring import ROOM, Ring
+from gateway.wires.wire import Wire
 
-__all__ = ["Outbox", "Owner", "Wire", "write_each"]
-
-
-class Wire(Protocol):
-    """The way to one client's socket."""
-
-    is_tidy: bool
-    """Whether a client that is gone leaves nothing for the garbage collector."""
-
-    @property
-    def send(self) -> Callable[[bytes], int]:
-        """Hands whole frames to the socket; returns how many bytes it took, and raises, as ``socket.send`` does.
-
-        Asked for once, after ``open``.
-        """
-
-    def fileno(self) -> int:
-        """The descriptor of the socket, where ``send`` is the socket's own; -1 where it is not.
-
-        Asked for once, after ``open``. ``let_go`` is called before the socket is closed.
-        """
-
-    def open(self, outbox: Outbox) -> None:
-        """Tells the wire whose it is: it calls ``drained`` when a socket that was full has taken everything, and
-        ``let_go`` when the connection is lost or somebody else has begun to close it.
-        """
-
-    def finish(self, rest: bytes) -> None:
-        """Takes over what the socket did not take. Nothing more is sent before the wire has called ``drained``."""
-
-    def close(self, closure: Closure) -> None:
-        """Starts the closing handshake."""
-
-    def release(self) -> None:
-        """The client is gone: calls nobody any more."""
-
-    def pause_reading(self) -> None:
-        """Takes no more commands from a client that does not read the answers."""
-
-    def resume_reading(self) -> None: ...
+__all__ = ["Outbox", "Owner", "write_each"]
 
 
 class Owner(Protocol):

@@ -19,8 +19,7 @@ import msgspec
 from gateway import VERSION
 from gateway.protocol.codes import CLOSURES, ERRORS, ErrorCode
 from gateway.protocol.messages import EVERYTHING, MAX_RATE, MIN_RATE
-from ticks.parsers import MAX_BODY_BYTES
-from ticks.tick import MAX_BATCH
+from ticks.tick import MAX_BATCH, MAX_BODY_BYTES
 
 __all__ = ["Deployment", "close_codes", "document", "encode", "error_codes", "table"]
 

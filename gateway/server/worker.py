@@ -25,12 +25,11 @@ from typing import Any, Final
 
 from daphne.server import Server, reactor
 
-from gateway.protocol.codes import SERVICE_RESTART
+from gateway.protocol.codes import Closure
 from gateway.server.http import GatewayChannel, GatewayHTTPFactory
 from gateway.server.inbox import Inbox
 from gateway.server.timeouts import Rota, Timeouts
-from gateway.wires.daphne import GatewayProtocol
-from ticks.parsers import MAX_BODY_BYTES
+from gateway.server.websocket import GatewayProtocol
 
 __all__ = ["BACKLOG", "READY", "GatewayServer", "raise_open_file_limit"]
 
@@ -64,7 +63,8 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
     """Daphne's server class on an already bound socket.
 
     A message over ``max_message_bytes`` is the application's to refuse with an explanation; one over Daphne's own limit
-    as well is not read to its end. ``jobs`` run beside the server on its loop until it stops.
+    as well is not read to its end, and neither is a body over ``max_body_bytes``. ``restart`` is how clients are closed
+    when the server stops. ``jobs`` run beside the server on its loop until then.
     """
 
     def __init__(
@@ -73,6 +73,8 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
         listener: socket.socket,
         *,
         max_message_bytes: int,
+        max_body_bytes: int,
+        restart: Closure,
         lifeline: socket.socket | None = None,
         jobs: Sequence[Job] = (),
         timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
@@ -84,7 +86,7 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
             endpoints=[f"fd:fileno={listener.detach()}"],
             signal_handlers=False,
             http_timeout=timeouts.answer,
-            request_buffer_size=MAX_BODY_BYTES + 1,  # a body is one event
+            request_buffer_size=max_body_bytes + 1,  # a body is one event
             ping_timeout=0,  # GatewayProtocol looks after its silence itself
             websocket_handshake_timeout=timeouts.handshake,
             websocket_max_message_size=hard_limit,
@@ -96,6 +98,7 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
         self.channels: set[GatewayChannel] = set()
         self.timeouts = timeouts
         self.draining = False
+        self._restart = restart
         self._lifeline = lifeline
         self._jobs = jobs
         self._tasks: list[asyncio.Task[None]] = []
@@ -321,7 +324,7 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
         for protocol in list(self.connections):
             if isinstance(protocol, GatewayProtocol) and protocol.state == protocol.STATE_OPEN:
                 try:
-                    protocol.close_with(SERVICE_RESTART)
+                    protocol.close_with(self._restart)
                 except Exception:
                     logger.exception("Could not close %r", protocol)
                     _cut(protocol)

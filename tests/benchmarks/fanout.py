@@ -17,6 +17,7 @@ from gateway.fanout.outbox import Outbox
 from gateway.protocol.codes import Closure
 from gateway.protocol.messages import tick_frame
 from gateway.wires.io_uring import Ring
+from gateway.wires.wire import Client
 from tests.benchmarks.measure import Benchmark, Effort, Work, finished
 from ticks.tick import Tick
 
@@ -38,10 +39,10 @@ class CountingWire:
     def __init__(self) -> None:
         self.bytes = 0
         self.full = False
-        self._outbox: Outbox | None = None
+        self._client: Client | None = None
 
-    def open(self, outbox: Outbox) -> None:
-        self._outbox = outbox
+    def open(self, client: Client, /) -> None:
+        self._client = client
 
     def fileno(self) -> int:
         return -1
@@ -56,8 +57,8 @@ class CountingWire:
         self.bytes += len(rest)
 
     def drain(self) -> None:
-        if self._outbox is not None:
-            self._outbox.drained()
+        if self._client is not None:
+            self._client.drained()
 
     def close(self, closure: Closure) -> None: ...
 

@@ -19,9 +19,11 @@ from typing import Any
 
 import httpx
 
+from gateway.protocol.codes import SERVICE_RESTART
 from gateway.server.timeouts import Timeouts
 from tests.environment import clean_environment
 from tests.servers import free_port, wait_until
+from ticks.tick import MAX_BODY_BYTES
 
 __all__ = ["LONG_BODY", "LoneServer", "frame", "open_websocket"]
 
@@ -192,7 +194,14 @@ def _serve(port: int, timeouts: Timeouts) -> None:
     application = Application()
     listener = socket.create_server(("127.0.0.1", port), backlog=BACKLOG)
     listener.setblocking(False)
-    application.server = GatewayServer(application, listener, max_message_bytes=65_536, timeouts=timeouts)
+    application.server = GatewayServer(
+        application,
+        listener,
+        max_message_bytes=65_536,
+        max_body_bytes=MAX_BODY_BYTES,
+        restart=SERVICE_RESTART,
+        timeouts=timeouts,
+    )
     application.server.application_close_timeout = 1
     application.server.run()
 

@@ -18,6 +18,7 @@ from gateway.protocol.codes import Closure
 from gateway.protocol.frames import texts
 from gateway.protocol.messages import EVERYTHING, Action, subscribed_frame, symbols_frame
 from gateway.wires.io_uring import Ring
+from gateway.wires.wire import Client
 
 __all__ = ["NEVER", "Books", "FakeBus", "FakeClient", "FakeRing", "FakeWire", "until"]
 
@@ -54,12 +55,12 @@ class FakeWire:
         self.on_send: Callable[[], None] | None = None
         """Called in the middle of every write."""
         self._is_stuffed = False
-        self._outbox: Outbox | None = None
+        self._client: Client | None = None
         self._ring = ring
         self.send = self._take
 
-    def open(self, outbox: Outbox) -> None:
-        self._outbox = outbox
+    def open(self, client: Client, /) -> None:
+        self._client = client
 
     def fileno(self) -> int:
         return -1 if self._ring is None else self._ring.number(self)
@@ -100,15 +101,15 @@ class FakeWire:
     def drain(self, full: bool = False) -> None:
         """The socket has taken everything; ``full``: the next write fills it again."""
         self.full = full
-        if self._is_stuffed and self._outbox is not None:
+        if self._is_stuffed and self._client is not None:
             self._is_stuffed = False
-            self._outbox.drained()
+            self._client.drained()
 
     def lose(self) -> None:
         """The connection is lost."""
         self.is_lost = True
-        if self._outbox is not None:
-            self._outbox.let_go()
+        if self._client is not None:
+            self._client.let_go()
         if self._ring is not None:
             self._ring.close(self)
 

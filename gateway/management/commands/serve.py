@@ -19,9 +19,11 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, connections
 from django.db.migrations.executor import MigrationExecutor
 
+from gateway.protocol.codes import SERVICE_RESTART
 from gateway.server.supervisor import Supervisor, bind, url
 from gateway.server.worker import BACKLOG, GatewayServer, Job, raise_open_file_limit
 from ticks import bus, feed
+from ticks.tick import MAX_BODY_BYTES
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +92,8 @@ def _work(listen_fd: int, lifeline_fd: int, feed_rate: int | None) -> None:
         application,
         listener,
         max_message_bytes=settings.MARKETMUX_MAX_MESSAGE_BYTES,
+        max_body_bytes=MAX_BODY_BYTES,
+        restart=SERVICE_RESTART,
         lifeline=socket.socket(fileno=lifeline_fd),
         jobs=jobs,
     ).run()

@@ -17,7 +17,7 @@ from django.urls import path
 from pytest_django.fixtures import Settings
 
 from bus.layers import MemoryLayer, RedisLayer
-from gateway.fanout.node import get_node
+from gateway.edge.process import get_node
 from marketmux.asgi import application
 from tests.gateway.fakes import until
 from ticks import bus

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from bus.contract import Packet, Position, Since, Tap
-from gateway.fanout.node import Node, get_node
+from gateway.edge.process import get_node
+from gateway.fanout.node import Node
 from tests.gateway.fakes import Books, FakeClient, until
 from ticks.tick import GROUP_PREFIX, Tick, group_name
 

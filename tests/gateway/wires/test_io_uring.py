@@ -17,7 +17,7 @@ from channels.layers import get_channel_layer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.fanout.node import get_node
+from gateway.edge.process import get_node
 from gateway.loadtest.limits import raise_file_limit
 from gateway.wires.io_uring import ROOM, Ring
 

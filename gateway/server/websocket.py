@@ -1,0 +1,181 @@
+"""The WebSocket protocol of our own server: Daphne's, for a server that delivers through outboxes."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import sys
+import time
+from typing import Any, Final, Protocol
+
+from autobahn.websocket.protocol import WebSocketProtocol as Handshake
+from daphne.ws_protocol import WebSocketProtocol
+
+from gateway.protocol.codes import Closure
+from gateway.protocol.frames import PING
+from gateway.server.timeouts import Timeouts
+
+__all__ = ["GatewayProtocol", "Outgoing", "unacknowledged_for"]
+
+_TCP_INFO: Final = struct.Struct("=3x B 20x I 28x I")
+"""Of Linux' tcp_info: tcpi_probes, not answered; tcpi_unacked, packets; tcpi_last_ack_recv, milliseconds ago."""
+
+
+class Outgoing(Protocol):
+    """The outgoing side of a client, as far as its connection knows it."""
+
+    @property
+    def behind(self) -> bool:
+        """Whether its socket is full."""
+
+    def write(self, frames: bytes) -> None:
+        """Sends frames to a client that is not behind."""
+
+    def close(self, closure: Closure) -> None:
+        """Closes the connection, behind all that was delivered to it."""
+
+    def let_go(self) -> None:
+        """The connection is lost or being closed: nothing is delivered any more."""
+
+
+def unacknowledged_for(connection: socket.socket) -> float:
+    """Seconds since the other end said anything, if it owes an answer; 0 if not, and where the system does not tell.
+
+    An end that is there and does not read owes none: it is sent nothing but probes, and answers them.
+    """
+    if sys.platform != "linux":
+        return 0.0
+    info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+    probes, packets, milliseconds = _TCP_INFO.unpack(info)
+    return milliseconds / 1_000 if packets or probes > 1 else 0.0
+
+
+class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships no types
+    """Daphne's WebSocket protocol for a server that delivers through outboxes, with a clock that nobody sets."""
+
+    outbox: Outgoing | None = None
+    held = False
+    """Whether the inbox is full, so that nothing is read."""
+    _state = WebSocketProtocol.STATE_CLOSED
+    _opened = _heard = _pinged = 0.0
+    _asked_again = False
+
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
+
+    def connectionMade(self) -> None:  # noqa: N802 - Twisted's name
+        """What Autobahn does here, without what it finds out about the connection for its log.
+
+        That, in colours, is a tenth of what it costs to accept a client, whether anybody reads the log or not.
+        """
+        self._opened = self._heard = time.monotonic()
+        self.transport.setTcpNoDelay(True)
+        Handshake._connectionMade(self)
+        self.factory.countConnections += 1
+
+    def connectionLost(self, reason: Any) -> None:  # noqa: N802 - Twisted's name
+        if self.outbox is not None:
+            self.outbox.let_go()  # first of all: the socket is closed, and its descriptor may be another's next
+        self.factory.server_class.connection_closed()
+        super().connectionLost(reason)
+        # What refers to this in a circle would keep a client that is gone until a full collection.
+        self.is_closed = None
+        inbox = getattr(self, "application_queue", None)  # there is none before the handshake
+        if inbox is not None:
+            inbox.abandon()
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
+        self._heard = time.monotonic()
+        self._dataReceived(data)  # Autobahn's, without what its Twisted side writes to the log
+
+    def heard(self) -> None:
+        """Silence counts from now on."""
+        self._heard = time.monotonic()
+
+    def processData(self) -> bool:  # noqa: N802 - Autobahn's name
+        """One step through what was read; False if that is all, or all there is room for."""
+        return not self.held and bool(super().processData())
+
+    def hold(self) -> None:
+        """The inbox is full: reads no further."""
+        self.held = True
+        self.transport.pauseProducing()
+
+    def release(self) -> None:
+        """The inbox has room: goes on with what was read already, then reads on."""
+        self.held = False
+        self.consumeData()
+        if not self.held and (self.outbox is None or not self.outbox.behind):
+            self.heard()
+            self.transport.resumeProducing()
+
+    def close_with(self, closure: Closure) -> None:
+        """Closes an open connection, behind all that was delivered to it."""
+        if self.outbox is not None:
+            self.outbox.close(closure)
+        else:
+            # sendClose allows only the codes that an application may send.
+            self.sendCloseFrame(code=closure.code, reasonUtf8=closure.reason.encode())
+
+    def duration(self) -> float:
+        """Seconds since the connection was made."""
+        return time.monotonic() - self._opened
+
+    def check_timeouts(self) -> float:
+        """Pings a client that is silent, and drops one that stays so. Returns in how many seconds to look again.
+
+        Daphne would close a connection that is a day old, too.
+        """
+        timeouts = self.server.timeouts
+        if self.state == self.STATE_OPEN:
+            return self._check_silence(time.monotonic())
+        if self.state == self.STATE_CONNECTING:
+            left: float = timeouts.handshake - self.duration()
+            if left > 0:
+                return left
+            self.serverReject()
+        return float(timeouts.ping)
+
+    def _check_silence(self, now: float) -> float:
+        timeouts: Timeouts = self.server.timeouts
+        if self.held or (self.outbox is not None and self.outbox.behind):
+            # Nothing is read, so silence says nothing. But the client's system still says what has arrived there.
+            self._heard = now
+            if unacknowledged_for(self.transport.socket) >= timeouts.ping + timeouts.pong:
+                self.onAutoPingTimeout()
+            return 2 * timeouts.round
+        if self._pinged <= self._heard:
+            if now - self._heard < timeouts.ping:
+                return self._heard + timeouts.ping - now
+            self._pinged = now
+            self._asked_again = False
+            self.sendData(PING)
+        elif now - self._pinged >= timeouts.pong:
+            self.onAutoPingTimeout()
+        elif not self._asked_again and now - self._pinged >= timeouts.pong / 2:
+            # Some client is not ready to answer the first one, such as one that is still busy opening its connections.
+            self._asked_again = True
+            self.sendData(PING)
+        return self._pinged + (timeouts.pong if self._asked_again else timeouts.pong / 2) - now
+
+    @property
+    def state(self) -> int:
+        state: int = self._state
+        return state
+
+    @state.setter
+    def state(self, state: int) -> None:
+        self._state = state
+        if self.outbox is not None and state != self.STATE_OPEN:
+            self.outbox.let_go()
+
+    def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:  # noqa: N802
+        """Control frames go the way of the ticks, so that all frames stay whole and in order.
+
+        A client that is behind gets them after what was begun, ahead of what waits. Nothing here is ever sent in pieces
+        or by turns, which the other two parameters would ask for.
+        """
+        if self.outbox is None or self.outbox.behind:
+            self.transport.write(data)
+        else:
+            self.outbox.write(data)
