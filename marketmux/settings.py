@@ -1,4 +1,4 @@
-"""Settings of the MarketMux project, from the environment (docs/configuration.md has the table)."""
+"""Settings of the MarketMux project, from the environment (docs/reference/configuration.md has the table)."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from gateway.protocol.asyncapi import close_codes, error_codes, table
 from gateway.protocol.codes import CLOSURES, ERRORS, Closure, ErrorCode
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 VARIABLES = set(re.findall(r'env\.\w+\(\s*"([A-Z_]+)"', (ROOT / "marketmux" / "settings.py").read_text()))
 
 
@@ -28,20 +28,20 @@ def rows(text: str) -> set[str]:
 
 
 def test_the_error_codes_are_those_of_the_code() -> None:
-    assert ERRORS.keys() == set(ErrorCode) == rows(section("docs/protocol.md", "Error codes")) - {"", "code"}
-    assert table(error_codes()) in section("docs/protocol.md", "Error codes")
+    assert ERRORS.keys() == set(ErrorCode) == rows(section("docs/reference/protocol.md", "Error codes")) - {"", "code"}
+    assert table(error_codes()) in section("docs/reference/protocol.md", "Error codes")
 
 
 def test_the_close_codes_are_those_of_the_code() -> None:
     assert {value for value in vars(errors).values() if isinstance(value, Closure)} <= set(CLOSURES)
-    codes = rows(section("docs/protocol.md", "Close codes")) - {"", "code"}
+    codes = rows(section("docs/reference/protocol.md", "Close codes")) - {"", "code"}
     assert {str(closure.code) for closure in CLOSURES} == codes
-    assert table(close_codes()) in section("docs/protocol.md", "Close codes")
+    assert table(close_codes()) in section("docs/reference/protocol.md", "Close codes")
 
 
 @pytest.mark.parametrize("name", sorted(VARIABLES))
 def test_every_variable_is_explained(name: str) -> None:
-    assert name in rows((ROOT / "docs/configuration.md").read_text())
+    assert name in rows((ROOT / "docs/reference/configuration.md").read_text())
     assert re.search(rf"^#?{name}=", (ROOT / ".env.example").read_text(), re.MULTILINE)
 
 
@@ -50,7 +50,7 @@ def test_no_variable_is_explained_that_is_not_read() -> None:
 
 
 def test_every_metric_is_explained() -> None:
-    assert metrics._HELP.keys() == rows(section("docs/api.md", "GET /metrics")) - {"", "marketmux_..."}
+    assert metrics._HELP.keys() == rows(section("docs/reference/api.md", "GET /metrics")) - {"", "marketmux_..."}
 
 
 def anchors(document: Path) -> set[str]:

@@ -1,7 +1,7 @@
-"""The WebSocket protocol as an AsyncAPI 3.0 document, for machines: what docs/protocol.md says to people.
+"""The WebSocket protocol as an AsyncAPI 3.0 document, for machines: what docs/reference/protocol.md says to people.
 
 The error and close codes come out of codes.py. Tests hold the rest: every frame that messages.py builds and every
-example in docs/protocol.md fits a payload here, and no example here differs from one there.
+example in docs/reference/protocol.md fits a payload here, and no example here differs from one there.
 
 Schemas of what the gateway sends leave room for fields to come, as clients should. Those of what it takes leave none,
 as it refuses what it does not know.

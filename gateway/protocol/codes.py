@@ -1,6 +1,6 @@
 """The codes clients meet: errors, which answer a message and leave the connection open, and closures, which end it.
 
-They are part of the protocol: a code never changes its meaning. docs/protocol.md and the AsyncAPI document
+They are part of the protocol: a code never changes its meaning. docs/reference/protocol.md and the AsyncAPI document
 (gateway/protocol/asyncapi.py) show these tables, and tests hold both to them.
 """
 

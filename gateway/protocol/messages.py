@@ -1,6 +1,6 @@
 """The WebSocket language: what clients may say, and the frames that answer them. No I/O.
 
-A message is one JSON object in one text frame. docs/protocol.md describes all of them.
+A message is one JSON object in one text frame. docs/reference/protocol.md describes all of them.
 """
 
 from __future__ import annotations

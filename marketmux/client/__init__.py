@@ -5,7 +5,7 @@
         async for event in client:
             ...
 
-It needs the standard library and websockets, nothing else of the project. docs/client.md is its manual.
+It needs the standard library and websockets, nothing else of the project. docs/reference/client.md is its manual.
 """
 
 from marketmux.client.backoff import Backoff

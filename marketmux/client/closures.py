@@ -1,4 +1,4 @@
-"""Close codes: whether to come back after them, and when. docs/protocol.md has the same table."""
+"""Close codes: whether to come back after them, and when. docs/reference/protocol.md has the same table."""
 
 from __future__ import annotations
 

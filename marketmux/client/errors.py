@@ -36,7 +36,7 @@ class ClosedForGood(ClientError):
 
 
 class CommandRefused(ClientError):
-    """The gateway did not carry out a command. ``code``: as in docs/protocol.md."""
+    """The gateway did not carry out a command. ``code``: as in docs/reference/protocol.md."""
 
     def __init__(self, code: str, message: str, symbols: Iterable[str] = ()) -> None:
         self.code = code

@@ -69,7 +69,7 @@ class Measured:
 #     .venv/bin/python -m tests.benchmarks.capacity --bench bench.json --source
 # To take points, accepting and memory from larger runs of compare.py, add: --compare compare.json
 MEASURED: Final = Measured(
-    points=(  # compare.py --rounds 3, the table of docs/performance.md
+    points=(  # compare.py --rounds 3, the table of docs/explanation/performance.md
         Point("one", share=1.0, subscribers=1_000, rate=50, batch=1, us=8.20),
         Point("wide", share=1.0, subscribers=5_000, rate=10, batch=1, us=7.34),
         Point("mixed", share=0.2, subscribers=100, rate=1_000, batch=10, us=4.91),

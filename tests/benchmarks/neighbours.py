@@ -38,7 +38,7 @@ RATE: Final = 2_000
 BATCH: Final = 20
 POSTED: Final = 100
 INGEST: Final = 60_000
-"""Ticks a second, half of what batches of 100 reach on the machine of docs/performance.md."""
+"""Ticks a second, half of what batches of 100 reach on the machine of docs/explanation/performance.md."""
 
 
 def crowd(gateway: GatewayProcess, seconds: float) -> float:

@@ -1,6 +1,6 @@
-"""Draws docs/cost.svg: CPU per delivery against the tick rate, for each system that was measured.
+"""Draws docs/images/cost.svg: CPU per delivery against the tick rate, for each system that was measured.
 
-    .venv/bin/python -m tests.benchmarks.picture compare.json [more.json ...] [--out docs/cost.svg]
+    .venv/bin/python -m tests.benchmarks.picture compare.json [more.json ...] [--out docs/images/cost.svg]
 
 Takes what ``compare.py --json`` wrote. Of a scenario that is in several files the last one counts. Both axes are
 logarithmic; colours follow the reader's light or dark scheme.
@@ -206,9 +206,11 @@ def _text(left: float, top: float, text: str, kind: str = "", anchor: str = "sta
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.picture", description="Draws docs/cost.svg.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks.picture", description="Draws docs/images/cost.svg."
+    )
     parser.add_argument("files", type=Path, nargs="+", metavar="JSON", help="what compare.py --json wrote")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "cost.svg")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "images" / "cost.svg")
     options = parser.parse_args(arguments)
     options.out.write_text(picture(samples(json.loads(file.read_text()) for file in options.files)))
 

@@ -36,7 +36,7 @@ from tests.conftest import StartGateway
 from tests.servers import GatewayProcess
 
 ROOT = Path(__file__).resolve().parents[2]
-GUIDE = ROOT / "docs" / "client.md"
+GUIDE = ROOT / "docs" / "reference" / "client.md"
 
 
 @asynccontextmanager

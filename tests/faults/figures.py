@@ -1,4 +1,4 @@
-"""What a test measured, for docs/reliability.md (``pytest -s`` shows it), and what a gateway has to say about it."""
+"""What a test measured, for docs/explanation/reliability.md (``pytest -s`` shows it), and what a gateway has to say about it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Clients that keep books while things fail, a publisher that knows what became of every tick, and the audit of both.
 
-A watcher's account of a symbol is right if what it gets adds up (docs/protocol.md):
+A watcher's account of a symbol is right if what it gets adds up (docs/reference/protocol.md):
 
     next.seq - last.seq - 1  =  all that receipts skipped  +  all that gaps missed
 

@@ -1,6 +1,6 @@
 """The wire, the protocol's description and the AsyncAPI document say the same, to the byte.
 
-Every frame that gateway/protocol/messages.py builds stands in docs/protocol.md as it is, every message there is one of these
+Every frame that gateway/protocol/messages.py builds stands in docs/reference/protocol.md as it is, every message there is one of these
 frames, and both fit the payloads of the document.
 """
 
@@ -38,7 +38,7 @@ from ticks.decode import decode
 from ticks.errors import InvalidTicks
 from ticks.tick import Tick
 
-PAGE: Final = (Path(__file__).resolve().parents[3] / "docs" / "protocol.md").read_text()
+PAGE: Final = (Path(__file__).resolve().parents[3] / "docs" / "reference" / "protocol.md").read_text()
 CONFORMANCE: Final = Conformance(
     parsed(encode(document(Deployment("127.0.0.1:8000", False, False, "sessionid"))).decode())
 )
@@ -97,7 +97,7 @@ FRAMES: Final = {
 
 
 def examples(path: str) -> list[str]:
-    """The messages in docs/protocol.md, those to and those from the gateway."""
+    """The messages in docs/reference/protocol.md, those to and those from the gateway."""
     before, publishing = PAGE.split("\n## Publishing\n")
     publishing, _, after = publishing.partition("\n## ")
     blocks = re.findall(
