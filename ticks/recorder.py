@@ -75,6 +75,8 @@ class Recorder:
         self._overflowed = 0
         self._recorded = 0
         self._failed = 0
+        # Written or dropped, and logged: under the condition.
+        self._settled = 0
         self._overflowing = False
         self._failing = False
 
@@ -106,7 +108,7 @@ class Recorder:
         with self._progress:
             self._hurry.set()
             try:
-                return self._progress.wait_for(lambda: self._recorded + self._failed >= target, timeout)
+                return self._progress.wait_for(lambda: self._settled >= target, timeout)
             finally:
                 self._hurry.clear()
 
@@ -146,6 +148,7 @@ class Recorder:
             self._store(ticks)
             self._end_overflow()
             with self._progress:
+                self._settled += len(ticks)
                 self._progress.notify_all()
             if self._failing:
                 # The rest can wait a moment for the database to come back.
