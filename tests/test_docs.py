@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 
 import pytest
 
-from gateway.edge import metrics
+from gateway.edge import metrics, publisher
 from gateway.protocol import codes as errors
 from gateway.protocol.asyncapi import close_codes, error_codes, table
 from gateway.protocol.codes import CLOSURES, ERRORS, Closure, ErrorCode
+from gateway.protocol.messages import MAX_RATE, MIN_RATE
+from gateway.server import inbox, supervisor, worker
+from gateway.server.timeouts import Timeouts
+from marketmux.client import Backoff
+from ticks.idempotency import MAX_KEY_LENGTH
+from ticks.tick import MAX_BATCH, MAX_BODY_BYTES
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
-VARIABLES = set(re.findall(r'env\.\w+\(\s*"([A-Z_]+)"', (ROOT / "marketmux" / "settings.py").read_text()))
+SETTINGS = (ROOT / "marketmux" / "settings.py").read_text()
+VARIABLES = set(re.findall(r'env\.\w+\(\s*"([A-Z_]+)"', SETTINGS))
+BACKOFF = {name: parameter.default for name, parameter in inspect.signature(Backoff).parameters.items()}
 
 
 def section(document: str, heading: str) -> str:
@@ -51,6 +60,58 @@ def test_no_variable_is_explained_that_is_not_read() -> None:
 
 def test_every_metric_is_explained() -> None:
     assert metrics._HELP.keys() == rows(section("docs/reference/api.md", "GET /metrics")) - {"", "marketmux_..."}
+
+
+def words(document: str) -> str:
+    """A document's text with its lines joined."""
+    return " ".join((ROOT / document).read_text().split())
+
+
+TIMEOUTS = Timeouts()
+OPERATE, PROTOCOL, API, CLIENT = (
+    f"docs/{page}.md" for page in ("how-to/operate", "reference/protocol", "reference/api", "reference/client")
+)
+
+
+@pytest.mark.parametrize(
+    ("document", "sentence"),
+    [
+        (OPERATE, f"| a silent WebSocket client, before it is pinged | {TIMEOUTS.ping:g} |"),
+        (OPERATE, f"anything else from the client | {TIMEOUTS.pong:g}: a half-open connection"),
+        (OPERATE, f"a half-open connection is found within {TIMEOUTS.ping + TIMEOUTS.pong + 2 * TIMEOUTS.round:g} |"),
+        (OPERATE, f"| the answer to a close frame | {TIMEOUTS.closing:g} |"),
+        (OPERATE, f"| a WebSocket's handshake | {TIMEOUTS.handshake:g} |"),
+        (OPERATE, f"however slowly they come | {TIMEOUTS.head:g}, then 408 |"),
+        (OPERATE, f"| a request's body | {TIMEOUTS.body:g}, then 408 |"),
+        (OPERATE, f"| the response | {TIMEOUTS.answer:g}, then 503 |"),
+        (OPERATE, f"| the next request on a connection | {TIMEOUTS.idle:g} |"),
+        (OPERATE, f"has acknowledged nothing for {TIMEOUTS.ping + TIMEOUTS.pong:g} seconds"),
+        (OPERATE, f"not read while {inbox.MOST_EVENTS} of them"),
+        (OPERATE, f"after {worker.DRAIN_SECONDS:g} seconds what is left is cut"),
+        (OPERATE, f"after {supervisor.STOP_SECONDS:g} seconds the supervisor kills it"),
+        (OPERATE, f"a worker keeps {worker.SPARE_FILES} (a quarter"),
+        (OPERATE, f"--ping-interval {TIMEOUTS.ping:g} --ping-timeout {TIMEOUTS.pong:g}"),
+        (OPERATE, f"through the {TIMEOUTS.ping:g} s between pings"),
+        (PROTOCOL, f"nothing came for {TIMEOUTS.ping:g} s is sent one"),
+        (PROTOCOL, f"nothing comes for {TIMEOUTS.pong:g} s"),
+        (PROTOCOL, f"| `max_rate` | ticks a second at most, {MIN_RATE:g} to {MAX_RATE:g},"),
+        (PROTOCOL, f"At most {publisher.WINDOW} messages are under way"),
+        (PROTOCOL, f"an array of up to {MAX_BATCH:,}"),
+        (API, f"The body has up to {MAX_BATCH:,} ticks, in UTF-8, and at most {MAX_BODY_BYTES // 2**20} MiB"),
+        (API, f"A key has 1 to {MAX_KEY_LENGTH} visible ASCII characters"),
+        (CLIENT, f"`Backoff(base={BACKOFF['base']:g}, cap={BACKOFF['cap']:g}, lasting={BACKOFF['lasting']:g})`"),
+    ],
+)  # fmt: skip
+def test_figures_are_those_of_the_code(document: str, sentence: str) -> None:
+    assert sentence in words(document)
+
+
+@pytest.mark.parametrize("name", sorted(VARIABLES))
+def test_defaults_are_those_of_the_settings(name: str) -> None:
+    default = re.search(rf'env\.(?:whole|seconds)\("{name}", ([0-9_.]+)', SETTINGS)
+    if default is not None:
+        value = f"{float(default[1]):g}" if "." in default[1] else str(int(default[1]))
+        assert f"| `{name}` | `{value}` |" in words("docs/reference/configuration.md")
 
 
 def anchors(document: Path) -> set[str]:
