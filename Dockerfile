@@ -1,8 +1,8 @@
 # syntax=docker/dockerfile:1
 FROM python:3.13-slim AS wheels
 WORKDIR /build
-COPY requirements.txt ./
-RUN pip wheel --no-cache-dir --wheel-dir /wheels --requirement requirements.txt
+COPY requirements.lock ./
+RUN pip wheel --no-cache-dir --wheel-dir /wheels --require-hashes --requirement requirements.lock
 
 FROM python:3.13-slim
 ENV PYTHONUNBUFFERED=1 \

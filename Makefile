@@ -3,6 +3,7 @@
 # make soak   the long tests, then the whole thing for five minutes (make soak MINUTES=30)
 # make lint   what CI checks beside the tests
 # make bench  what it costs, beside a plain Channels application
+# make lock   writes requirements*.lock from requirements*.txt (make lock ARGS=--upgrade takes what is newest)
 # make format, make clean
 
 HOST ?= 127.0.0.1
@@ -14,7 +15,10 @@ PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed
 INSTALLED_DEV := $(VENV)/installed-dev
 SECRET := $(VENV)/secret-key
-PIP := $(PY) -m pip install --quiet --disable-pip-version-check
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes
+# For every platform and every Python from 3.11 on; what is locked already stays as it is.
+LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--custom-compile-command "make lock"
 # What is linted is the project, not the developer's settings.
 PLAIN := env -u DJANGO_SETTINGS_MODULE DATABASE_URL=sqlite://:memory:
 
@@ -47,6 +51,7 @@ lint: $(INSTALLED_DEV)
 	$(PY) -m ruff format --check .
 	$(PLAIN) $(PY) -m mypy
 	$(PLAIN) $(PY) manage.py makemigrations --check --dry-run --skip-checks
+	$(PY) -m pytest -q tests/test_requirements.py
 	$(PY) -m pre_commit validate-config
 	$(VENV)/bin/shellcheck .ci/run
 	$(VENV)/bin/hadolint Dockerfile
@@ -73,14 +78,20 @@ $(PY):
 	echo "Creating $(VENV) with $$($$found --version) ..."; \
 	$$found -m venv --clear $(VENV) || { rm -rf $(VENV); echo "Could not create $(VENV)"; exit 1; }
 
-$(INSTALLED): requirements.txt | $(PY)
+# One lock after the other, so that tests run on the versions the gateway is installed with.
+.PHONY: lock
+lock: $(INSTALLED_DEV)
+	$(LOCK) requirements.txt --output-file requirements.lock $(ARGS)
+	$(LOCK) requirements-dev.txt --constraints requirements.lock --output-file requirements-dev.lock $(ARGS)
+
+$(INSTALLED): requirements.lock | $(PY)
 	@echo "Installing what the gateway needs ..."
-	@$(PIP) -r requirements.txt
+	@$(PIP) -r requirements.lock
 	@touch $@
 
-$(INSTALLED_DEV): requirements.txt requirements-dev.txt | $(PY)
+$(INSTALLED_DEV): requirements-dev.lock | $(PY)
 	@echo "Installing what tests and linters need ..."
-	@$(PIP) -r requirements-dev.txt
+	@$(PIP) -r requirements-dev.lock
 	@touch $(INSTALLED) $@
 
 # One key for all runs, so that a login in the admin survives a restart.
