@@ -1,13 +1,13 @@
-"""When the garbage collector looks at what.
+"""When the garbage collector runs, and over which objects.
 
-Left to itself it walks every object alive from time to time, a hundred for each client: with thousands of clients that
-stops the process for a tenth of a second and more, in the middle of a pass. So it is not to see what stays. What is
-alive after the start is frozen, and so are clients soon after they came, and whatever else made a collection take
-long. What is left to look at are requests, which are cycles and end within milliseconds. The few that are alive when
-the collector comes by grow old in its eyes, so old objects are looked at often, which is cheap while they are few.
+Left to itself it walks every live object from time to time, a hundred for each client. With thousands of clients that
+stops the process for a tenth of a second and more, in the middle of a pass. So what stays is frozen: what is alive
+after the start, clients soon after they came, and whatever else made a collection take long. What remains are requests,
+which are cycles and end within milliseconds. The few that are alive during a collection move to an older generation, so
+old objects are collected often, which is cheap while they are few.
 
 A client of our own server that leaves is no cycle and needs no collector. But what was frozen by mistake, such as a
-request under way, is not seen again. So after many departures everything is thawed and looked at once; sooner under
+request under way, is not seen again. So after many departures everything is unfrozen and collected once; sooner under
 other servers, whose connections are cycles.
 """
 
@@ -24,19 +24,19 @@ __all__ = ["Collector", "freeze"]
 _THRESHOLDS: Final = (5_000, 5, 5)
 """Allocations before a young collection, young ones before a middle one, middle ones before one of what is old."""
 _LONG_SECONDS: Final = 0.01
-"""What a collection may take. Beyond, what it went over is frozen: it has just been seen to be alive."""
+"""What a collection may take. If it takes longer, what it walked is frozen: it has just proved to be alive."""
 _NEW: Final = 40
-"""Clients that come before they are frozen: so few that the collector has hardly seen them yet."""
+"""Clients that come before they are frozen: so few that the collector has hardly walked them yet."""
 _FEWEST: Final = 10_000
-"""Clients that must have left before everything is looked at."""
+"""Clients that must have left before everything is collected."""
 _UNTIDY: Final = 20
-"""As how many one counts that left itself behind."""
+"""How many departures one counts for that leaves a cycle behind."""
 _DELAY_SECONDS: Final = 5.0
-"""From the departure that made it worth it to the collection: connections take a moment to end."""
+"""From the last of these departures to the collection: connections take a moment to end."""
 
 
 def freeze() -> None:
-    """Takes what is alive now, modules and classes mostly, out of the collector's sight. Called once, after start."""
+    """Freezes what is alive now, modules and classes mostly. Called once, after start."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_THRESHOLDS)
@@ -60,7 +60,7 @@ class Watch:
 
 
 def _keep() -> None:
-    gc.collect()  # nothing that is garbage already; it is not much that is not frozen
+    gc.collect()  # what is garbage already must not be frozen; not much is unfrozen, so this is cheap
     gc.freeze()
 
 
@@ -73,7 +73,7 @@ class Collector:
     """Freezes the clients that came, and collects everything when enough have left."""
 
     def __init__(self, keep: Callable[[], object] = _keep, collect: Callable[[], object] = _collect) -> None:
-        """``keep`` freezes what is alive, and ``collect`` looks at everything, instead of the collector's own."""
+        """``keep`` freezes what is alive, ``collect`` collects everything; both can be replaced."""
         self._keep = keep
         self._collect = collect
         self._arrived = 0

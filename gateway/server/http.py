@@ -1,7 +1,7 @@
-"""HTTP connections of our own server: Daphne's and Twisted's, on which nothing may take forever.
+"""HTTP connections of our own server: Daphne's and Twisted's, with a limit on how long each step may take.
 
-Twisted times the silence between two reads, so a request that dribbles in byte by byte may take as long as it likes.
-Here the head and the body of a request have a time each, from their beginning (``Timeouts``).
+Twisted times the silence between two reads, so a request that dribbles in byte by byte never times out. Here the head
+and the body of a request have a time each, from their beginning (``Timeouts``).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 
-__all__ = ["GatewayChannel", "GatewayHTTPFactory", "GatewayRequest"]
+__all__ = ["GatewayHTTPConnection", "GatewayHTTPFactory", "GatewayRequest"]
 
 TIMED_OUT: Final = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
@@ -32,11 +32,11 @@ class Stage(Enum):
     ANSWER = auto()
 
 
-class GatewayChannel(HTTPChannel):
+class GatewayHTTPConnection(HTTPChannel):
     """One HTTP connection."""
 
     abortTimeout = 5  # noqa: N815 - Twisted's name
-
+    transport: Any
     _deadline = math.inf
 
     def __init__(self) -> None:
@@ -48,22 +48,18 @@ class GatewayChannel(HTTPChannel):
     def _server(self) -> Any:
         return self.factory.server
 
-    @property
-    def _transport(self) -> Any:
-        return self.transport
-
     def connectionMade(self) -> None:  # noqa: N802 - Twisted's name
-        self._server.channels.add(self)
+        self._server.housekeeping.http_connections.add(self)
         self.timeOut = self._server.timeouts.head
         super().connectionMade()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802 - Twisted's name
-        self._server.channels.discard(self)
+        self._server.housekeeping.http_connections.discard(self)
         self._server.connection_closed()
         super().connectionLost(reason)
 
     def setTimeout(self, period: float | None) -> float | None:  # noqa: N802 - Twisted's name
-        """Notes when time is up. Twisted would make a timer, and another for each request."""
+        """Notes when time is up. Twisted would make a timer for the connection, and another for each request."""
         previous = self.timeOut
         self.timeOut = period  # type: ignore[assignment] # Twisted takes fractions too
         self._deadline = math.inf if period is None else time.monotonic() + period
@@ -104,12 +100,12 @@ class GatewayChannel(HTTPChannel):
         self._stage = self._timed = Stage.IDLE
         super().requestDone(request)  # goes on with what came in meanwhile
         if self._stage is Stage.IDLE:
-            # Also where the connection is closed now: a client that does not read the response would hold it up.
+            # Also where the connection is being closed: a client that does not read the response would keep it open.
             self.setTimeout(self._server.timeouts.idle)
 
     def timeoutConnection(self) -> None:  # noqa: N802 - Twisted's name
         if self._stage in {Stage.HEAD, Stage.BODY}:
-            self._transport.write(TIMED_OUT)
+            self.transport.write(TIMED_OUT)
         super().timeoutConnection()
 
     def checkPersistence(self, request: Any, version: bytes) -> bool:  # noqa: N802 - Twisted's name
@@ -119,7 +115,7 @@ class GatewayChannel(HTTPChannel):
         return False
 
     def drain(self) -> None:
-        """Answers the request that has begun, if any, as the last one."""
+        """Makes the request that has begun, if any, the last one on this connection."""
         if self._stage in {Stage.BODY, Stage.ANSWER} and self.requests:
             self.persistent = False
             if not self.requests[0].startedWriting:
@@ -132,13 +128,13 @@ class GatewayChannel(HTTPChannel):
 
     def _has_unread(self) -> bool:
         try:
-            return bool(self._transport.getHandle().recv(1, socket.MSG_PEEK))
+            return bool(self.transport.getHandle().recv(1, socket.MSG_PEEK))
         except OSError:
             return False
 
 
 class GatewayRequest(WebRequest):  # type: ignore[misc] # Daphne ships no types
-    """One request, timed by a clock that nobody sets."""
+    """One request, timed by the monotonic clock."""
 
     __hash__ = object.__hash__
     __eq__ = object.__eq__
@@ -149,8 +145,8 @@ class GatewayRequest(WebRequest):  # type: ignore[misc] # Daphne ships no types
         self._began = time.monotonic()
         processing = super().process()
         if self.transport is None:  # a WebSocket's handshake: its protocol has the connection now
-            self.server.channels.discard(self.channel)
-            self.channel.requests.clear()  # or the two would keep each other for the garbage collector
+            self.server.housekeeping.http_connections.discard(self.channel)
+            self.channel.requests.clear()  # otherwise the two are a cycle, left to the garbage collector
         return processing
 
     def duration(self) -> float:
@@ -170,11 +166,11 @@ class GatewayRequest(WebRequest):  # type: ignore[misc] # Daphne ships no types
 class GatewayHTTPFactory(HTTPFactory):  # type: ignore[misc] # Daphne ships no types
     """Makes the connections of a server, as many as it has room for."""
 
-    protocol = GatewayChannel
+    protocol = GatewayHTTPConnection
 
     def __init__(self, server: Any) -> None:
         super().__init__(server)
-        # Without Twisted's reading of form bodies, which no ASGI application ever sees.
+        # Without Twisted's parsing of form bodies: ASGI has no place for what it finds.
         self._request_factory = partial(GatewayRequest, parsePOSTFormSubmission=False)
 
     def buildProtocol(self, addr: Any) -> Any:  # noqa: N802 - Twisted's name

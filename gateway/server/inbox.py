@@ -1,7 +1,7 @@
 """What a client has sent and its application has not taken yet: bounded, whatever the client does.
 
-A client that sends faster than it is served is not read from until there is room again. So TCP holds it back, and here
-waits no more than ``MOST_EVENTS`` events, or ``MOST_BYTES`` and one message.
+A client that sends faster than it is served is not read from until there is room again, so TCP holds it back. No more
+than ``MOST_EVENTS`` events, or ``MOST_BYTES`` and one message, wait here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ MOST_BYTES: Final = 1_048_576
 
 
 class Reader(Protocol):
-    """Whoever fills an inbox."""
+    """The connection that fills an inbox."""
 
     def hold(self) -> None:
         """The inbox is full: puts nothing more into it but a disconnect."""

@@ -1,12 +1,11 @@
-"""Twisted's event loop for our own server: asyncio's, with a clock that nobody sets, ports that bear to be full, and
-connections that write without asking first.
+"""Twisted's event loop for our own server: asyncio's, timed by the monotonic clock, with ports that pause when the
+process runs out of file descriptors and connections that write without waiting for the selector.
 
-Twisted times by the wall clock. If that is set forward by an hour all its timers fire at once, and if it is set back
-they stop for an hour: handshakes, closing handshakes and slow requests would then be cut too soon or never.
+Twisted times by the wall clock. If that is set forward by an hour, all its timers fire at once; if it is set back, they
+stop for an hour. Handshakes, closing handshakes and slow requests would then be cut too soon or never.
 
-There is one reactor a process, and Daphne installs Twisted's own when it is imported, unless there is one already. So
-this module comes first (gateway/apps.py); where something has imported Daphne before it, such as Daphne's own command,
-Twisted's stays.
+A process has one reactor. Daphne installs Twisted's own when it is imported, unless there is one already. So this
+module is imported first (gateway/apps.py). Where Daphne came before it, as with Daphne's own command, Twisted's stays.
 """
 
 from __future__ import annotations
@@ -47,17 +46,17 @@ class GatewayReactor(AsyncioSelectorReactor):
 class GatewayConnection(tcp.Server):
     """An accepted connection. What is written in one turn of the loop goes to the socket at its end.
 
-    Twisted asks the selector first whether the socket takes anything, and takes the question back afterwards: two
-    system calls and a turn of the loop for every response, though a socket that nothing waits for nearly always does.
+    Twisted registers the socket with the selector first and unregisters it afterwards: two system calls and a turn of
+    the loop for every response, though a socket on which nothing is waiting is nearly always writable.
     """
 
     _address: Any = None
     _is_due = False
     _is_waiting = False
-    """Whether the selector has been asked."""
+    """Whether the socket is registered with the selector."""
 
     def getHost(self) -> Any:  # noqa: N802 - Twisted's name
-        """Which of our addresses was called. The system is asked once; Twisted and Daphne ask several times."""
+        """The address that the client connected to. Twisted and Daphne ask several times, the system is asked once."""
         if self._address is None:
             self._address = super().getHost()
         return self._address
@@ -82,11 +81,11 @@ class GatewayConnection(tcp.Server):
 
 
 class GatewayPort(tcp.Port):
-    """A listening socket that is left alone for a moment when the process has no file descriptor left.
+    """A listening socket that pauses for a moment when the process has no file descriptor left.
 
-    Twisted keeps a descriptor in reserve to accept and close what cannot be served, so that clients need not wait to be
-    refused. But when something else in the process was faster to take that one, the socket stays readable, nothing can
-    be accepted, and the loop would do nothing but try.
+    Twisted keeps a descriptor in reserve to accept and close what cannot be served, so clients are refused at once. But
+    when something else in the process takes that one first, the socket stays readable, nothing can be accepted, and the
+    loop would do nothing but try.
     """
 
     transport = GatewayConnection

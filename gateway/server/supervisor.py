@@ -1,14 +1,14 @@
 """The process that keeps the workers running: one for each listening socket, replaced when it dies.
 
 The sockets of several workers share the port through SO_REUSEPORT, and the kernel spreads connections over those that
-listen. The supervisor binds them and keeps them open; the workers listen (server.py says why).
+listen. The supervisor binds them and keeps them open; the workers listen (worker.py says why).
 
-Workers are started afresh, not forked: importing Daphne has created an event loop by then, and two processes must not
+Workers are new processes, not forks: importing Daphne has created an event loop by then, and two processes must not
 share its epoll descriptor. Each is a process group of its own, so Ctrl-C reaches the supervisor alone, which then ends
 them in order, whatever they are doing at that moment.
 
 A rolling restart puts a new process in the place of each worker, one after the other: the new one listens on the same
-socket before the old one is told to stop, so at every moment somebody accepts.
+socket before the old one is told to stop, so at every moment one of them accepts.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ STABLE_SECONDS: Final = 10.0
 
 
 def bind(host: str, port: int, count: int) -> list[socket.socket]:
-    """``count`` sockets, bound and not listening, on one address; ``OSError`` if it is not to be had."""
+    """``count`` sockets, bound and not listening, on one address; ``OSError`` if it cannot be had."""
     family, _, _, _, address = socket.getaddrinfo(
         host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
     alone = _bound(family, address)
     if count == 1:
         return [alone]
-    # Sockets that share a port also bind beside another gateway's: only the one that does not share has seen the port
-    # free, and the number that a port of 0 stands for.
+    # Sockets that share a port also bind beside another gateway's. Only one that does not share proves that the port is
+    # free, and finds a number for port 0.
     address = alone.getsockname()
     alone.close()
     return [_bound(family, address, shared=True) for _ in range(count)]
@@ -98,8 +98,8 @@ class Supervisor:
     """Runs a worker for each of ``listeners`` until SIGTERM or SIGINT; SIGHUP starts another in the place of each.
 
     ``command`` makes the arguments of a worker out of its number (from 0), the descriptor of its socket and that of its
-    lifeline. ``on_ready`` is called when all of them serve for the first time. In a terminal SIGHUP says that it was
-    closed, as always, and ends the workers.
+    lifeline. ``on_ready`` is called when all of them serve for the first time. In a terminal SIGHUP means that the
+    terminal was closed, and ends the workers.
     """
 
     def __init__(
@@ -216,7 +216,7 @@ class Supervisor:
 
 
 async def _asked(worker: Worker, run: Run) -> bool:
-    """True when somebody asks for another process in the place of one that runs; False when that has ended."""
+    """True when another process is wanted in the place of one that runs; False when that has ended."""
     asking = asyncio.create_task(worker.asked.wait())
     try:
         await asyncio.wait([run.ended, asking], return_when=asyncio.FIRST_COMPLETED)
@@ -252,7 +252,7 @@ async def _restart_each(workers: Sequence[Worker], restart: asyncio.Event) -> No
 
 
 def _ignore_signals() -> None:
-    """All is done: a second signal, while the interpreter ends, must not make it look like a failure."""
+    """A second signal, while the interpreter ends, must not make the exit look like a failure."""
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         asyncio.get_running_loop().remove_signal_handler(signum)
         signal.signal(signum, signal.SIG_IGN)
@@ -284,7 +284,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 async def _cancel(tasks: Collection[asyncio.Task[Any]]) -> None:
     """Cancels tasks and waits until they have ended, which for a process takes a while.
 
-    What is being cancelled already is only waited for: a second time would cut its tidying up short.
+    What is being cancelled already is only waited for: a second cancellation would cut its cleanup short.
     """
     left = [task for task in tasks if not task.done()]
     for task in left:

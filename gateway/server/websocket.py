@@ -39,9 +39,10 @@ class Outgoing(Protocol):
 
 
 def unacknowledged_for(connection: socket.socket) -> float:
-    """Seconds since the other end said anything, if it owes an answer; 0 if not, and where the system does not tell.
+    """Seconds since the other end sent anything, if it owes an acknowledgement; 0 if not, and where the system does not
+    tell.
 
-    An end that is there and does not read owes none: it is sent nothing but probes, and answers them.
+    A client that is there and does not read owes none: it is sent only probes, and its system answers them.
     """
     if sys.platform != "linux":
         return 0.0
@@ -51,7 +52,7 @@ def unacknowledged_for(connection: socket.socket) -> float:
 
 
 class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships no types
-    """Daphne's WebSocket protocol for a server that delivers through outboxes, with a clock that nobody sets."""
+    """Daphne's WebSocket protocol for a server that delivers through outboxes, timed by the monotonic clock."""
 
     outbox: Outgoing | None = None
     held = False
@@ -64,9 +65,9 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
     __eq__ = object.__eq__
 
     def connectionMade(self) -> None:  # noqa: N802 - Twisted's name
-        """What Autobahn does here, without what it finds out about the connection for its log.
+        """What Autobahn does here, without the description of the connection that it formats for its log.
 
-        That, in colours, is a tenth of what it costs to accept a client, whether anybody reads the log or not.
+        That is a tenth of what it costs to accept a client, whatever the log level.
         """
         self._opened = self._heard = time.monotonic()
         self.transport.setTcpNoDelay(True)
@@ -75,10 +76,10 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
 
     def connectionLost(self, reason: Any) -> None:  # noqa: N802 - Twisted's name
         if self.outbox is not None:
-            self.outbox.let_go()  # first of all: the socket is closed, and its descriptor may be another's next
+            self.outbox.let_go()  # first of all: the socket is closed, and its descriptor may soon be another client's
         self.factory.server_class.connection_closed()
         super().connectionLost(reason)
-        # What refers to this in a circle would keep a client that is gone until a full collection.
+        # A reference cycle would keep a client that is gone until a full collection.
         self.is_closed = None
         inbox = getattr(self, "application_queue", None)  # there is none before the handshake
         if inbox is not None:
@@ -121,10 +122,11 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
         """Seconds since the connection was made."""
         return time.monotonic() - self._opened
 
-    def check_timeouts(self) -> float:
-        """Pings a client that is silent, and drops one that stays so. Returns in how many seconds to look again.
+    def check_timeouts(self) -> float | None:
+        """Pings a client that is silent, and drops one that stays so.
 
-        Daphne would close a connection that is a day old, too.
+        Returns in how many seconds to check again; None if that is over. Daphne would close a connection that is a day
+        old, too.
         """
         timeouts = self.server.timeouts
         if self.state == self.STATE_OPEN:
@@ -134,12 +136,13 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
             if left > 0:
                 return left
             self.serverReject()
+            return None
         return float(timeouts.ping)
 
     def _check_silence(self, now: float) -> float:
         timeouts: Timeouts = self.server.timeouts
         if self.held or (self.outbox is not None and self.outbox.behind):
-            # Nothing is read, so silence says nothing. But the client's system still says what has arrived there.
+            # Nothing is read, so silence says nothing. But the client's system still acknowledges what arrives.
             self._heard = now
             if unacknowledged_for(self.transport.socket) >= timeouts.ping + timeouts.pong:
                 self.onAutoPingTimeout()
@@ -153,7 +156,7 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
         elif now - self._pinged >= timeouts.pong:
             self.onAutoPingTimeout()
         elif not self._asked_again and now - self._pinged >= timeouts.pong / 2:
-            # Some client is not ready to answer the first one, such as one that is still busy opening its connections.
+            # A client may not be ready to answer the first one, such as one that is still opening its connections.
             self._asked_again = True
             self.sendData(PING)
         return self._pinged + (timeouts.pong if self._asked_again else timeouts.pong / 2) - now
@@ -170,10 +173,10 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
             self.outbox.let_go()
 
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:  # noqa: N802
-        """Control frames go the way of the ticks, so that all frames stay whole and in order.
+        """Sends control frames the way ticks go, so that all frames stay whole and in order.
 
-        A client that is behind gets them after what was begun, ahead of what waits. Nothing here is ever sent in pieces
-        or by turns, which the other two parameters would ask for.
+        A client that is behind gets them after the frame that was begun and ahead of those that wait. ``sync`` and
+        ``chopsize``, which would have data sent in turns or in pieces, are never used here.
         """
         if self.outbox is None or self.outbox.behind:
             self.transport.write(data)

@@ -1,11 +1,10 @@
-"""One gateway worker: Daphne's server on a socket that somebody else bound, with an orderly start and end.
+"""One gateway worker: Daphne's server on a socket that the supervisor bound, with an orderly start and end.
 
-The supervisor (supervisor.py) binds the socket and keeps it open; the worker calls ``listen`` only once its application
-is loaded. So a client is refused until it can be served, and when a worker dies what waits in its backlog is served by
-the worker that replaces it.
+The supervisor (supervisor.py) keeps the socket open; the worker calls ``listen`` only once its application is loaded.
+So a client is refused until it can be served, and when a worker dies, its replacement serves what is in the backlog.
 
-A socket pair, the lifeline, joins the two: a byte from the worker says that it is ready, and its end says to the worker
-that the supervisor is gone, however it went.
+A socket pair, the lifeline, joins the two processes. A byte from the worker says that it is ready; the end of the
+stream tells the worker that the supervisor is gone.
 """
 
 from __future__ import annotations
@@ -26,9 +25,10 @@ from typing import Any, Final
 from daphne.server import Server, reactor
 
 from gateway.protocol.codes import Closure
-from gateway.server.http import GatewayChannel, GatewayHTTPFactory
+from gateway.server.housekeeping import SLICE, Housekeeping, cut
+from gateway.server.http import GatewayHTTPFactory
 from gateway.server.inbox import Inbox
-from gateway.server.timeouts import Rota, Timeouts
+from gateway.server.timeouts import Timeouts
 from gateway.server.websocket import GatewayProtocol
 
 __all__ = ["BACKLOG", "READY", "GatewayServer", "raise_open_file_limit"]
@@ -38,23 +38,18 @@ logger = logging.getLogger(__name__)
 BACKLOG: Final = 4096
 READY: Final = b"R"
 DRAIN_SECONDS: Final = 4.0
-"""For requests in flight and closing handshakes. With what comes after it (tasks that end, ticks that are recorded) a
-worker is gone within the ten seconds after which the supervisor kills it.
+"""For requests in flight and closing handshakes. It leaves time for what follows (tasks end, ticks are recorded): the
+supervisor kills a worker after ten seconds.
 """
 
-LINGER_SECONDS: Final = 0.3
-"""For a request that is on its way on a connection where none has begun."""
+GRACE_SECONDS: Final = 0.3
+"""How long a drain leaves idle HTTP connections open, for requests that are on their way already."""
 
 CANCEL_SECONDS: Final = 1.0
 LONGEST_STOP_SECONDS: Final = 10
 HARD_MESSAGE_BYTES: Final = 1_048_576
-SLICE: Final = 200
-"""Connections that are seen to before others get their turn on the event loop."""
-
 SPARE_FILES: Final = 64
-"""Open files kept for all that is no client: Redis, database, large bodies, and room to refuse connections."""
-
-_GONE: Final[dict[str, Any]] = {"disconnected": 0.0}
+"""Open files kept for what is no client: Redis, database, large bodies, and room to refuse connections."""
 
 Job = Callable[[], Coroutine[Any, Any, None]]
 
@@ -95,7 +90,7 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
             server_name="marketmux",
         )
         self.connections: dict[Any, dict[str, Any]] = {}
-        self.channels: set[GatewayChannel] = set()
+        self.housekeeping = Housekeeping(timeouts)
         self.timeouts = timeouts
         self.draining = False
         self._restart = restart
@@ -104,9 +99,7 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
         self._tasks: list[asyncio.Task[None]] = []
         self._ports: list[Any] = []
         self._drain_task: asyncio.Task[None] | None = None
-        self._house_task: asyncio.Task[None] | None = None
-        self._rota: Rota[GatewayProtocol] = Rota(timeouts.round)
-        self._leaving: dict[Any, dict[str, Any]] = {}
+        self._housekeeping_task: asyncio.Task[None] | None = None
         self._open = 0
         self._room = sys.maxsize
         self._full = False
@@ -122,7 +115,7 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
         """Called on the running loop before the first connection is accepted."""
         for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             self._loop.add_signal_handler(signum, self.shut_down)
-        # The rota has the time of the opening handshake; a timer of its own would be made for every client.
+        # The housekeeping times the opening handshake; Autobahn would make a timer for every client.
         self.ws_factory.setProtocolOptions(closeHandshakeTimeout=self.timeouts.closing, openHandshakeTimeout=0)
         self.ws_factory.protocol = _with_options(self.ws_factory)
         self._room = _room_for_clients()
@@ -148,8 +141,7 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
     def connection_opened(self) -> bool:
         """Counts a connection that was accepted; False if there is no room for it.
 
-        At the limit of open files nothing that needs one works any more, such as a new connection to Redis: so clients
-        are refused before that.
+        At the limit of open files a new connection to Redis, for one, would fail. So clients are refused before that.
         """
         if self._open >= self._room:
             if not self._full:
@@ -170,7 +162,7 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
     def protocol_connected(self, protocol: Any) -> None:
         self.connections[protocol] = {}
         if isinstance(protocol, GatewayProtocol):
-            self._rota.put(protocol, self.timeouts.handshake)
+            self.housekeeping.websockets.put(protocol, self.timeouts.handshake)
 
     def protocol_disconnected(self, protocol: Any) -> None:
         """May be called again, and for a handshake that failed too early to be connected."""
@@ -179,9 +171,9 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
             return
         details["disconnected"] = time.monotonic()
         if isinstance(protocol, GatewayProtocol):
-            self._rota.remove(protocol)
+            self.housekeeping.websockets.remove(protocol)
         if "application_instance" in details:
-            self._leaving[protocol] = details
+            self.housekeeping.client_left(protocol, details["application_instance"])
         else:
             del self.connections[protocol]
 
@@ -197,77 +189,27 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
         self.connections[protocol]["application_instance"] = task
         return inbox
 
-    # Housekeeping
-
-    def application_checker(self) -> None:
-        """Starts the housekeeping, which Daphne has in two chains of timers.
-
-        An exception in either ends it for the whole process: one in the middle of a response does. They also go by the
-        wall clock, and over all connections without a pause. So nothing of them is kept.
-        """
-        self._house_task = self._loop.create_task(self._keep_house())
-
-    def timeout_checker(self) -> None:
-        """The other chain: ``application_checker`` has started what does its work."""
-
-    async def _keep_house(self) -> None:
-        while True:
-            for number, (see_to, whom) in enumerate(self._duties()):
-                if number % SLICE == SLICE - 1:
-                    await asyncio.sleep(0)
-                try:
-                    see_to(whom)
-                except Exception:
-                    logger.exception("Could not see to %r; cutting its connection", whom)
-                    _cut(whom)
-            await asyncio.sleep(self.timeouts.round)
-
-    def _duties(self) -> list[tuple[Callable[[Any], None], Any]]:
-        """What is to be done in this round, and to whom."""
-        return [
-            *((self._look_at, protocol) for protocol in self._rota.turn()),
-            *((self._check, channel) for channel in self.channels),
-            *((self._hurry, protocol) for protocol in self._leaving),
-        ]
-
-    def _look_at(self, protocol: GatewayProtocol) -> None:
-        if "disconnected" not in self.connections.get(protocol, _GONE):  # it may have left in this round
-            self._rota.put(protocol, protocol.check_timeouts())
-
-    def _check(self, channel: GatewayChannel) -> None:
-        if channel in self.channels:  # likewise
-            channel.check_timeouts()
-
-    def _hurry(self, protocol: Any) -> None:
-        """Cancels an application whose client has been gone for too long."""
-        details = self._leaving.get(protocol)
-        if details is None or details.get("hurried"):
-            return
-        gone = time.monotonic() - details["disconnected"]
-        if gone > self.application_close_timeout:
-            details["hurried"] = True
-            logger.warning("The application of %r did not end within %d s of its client", protocol, gone)
-            details["application_instance"].cancel()
-
     def _reap(self, protocol: Any, application: asyncio.Task[None]) -> None:
         """An application has ended; its connection may still be there."""
         details = self.connections[protocol]
         del details["application_instance"]
-        if self._leaving.pop(protocol, None) is not None:
+        has_left = "disconnected" in details
+        if has_left:
+            self.housekeeping.application_ended(protocol)
             del self.connections[protocol]
         exception = None if application.cancelled() else application.exception()
         if exception is None:
             return
         logger.error("Exception inside application: %s", exception, exc_info=exception)
-        if "disconnected" not in details:
+        if not has_left:
             try:
                 protocol.handle_exception(exception)
             except Exception:
                 logger.exception("Could not tell the client of %r; cutting its connection", protocol)
-                _cut(protocol)
+                cut(protocol)
 
     def kill_all_applications(self) -> Any:
-        # Daphne expects an application at every connection, but drops the one that ended before its connection did.
+        # Daphne expects an application at every connection, even where it has dropped one that has ended.
         self.connections = {
             protocol: details for protocol, details in self.connections.items() if "application_instance" in details
         }
@@ -279,11 +221,18 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
         self._loop = asyncio.get_event_loop()  # the reactor's: Daphne has just made it this thread's
         self._loop.call_soon(self.started)
 
+    def application_checker(self) -> None:
+        """Starts the housekeeping, where Daphne would start the first of its two chains of timers."""
+        self._housekeeping_task = self._loop.create_task(self.housekeeping.run())
+
+    def timeout_checker(self) -> None:
+        """Daphne's second chain: the housekeeping does its work."""
+
     def _on_lifeline_end(self) -> None:
         if self._lifeline is not None:
             self._loop.remove_reader(self._lifeline)
         logger.warning("The supervisor is gone: stopping")
-        signal.alarm(LONGEST_STOP_SECONDS)  # nobody is left who would kill a worker that hangs
+        signal.alarm(LONGEST_STOP_SECONDS)  # the supervisor would kill a worker that hangs
         self.shut_down()
 
     async def _drain(self) -> None:
@@ -300,19 +249,19 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
         self._stop_accepting()
         for task in self._tasks:
             task.cancel()
-        for channel in list(self.channels):
-            channel.drain()
-        lingering_until = self._loop.time() + LINGER_SECONDS
+        for connection in list(self.housekeeping.http_connections):
+            connection.drain()
+        grace_until = self._loop.time() + GRACE_SECONDS
         while self._is_serving():
             await self._close_websockets()  # each time: a handshake may have been under way
-            if self._loop.time() >= lingering_until:
-                for channel in list(self.channels):
-                    channel.leave()
-            await asyncio.sleep(0.02)  # nothing tells when it is done
+            if self._loop.time() >= grace_until:
+                for connection in list(self.housekeeping.http_connections):
+                    connection.leave()
+            await asyncio.sleep(0.02)
 
     def _stop_accepting(self) -> None:
         for port in self._ports:
-            # What waits already is served; the rest is the next worker's, if there is one.
+            # What is in the backlog is served; later connections go to the next worker, if there is one.
             opened = -1
             while opened != self._open:
                 opened = self._open
@@ -320,30 +269,25 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
             port.stopListening()
 
     async def _close_websockets(self) -> None:
-        closed = 0
-        for protocol in list(self.connections):
+        for number, protocol in enumerate(list(self.connections), 1):
             if isinstance(protocol, GatewayProtocol) and protocol.state == protocol.STATE_OPEN:
                 try:
                     protocol.close_with(self._restart)
                 except Exception:
                     logger.exception("Could not close %r", protocol)
-                    _cut(protocol)
-                closed += 1
-                if closed % SLICE == 0:
-                    await asyncio.sleep(0)
+                    cut(protocol)
+            if number % SLICE == 0:
+                await asyncio.sleep(0)
 
     def _is_serving(self) -> bool:
         """Whether a connection is open, or the application of one not done."""
-        return self._open > 0 or any(
-            "application_instance" in details and not details["application_instance"].done()
-            for details in self.connections.values()
-        )
+        return self._open > 0 or any("application_instance" in details for details in self.connections.values())
 
 
 def _with_options(factory: Any) -> type[GatewayProtocol]:
     """Our protocol with the factory's options as attributes of its class.
 
-    Otherwise Autobahn copies all of them to every connection, and prints them for a log that nobody reads.
+    Otherwise Autobahn copies all of them to every connection, and formats them for a log that is discarded.
     """
     options = {name: getattr(factory, name) for name in GatewayProtocol.CONFIG_ATTRS}
     # A function among them must not become a method.
@@ -365,12 +309,6 @@ def _room_for_clients() -> int:
         return sys.maxsize
     in_use = len(list(Path("/dev/fd").iterdir()))
     return max(1, limit - in_use - min(SPARE_FILES, limit // 4))
-
-
-def _cut(protocol: Any) -> None:
-    transport = getattr(protocol, "transport", None)
-    if transport is not None:
-        transport.abortConnection()
 
 
 async def _run(job: Job) -> None:

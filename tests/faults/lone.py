@@ -178,7 +178,7 @@ class Application:
         return {
             "connections": len(self.server.connections),
             "applications": sum("application_instance" in details for details in self.server.connections.values()),
-            "channels": len(self.server.channels),
+            "http_connections": len(self.server.housekeeping.http_connections),
             "waiting": max((len(queue) for queue in queues if queue is not None), default=0),
             "taken": self._taken,
             "cancelled": self._cancelled,
@@ -202,7 +202,6 @@ def _serve(port: int, timeouts: Timeouts) -> None:
         restart=SERVICE_RESTART,
         timeouts=timeouts,
     )
-    application.server.application_close_timeout = 1
     application.server.run()
 
 

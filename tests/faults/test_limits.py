@@ -28,7 +28,9 @@ from tests.faults.network import Namespace
 from tests.servers import GatewayProcess, RedisServer, wait_until
 
 PING, PONG, CLOSE = 9, 10, 8
-QUICK = Timeouts(ping=0.5, pong=0.5, handshake=2, closing=1, head=0.5, body=1.0, answer=1.0, idle=1.5, round=0.1)
+QUICK = Timeouts(
+    ping=0.5, pong=0.5, handshake=2, closing=1, head=0.5, body=1.0, answer=1.0, leave=1.0, idle=1.5, round=0.1
+)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,131 @@
+"""Ends what takes too long: silent clients, slow requests, applications that outlive their clients.
+
+Daphne does this in two chains of timers. An exception in either ends it for the whole process, and one in the middle of
+a response is enough. The chains also follow the wall clock, and go through all connections without a pause. Here it is
+one task instead, which follows the monotonic clock, pauses, and survives what it meets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, Final, Generic, TypeVar
+
+from gateway.server.http import GatewayHTTPConnection
+from gateway.server.timeouts import Timeouts
+from gateway.server.websocket import GatewayProtocol
+
+__all__ = ["SLICE", "Housekeeping", "Schedule", "cut"]
+
+logger = logging.getLogger(__name__)
+
+SLICE: Final = 200
+"""Connections that are looked at before others get their turn on the event loop."""
+
+T = TypeVar("T")
+
+
+class Schedule(Generic[T]):
+    """What is looked at in which round: nothing before it is due, as a look at each of thousands is not free."""
+
+    def __init__(self, round_seconds: float) -> None:
+        self._round_seconds = round_seconds
+        self._now = 0
+        self._rounds: dict[int, dict[T, None]] = {}
+        self._round_of: dict[T, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._round_of)
+
+    def put(self, item: T, seconds: float) -> None:
+        """Makes it due in the first round that is so many seconds away, and in the next one if that is now."""
+        self.remove(item)
+        due = self._now + max(1, math.ceil(seconds / self._round_seconds))
+        self._round_of[item] = due
+        self._rounds.setdefault(due, {})[item] = None
+
+    def remove(self, item: T) -> None:
+        due = self._round_of.pop(item, None)
+        if due is not None:
+            del self._rounds[due][item]
+
+    def turn(self) -> Iterator[T]:
+        """Goes on to the next round: what is due, and then no longer on the schedule. What is removed first is not."""
+        self._now += 1
+        for item in _present(self._rounds.get(self._now, {})):
+            self.remove(item)
+            yield item
+        self._rounds.pop(self._now, None)
+
+
+class Housekeeping:
+    """Looks at everything that is due, once a round of ``Timeouts.round`` seconds.
+
+    ``websockets`` are due after as many seconds as their last check returned; the handshakes among them, as the server
+    says. ``http_connections`` are checked in every round. Both must be removed when they have ended.
+    """
+
+    def __init__(self, timeouts: Timeouts) -> None:
+        self.websockets: Schedule[GatewayProtocol] = Schedule(timeouts.round)
+        self.http_connections: set[GatewayHTTPConnection] = set()
+        self._timeouts = timeouts
+        self._leaving: dict[Any, tuple[asyncio.Task[None], float]] = {}
+
+    def client_left(self, protocol: Any, application: asyncio.Task[None]) -> None:
+        """The application has ``Timeouts.leave`` seconds to end from now on."""
+        self._leaving[protocol] = application, time.monotonic()
+
+    def application_ended(self, protocol: Any) -> None:
+        self._leaving.pop(protocol, None)
+
+    async def run(self) -> None:
+        while True:
+            await self.check()
+            await asyncio.sleep(self._timeouts.round)
+
+    async def check(self) -> None:
+        for number, (check, item) in enumerate(self._due(), 1):
+            try:
+                check(item)
+            except Exception:
+                logger.exception("Could not check %r; cutting its connection", item)
+                cut(item)
+            if number % SLICE == 0:
+                await asyncio.sleep(0)
+
+    def _due(self) -> Iterator[tuple[Callable[[Any], None], Any]]:
+        """Each check and what it is for. Lazily: what ends during the round is not checked any more."""
+        for websocket in self.websockets.turn():
+            yield self._check_websocket, websocket
+        for connection in _present(self.http_connections):
+            yield GatewayHTTPConnection.check_timeouts, connection
+        for protocol in _present(self._leaving):
+            yield self._check_application, protocol
+
+    def _check_websocket(self, protocol: GatewayProtocol) -> None:
+        seconds = protocol.check_timeouts()
+        if seconds is not None:
+            self.websockets.put(protocol, seconds)
+
+    def _check_application(self, protocol: Any) -> None:
+        application, since = self._leaving[protocol]
+        seconds = time.monotonic() - since
+        if seconds > self._timeouts.leave:
+            del self._leaving[protocol]
+            logger.warning("The application of %r did not end within %d s of its client", protocol, seconds)
+            application.cancel()
+
+
+def _present(items: Collection[T]) -> Iterator[T]:
+    """All items, except those that are removed before their turn."""
+    return (item for item in list(items) if item in items)
+
+
+def cut(protocol: Any) -> None:
+    """Ends a connection at once."""
+    transport = getattr(protocol, "transport", None)
+    if transport is not None:
+        transport.abortConnection()
