@@ -18,8 +18,9 @@ from django.utils import timezone
 from django.utils.functional import cached_property
 
 from ticks import bus
+from ticks.grammar import is_symbol
 from ticks.models import ApiKey, Instrument, RecordedTick
-from ticks.tick import Tick, is_symbol
+from ticks.tick import Tick
 
 if TYPE_CHECKING:
     InstrumentModelAdmin = admin.ModelAdmin[Instrument]

@@ -1,36 +1,45 @@
 """From the bytes of a request to ticks.
 
 The fast way decodes with msgspec and checks each field once. Whatever it does not take goes the careful way, which
-finds out what is wrong, item by item and field by field; a test holds both to the same verdict and the same ticks.
+finds out what is wrong, item by item and field by field; a test holds both to the same verdict and the same ticks, and
+another holds valid bodies to the fast way.
 """
 
 from __future__ import annotations
 
-import json
-from typing import Any, NoReturn
+from collections.abc import Sequence
+from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
+from msgspec.structs import astuple
 from rest_framework.exceptions import ParseError
 
+from ticks import exact
 from ticks.errors import InvalidTicks, ItemError
-from ticks.serializers import NumberText, TickSerializer
-from ticks.tick import MAX_BATCH, Tick, check_symbol, now, number, size, timestamp
+from ticks.fields import FIELDS, OPTIONAL, Field
+from ticks.grammar import now
+from ticks.serializers import TickSerializer
+from ticks.tick import MAX_BATCH, Tick
 
 __all__ = ["decode", "decode_carefully"]
 
 
-class _Item(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    symbol: str
-    price: Raw
-    timestamp: str | UnsetType = UNSET
-    bid: Raw | UnsetType = UNSET
-    ask: Raw | UnsetType = UNSET
-    size: Raw | UnsetType = UNSET
+def _member(field: Field) -> tuple[str, Any] | tuple[str, Any, Any]:
+    """The field as msgspec decodes it: strings as text, all else as the bytes of its JSON."""
+    kind = str if field.kind == "string" else Raw
+    return (field.name, kind) if field.presence == "required" else (field.name, kind | UnsetType, UNSET)
 
 
-_one = msgspec.json.Decoder(_Item)
-_many = msgspec.json.Decoder(list[_Item])
+_Item = msgspec.defstruct("_Item", map(_member, FIELDS), forbid_unknown_fields=True, gc=False)
+
+_one: Final[msgspec.json.Decoder[Any]] = msgspec.json.Decoder(_Item)
+_many: Final[msgspec.json.Decoder[Any]] = msgspec.json.Decoder(list[_Item])  # type: ignore[valid-type]
+_raw: Final = msgspec.json.Decoder(dict[str, Raw] | list[dict[str, Raw]])
+_encode: Final = msgspec.json.Encoder().encode
+
+_symbol, _price, _timestamp = (field.rule for field in FIELDS[:3])
+_NOTHING: Final = [UNSET] * len(OPTIONAL)
 
 
 def decode(body: bytes, lines: bool = False, received: str | None = None) -> list[Tick]:
@@ -48,64 +57,61 @@ def decode(body: bytes, lines: bool = False, received: str | None = None) -> lis
 
 def _decode_fast(body: bytes, lines: bool = False, received: str | None = None) -> list[Tick]:
     if lines:
-        items = _one.decode_lines(body)
-        if len(items) != sum(1 for line in body.split(b"\n") if line.strip()):
-            raise ValueError("an object over several lines")
-    else:
-        items = _many.decode(body) if body.lstrip()[:1] == b"[" else [_one.decode(body)]
+        return _ticks([_read(line, _one) for line in _lines(body)], received)
+    if body.lstrip()[:1] == b"[":
+        return _ticks(_read(body, _many), received)
+    return _ticks([_read(body, _one)], received)
+
+
+def _read(text: bytes, decoder: msgspec.json.Decoder[Any]) -> Any:
+    """What ``text`` holds; ``ValueError`` unless that is all: msgspec keeps the last of two equal keys.
+
+    What msgspec writes is never longer than what it was read from. So if it is as long, nothing was left out.
+    """
+    value = decoder.decode(text)
+    size = len(_encode(value))
+    if size == len(text):
+        return value
+    # It has whitespace, or escapes, or a key twice.
+    compact = len(_compact(text))
+    if size == compact or len(_compact(_encode(_raw.decode(text)))) == compact:
+        return value
+    raise ValueError("duplicate keys, or escapes in keys")
+
+
+def _compact(text: bytes) -> bytes:
+    """``text`` without whitespace between its tokens."""
+    return msgspec.json.format(text, indent=-1)
+
+
+def _ticks(items: Sequence[Any], received: str | None) -> list[Tick]:
     if len(items) > MAX_BATCH:
         raise ValueError("too many")
-    strings = _Strings(received)
-    ticks = [strings.tick(item) for item in items]
-    # msgspec keeps the last of two equal keys. All names and strings are known to hold no quote by now, so a quote that
-    # they do not account for belongs to a key that was overridden.
-    if body.count(b'"') != 2 * strings.count:
-        raise ValueError("duplicate keys")
+    ticks = []
+    for item in items:
+        symbol, price, timestamp, *optional = astuple(item)
+        if timestamp is UNSET:
+            when = received = received or now()  # the same for the whole batch
+        else:
+            when = _timestamp(timestamp)
+        symbol, price = _symbol(symbol), _price(_digits(price))
+        if optional == _NOTHING:
+            ticks.append(Tick(symbol, price, when))
+        else:
+            ticks.append(Tick(symbol, price, when, *map(_optional, OPTIONAL, optional)))
     return ticks
 
 
-class _Strings:
-    """Makes ticks of items and counts the JSON strings, names of fields among them, that the items were made of."""
+def _optional(field: Field, value: Any) -> str | None:
+    if value is UNSET:
+        return None
+    return field.rule(value if field.kind == "string" else _digits(value))
 
-    __slots__ = ("_received", "count")
 
-    def __init__(self, received: str | None) -> None:
-        self._received = received
-        self.count = 0
-
-    def tick(self, item: _Item) -> Tick:
-        self.count += 3  # two names, and the symbol
-        if item.timestamp is UNSET:
-            when = self._received = self._received or now()  # the same for the whole batch
-        else:
-            self.count += 2
-            when = timestamp(item.timestamp)
-        price = number(self.digits(item.price))
-        if item.bid is UNSET and item.ask is UNSET and item.size is UNSET:
-            return Tick(check_symbol(item.symbol), price, when)
-        bid, ask, volume = (self.optional(raw) for raw in (item.bid, item.ask, item.size))
-        return Tick(
-            check_symbol(item.symbol),
-            price,
-            when,
-            None if bid is None else number(bid),
-            None if ask is None else number(ask),
-            None if volume is None else size(volume),
-        )
-
-    def optional(self, raw: Raw | UnsetType) -> str | None:
-        if raw is UNSET:
-            return None
-        self.count += 1
-        return self.digits(raw)
-
-    def digits(self, raw: Raw) -> str:
-        """The inside of a JSON number or string; a string with escapes in it is no number anyway."""
-        text = str(raw, "utf-8")
-        if text[0] != '"':
-            return text
-        self.count += 1
-        return text[1:-1]
+def _digits(raw: Raw) -> str:
+    """The inside of a JSON number or string."""
+    text = str(raw, "utf-8")
+    return text[1:-1] if text[0] == '"' else text
 
 
 def decode_carefully(body: bytes, lines: bool = False, received: str | None = None) -> list[Tick]:
@@ -118,7 +124,7 @@ def decode_carefully(body: bytes, lines: bool = False, received: str | None = No
     received = received or now()
     for index, item in enumerate(items):
         serializer = TickSerializer(data=item)
-        if isinstance(item, _Duplicate):
+        if isinstance(item, exact.Duplicate):
             errors.append(_error(index, item.name, "duplicate", "The field is given twice."))
         elif serializer.is_valid():
             ticks.append(Tick(**{"timestamp": received, **serializer.validated_data}))
@@ -141,51 +147,27 @@ def _error(index: int, field: str, code: str, message: str) -> ItemError:
     return {"index": index, "field": field, "code": code, "message": message}
 
 
-class _Duplicate:
-    """Stands for an object with a key given twice."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name[:64]
-
-
 def _load_items(body: bytes) -> list[Any]:
     data = _load(body)
     return data if isinstance(data, list) else [data]
 
 
 def _load_lines(body: bytes) -> list[Any]:
-    lines = [line for line in body.split(b"\n") if line.strip()]
-    if len(lines) > MAX_BATCH:
-        lines = lines[: MAX_BATCH + 1]  # enough to be too many
-    return [_load(line) for line in lines]
+    return [_load(line) for line in _lines(body)[: MAX_BATCH + 1]]  # enough to be too many
+
+
+def _lines(body: bytes) -> list[bytes]:
+    return [line for line in body.split(b"\n") if line.strip()]
 
 
 def _load(body: bytes) -> Any:
     if not body.strip():
         raise ParseError("The body is empty: send a tick, or an array of ticks, as JSON.")
     try:
-        return json.loads(
-            body.decode("utf-8"),
-            object_pairs_hook=_object,
-            parse_int=NumberText,
-            parse_float=NumberText,
-            parse_constant=_refuse_constant,
-        )
+        return exact.load(body.decode("utf-8"))
     except UnicodeDecodeError:
         raise ParseError("The body is not UTF-8.") from None
     except RecursionError:
         raise ParseError("The body is nested too deeply.") from None
     except ValueError as error:
         raise ParseError(f"The body is not JSON: {error}") from None
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | _Duplicate:
-    names = [name for name, _ in pairs]
-    for index, name in enumerate(names):
-        if name in names[:index]:
-            return _Duplicate(name)
-    return dict(pairs)
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON number.")

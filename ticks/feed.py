@@ -21,7 +21,8 @@ from channels.db import database_sync_to_async
 from django.db import DatabaseError
 
 from ticks.bus import BusUnavailable
-from ticks.tick import MAX_BATCH, Tick, now
+from ticks.grammar import now
+from ticks.tick import MAX_BATCH, Tick
 
 __all__ = ["LISTINGS", "Listing", "Market", "Pacer", "Publish", "Walk", "listing_of", "run"]
 

@@ -6,21 +6,18 @@ import hashlib
 import secrets
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from django.core.exceptions import ValidationError
 from django.db import connections, models, transaction
 from django.utils import timezone
+from msgspec.structs import astuple
 
-from ticks.tick import Tick, check_symbol
+from ticks.fields import FIELDS
+from ticks.grammar import MAX_NUMBER_LENGTH, MAX_SYMBOL_LENGTH, MAX_TIMESTAMP_LENGTH, check_symbol
+from ticks.tick import Tick
 
 __all__ = ["ApiKey", "Instrument", "RecordedTick", "key_digest"]
-
-_SYMBOL_LENGTH: Final = 32
-# A sign, 32 digits, the point and 32 digits: the longest number a tick can carry (ticks.tick.number).
-_NUMBER_LENGTH: Final = 66
-# 2026-05-12T15:04:05.123456789Z
-_TIMESTAMP_LENGTH: Final = 30
 
 _KEY_START: Final = "mmx_"
 _KEY_BYTES: Final = 32
@@ -41,7 +38,7 @@ def validate_symbol(text: str) -> None:
 class Instrument(models.Model):
     """Something that is traded. Any symbol can tick without one; active instruments are the ones on show."""
 
-    symbol = models.CharField(max_length=_SYMBOL_LENGTH, unique=True, validators=[validate_symbol])
+    symbol = models.CharField(max_length=MAX_SYMBOL_LENGTH, unique=True, validators=[validate_symbol])
     name = models.CharField(max_length=100, blank=True)
     active = models.BooleanField(
         default=True, help_text="Active instruments are listed on the demo page and published by the mock feed."
@@ -75,12 +72,12 @@ class RecordedTick(models.Model):
     ``timestamp`` is the exact one; ``at`` is the same instant cut to the microsecond, to filter and sort by.
     """
 
-    symbol = models.CharField(max_length=_SYMBOL_LENGTH)
-    price = models.CharField(max_length=_NUMBER_LENGTH)
-    bid = models.CharField(max_length=_NUMBER_LENGTH, blank=True)
-    ask = models.CharField(max_length=_NUMBER_LENGTH, blank=True)
-    size = models.CharField(max_length=_NUMBER_LENGTH, blank=True)
-    timestamp = models.CharField(max_length=_TIMESTAMP_LENGTH)
+    symbol = models.CharField(max_length=MAX_SYMBOL_LENGTH)
+    price = models.CharField(max_length=MAX_NUMBER_LENGTH)
+    bid = models.CharField(max_length=MAX_NUMBER_LENGTH, blank=True)
+    ask = models.CharField(max_length=MAX_NUMBER_LENGTH, blank=True)
+    size = models.CharField(max_length=MAX_NUMBER_LENGTH, blank=True)
+    timestamp = models.CharField(max_length=MAX_TIMESTAMP_LENGTH)
     at = models.DateTimeField()
     recorded_at = models.DateTimeField()
 
@@ -97,7 +94,7 @@ class RecordedTick(models.Model):
         return f"{self.symbol} {self.price} {self.timestamp}"
 
 
-_COLUMNS: Final = ("symbol", "price", "bid", "ask", "size", "timestamp", "at", "recorded_at")
+_COLUMNS: Final = (*(field.name for field in FIELDS), "at", "recorded_at")
 
 
 def _insert(quote: Callable[[str], str]) -> str:
@@ -106,20 +103,11 @@ def _insert(quote: Callable[[str], str]) -> str:
     return f"INSERT INTO {quote(RecordedTick._meta.db_table)} ({columns}) VALUES ({values})"  # noqa: S608 - constants
 
 
-def _row(
-    tick: Tick, now: datetime, adapt: Callable[[datetime], str | datetime | None]
-) -> tuple[str | datetime | None, ...]:
-    at = datetime.fromisoformat(tick.timestamp)  # drops what is finer than a microsecond
-    return (
-        tick.symbol,
-        tick.price,
-        tick.bid or "",
-        tick.ask or "",
-        tick.size or "",
-        tick.timestamp,
-        adapt(at),
-        adapt(now),
-    )
+def _row(tick: Tick, now: datetime, adapt: _Adapt) -> tuple[Any, ...]:
+    """The values of ``_COLUMNS``; what the tick does not have is empty."""
+    symbol, price, timestamp, *optional = astuple(tick)
+    at = datetime.fromisoformat(timestamp)  # drops what is finer than a microsecond
+    return (symbol, price, timestamp, *(text or "" for text in optional), adapt(at), adapt(now))
 
 
 class ApiKeyManager(models.Manager["ApiKey"]):

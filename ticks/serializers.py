@@ -1,39 +1,33 @@
 """The careful way to read ticks: DRF's serializer, which names every mistake of every item.
 
-ticks/decode.py takes a faster way for what is valid; both go by the rules of ticks/tick.py.
+ticks/decode.py takes a faster way for what is valid; both go by the table in ticks/fields.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from rest_framework import serializers
 
-from ticks import tick
+from ticks.exact import NumberText
+from ticks.fields import FIELDS, Field
 
-__all__ = ["NumberText", "TickSerializer"]
-
-
-class NumberText(str):
-    """The text of a JSON number, told from a JSON string by its type."""
-
-    __slots__ = ()
+__all__ = ["TickSerializer"]
 
 
 class RuleField(serializers.Field[str, Any, str, Any]):
-    """A field whose value is text that one of the rules of ticks/tick.py accepts."""
+    """A field of the table, whose value is text that its rule accepts."""
 
-    def __init__(self, rule: Callable[[str], str], takes_numbers: bool = False, **options: Any) -> None:
-        super().__init__(**options)
-        self._rule = rule
-        self._takes_numbers = takes_numbers
+    def __init__(self, field: Field) -> None:
+        super().__init__(required=field.presence == "required")
+        self._field = field
 
     def to_internal_value(self, data: Any) -> str:
-        if not isinstance(data, str) or (isinstance(data, NumberText) and not self._takes_numbers):
-            raise serializers.ValidationError(f"Must be a {'number' if self._takes_numbers else 'string'}.")
+        kind = self._field.kind
+        if not isinstance(data, str) or (isinstance(data, NumberText) and kind != "number"):
+            raise serializers.ValidationError(f"Must be a {kind}.")
         try:
-            return self._rule(str(data))
+            return self._field.rule(str(data))
         except ValueError as error:
             raise serializers.ValidationError(str(error)) from None
 
@@ -44,12 +38,8 @@ class RuleField(serializers.Field[str, Any, str, Any]):
 class TickSerializer(serializers.Serializer[dict[str, str]]):
     """One tick: ``{"symbol": "AAPL", "price": 150.25, "timestamp": "2026-05-12T15:04:05Z"}``."""
 
-    symbol = RuleField(tick.check_symbol)
-    price = RuleField(tick.number, takes_numbers=True)
-    timestamp = RuleField(tick.timestamp, required=False)
-    bid = RuleField(tick.number, takes_numbers=True, required=False)
-    ask = RuleField(tick.number, takes_numbers=True, required=False)
-    size = RuleField(tick.size, takes_numbers=True, required=False)
+    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+        return {field.name: RuleField(field) for field in FIELDS}
 
     def to_internal_value(self, data: Any) -> dict[str, str]:
         if not isinstance(data, dict):

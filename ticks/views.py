@@ -10,6 +10,7 @@ import msgspec
 from channels.db import database_sync_to_async
 from django.core.exceptions import SynchronousOnlyOperation
 from django.http import HttpRequest
+from msgspec.structs import astuple
 from rest_framework import status
 from rest_framework.exceptions import NotFound, ParseError
 from rest_framework.pagination import PageNumberPagination
@@ -22,12 +23,14 @@ from rest_framework.views import APIView
 from ticks import bus
 from ticks.authentication import MayPublish, MaySubscribe
 from ticks.errors import InvalidIdempotencyKey
+from ticks.fields import FIELDS
+from ticks.grammar import is_symbol, now
 from ticks.idempotency import is_key
 from ticks.models import ApiKey
 from ticks.parsers import NdjsonParser, TickParser
 from ticks.renderers import ExactJSONRenderer, PublisherNegotiation
 from ticks.serializers import TickSerializer
-from ticks.tick import MAX_BODY_BYTES, Tick, is_symbol, now
+from ticks.tick import MAX_BODY_BYTES, Tick
 
 __all__ = ["ApiNotFoundView", "TickDetailView", "TickListView"]
 
@@ -178,9 +181,9 @@ def _accepted(ticks: list[Tick]) -> Response:
 def represent(latest: bus.Latest) -> dict[str, Any]:
     """The last tick of a symbol as a value to render: numbers as they were sent."""
     tick, seq, epoch = latest
-    numbers = {name: getattr(tick, name) for name in ("price", "bid", "ask", "size")}
-    exact = {name: msgspec.Raw(digits.encode()) for name, digits in numbers.items() if digits is not None}
-    price = exact.pop("price")
-    return {
-        "symbol": tick.symbol, "price": price, "timestamp": tick.timestamp, **exact, "seq": seq, "epoch": epoch
-    }  # fmt: skip
+    values = {
+        field.name: text if field.kind == "string" else msgspec.Raw(text.encode())
+        for field, text in zip(FIELDS, astuple(tick), strict=True)
+        if text is not None
+    }
+    return {**values, "seq": seq, "epoch": epoch}

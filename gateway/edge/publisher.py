@@ -27,9 +27,10 @@ from ticks import bus
 from ticks.authentication import afind_key, key_in_header
 from ticks.decode import decode
 from ticks.errors import InvalidTicks
+from ticks.grammar import now
 from ticks.idempotency import MAX_KEY_LENGTH, Idempotency, IdempotencyConflict, is_key
 from ticks.models import ApiKey
-from ticks.tick import MAX_BATCH, MAX_BODY_BYTES, Tick, now
+from ticks.tick import MAX_BATCH, MAX_BODY_BYTES, Tick
 
 __all__ = ["PublishConsumer"]
 

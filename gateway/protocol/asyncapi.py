@@ -10,7 +10,7 @@ as it refuses what it does not know.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
@@ -19,6 +19,8 @@ import msgspec
 from gateway import VERSION
 from gateway.protocol.codes import CLOSURES, ERRORS, ErrorCode
 from gateway.protocol.messages import EVERYTHING, MAX_RATE, MIN_RATE
+from ticks.fields import FIELDS, OPTIONAL, Field
+from ticks.grammar import check_symbol, number, size, timestamp
 from ticks.tick import MAX_BATCH, MAX_BODY_BYTES
 
 __all__ = ["Deployment", "close_codes", "document", "encode", "error_codes", "table"]
@@ -132,8 +134,23 @@ def _list(items: Json, **more: Any) -> Json:
 _COUNT: Final = {"type": "integer", "minimum": 0}
 _NUMBER: Final = {"anyOf": [_ref("number"), _ref("digits")]}
 _EVERYTHING: Final = {"const": EVERYTHING}
-_PRICES: Final = {"symbol": _ref("symbol"), "price": _ref("number"), "timestamp": _ref("timestamp")}
-_QUOTE: Final = {"bid": _ref("number"), "ask": _ref("number"), "size": _ref("number")}
+_GIVEN: Final = {
+    check_symbol: _ref("symbol"),
+    number: _ref("number"),
+    size: _ref("number"),
+    timestamp: _ref("timestamp"),
+}
+"""What the gateway sends of a tick's field, by the field's rule."""
+_TAKEN: Final = {**_GIVEN, number: _NUMBER, size: _NUMBER, timestamp: {"type": "string", "format": "date-time"}}
+"""What it takes."""
+
+
+def _properties(fields: Iterable[Field], schemas: Mapping[Any, Json]) -> Json:
+    return {field.name: schemas[field.rule] for field in fields}
+
+
+_PRICES: Final = _properties(FIELDS[: -len(OPTIONAL)], _GIVEN)
+_QUOTE: Final = _properties(OPTIONAL, _GIVEN)
 _ID: Final = {"id": _ref("id")}
 
 _SCHEMAS: Final[Json] = {
@@ -186,8 +203,8 @@ _SCHEMAS: Final[Json] = {
     "symbols": _list(_ref("symbolOrAll"), description="All that the client is subscribed to now."),
     "skipped": _map(_ref("symbol"), {"type": "integer", "minimum": 1}, minProperties=1),
     "publishedTick": _exact(
-        {"symbol": _ref("symbol"), "price": _NUMBER},
-        {"timestamp": {"type": "string", "format": "date-time"}, "bid": _NUMBER, "ask": _NUMBER, "size": _NUMBER},
+        _properties((field for field in FIELDS if field.presence == "required"), _TAKEN),
+        _properties((field for field in FIELDS if field.presence != "required"), _TAKEN),
     ),
     "publishedTicks": {
         "oneOf": [_ref("publishedTick"), _list(_ref("publishedTick"), maxItems=MAX_BATCH)],

@@ -16,7 +16,7 @@ import msgspec
 from bus.contract import Since
 from gateway.protocol.codes import Closure, ErrorCode, ProtocolError
 from gateway.protocol.frames import text_frame
-from ticks.tick import is_symbol
+from ticks.grammar import is_symbol
 
 __all__ = [
     "EVERYTHING",

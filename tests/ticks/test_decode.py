@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from contextlib import nullcontext
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rest_framework.exceptions import ParseError
 
-from ticks.decode import _decode_fast, decode, decode_carefully
+from ticks.decode import decode, decode_carefully
 from ticks.errors import InvalidTicks
+from ticks.fields import FIELDS
+from ticks.grammar import check_symbol, number, size, timestamp
 from ticks.tick import Tick
 
 WHEN = "2026-05-12T15:04:05Z"
@@ -89,7 +92,11 @@ def test_lines_are_a_tick_each() -> None:
     assert [(tick.symbol, tick.price) for tick in decode(body, lines=True)] == [("A", "1.50"), ("B", "2")]
 
 
-@pytest.mark.parametrize("body", [b"[1]", b'{"symbol": "A", "price": 1}\n[]', b'{"symbol": "A",\n "price": 1}', b"\n"])
+@pytest.mark.parametrize(
+    "body",
+    [b"[1]", b'{"symbol": "A", "price": 1}\n[]', b'{"symbol": "A",\n "price": 1}', b"\n",
+     b'{"symbol": "A", "price": 1}{"symbol": "B",\n"price": 1}'],
+)  # fmt: skip
 def test_lines_that_are_no_ticks_are_refused(body: bytes) -> None:
     with pytest.raises((InvalidTicks, ParseError)) if body.strip() else nullcontext():
         assert decode(body, lines=True) == []
@@ -168,6 +175,57 @@ def test_both_ways_agree_on_lines(value: list[Any]) -> None:
     assert outcome(lambda body: decode(body, True), body) == outcome(lambda body: decode_carefully(body, True), body)
 
 
-@given(st.lists(good, max_size=4))
-def test_what_is_valid_goes_the_fast_way(value: list[dict[str, Any]]) -> None:
-    assert len(_decode_fast(json.dumps(value).encode())) == len(value)
+# The fast way
+
+NUMBERS = ["0", "-1.50", "150.250", "1e3", "-0.5E-3", "1" * 32 + "." + "9" * 32]
+NUMBERS += [f'"{text}"' for text in NUMBERS]
+SIZES = [text for text in NUMBERS if "-" not in text]
+TEXTS: dict[Any, list[str]] = {
+    check_symbol: ['"AAPL"', '"EUR/USD"', r'"EUR\/USD"', r'"\u0041APL"', '":+$#"'],
+    number: NUMBERS,
+    size: SIZES,
+    timestamp: [f'"{WHEN}"', '"2026-05-12T17:04:05.123456789+02:00"', r'"2026-05-12T15:04:05\u005a"'],
+}
+"""What publishers may write for a field, by its rule."""
+
+
+@st.composite
+def valid_items(draw: st.DrawFn, whitespace: str) -> str:
+    """A tick as JSON: any of the optional fields, in any order, with whitespace wherever it may be."""
+    fields = [field for field in FIELDS if field.presence == "required" or draw(st.booleans())]
+    space = st.text(whitespace, max_size=2)
+    members = [
+        draw(space).join(["", f'"{field.name}"', ":", draw(st.sampled_from(TEXTS[field.rule])), ""])
+        for field in draw(st.permutations(fields))
+    ]
+    return draw(space) + "{" + ",".join(members) + "}" + draw(space)
+
+
+@st.composite
+def valid_bodies(draw: st.DrawFn) -> tuple[str, bool]:
+    """A body, and whether it is one of lines."""
+    kind = draw(st.sampled_from(["one", "many", "lines"]))
+    whitespace = draw(st.sampled_from(["", " ", " \t\r" if kind == "lines" else " \t\r\n"]))
+    if kind == "one":
+        return draw(valid_items(whitespace)), False
+    several = draw(st.lists(valid_items(whitespace), max_size=3))
+    return ("\n".join(several), True) if kind == "lines" else (f"[{','.join(several)}]", False)
+
+
+@given(valid_bodies())
+def test_every_valid_body_goes_the_fast_way(valid: tuple[str, bool]) -> None:
+    text, lines = valid
+    body = text.encode()
+    careful = decode_carefully(body, lines, WHEN)
+    with mock.patch("ticks.decode.decode_carefully") as calls:
+        assert decode(body, lines, WHEN) == careful
+    assert calls.call_count == 0
+
+
+@pytest.mark.parametrize(
+    "body", [rb'{"symbol": "A", "pr\u0069ce": 1}', rb'{"symbol": "A", "price": "\u0031"}'], ids=["a name", "digits"]
+)
+def test_escapes_where_no_encoder_writes_them_go_the_careful_way(body: bytes) -> None:
+    with mock.patch("ticks.decode.decode_carefully", wraps=decode_carefully) as calls:
+        assert decode(body, received=WHEN) == [Tick("A", "1", WHEN)]
+    assert calls.call_count == 1

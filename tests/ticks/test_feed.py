@@ -15,8 +15,9 @@ from django.db import DatabaseError
 from ticks import feed
 from ticks.bus import BusUnavailable
 from ticks.feed import LISTINGS, Grid, Listing, Market, Pacer, Walk, listing_of
+from ticks.grammar import check_symbol, number, size, timestamp
 from ticks.models import Instrument
-from ticks.tick import MAX_BATCH, Tick, check_symbol, number, size, timestamp
+from ticks.tick import MAX_BATCH, Tick
 
 NOON = "2026-05-12T12:00:00Z"
 

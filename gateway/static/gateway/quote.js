@@ -3,6 +3,19 @@
 import { compare, subtract } from "./exact.js";
 import { History } from "./history.js";
 
+/**
+ * A tick or snapshot as exact.js reads it: a number is the text of its digits.
+ *
+ * @typedef {Object} Tick
+ * @property {string} symbol
+ * @property {string} price
+ * @property {string} timestamp
+ * @property {string} [bid]
+ * @property {string} [ask]
+ * @property {string} [size]
+ * @property {string} seq
+ */
+
 export class Quote {
   first = null;
   tick = null;

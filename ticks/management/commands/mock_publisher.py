@@ -11,8 +11,9 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ticks import bus, feed
+from ticks.grammar import check_symbol
 from ticks.poster import Poster, PublishRefused
-from ticks.tick import Tick, check_symbol
+from ticks.tick import Tick
 
 
 def symbols(text: str) -> list[str]:

@@ -1,0 +1,127 @@
+"""What symbols, numbers and timestamps look like: the rules that a tick's fields are held to.
+
+Each rule takes the text of a value and returns it in the form that ticks carry, or raises ``ValueError`` with a
+sentence for the publisher. A text that is in that form already comes back unchanged.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from functools import lru_cache
+from typing import Final
+
+__all__ = [
+    "MAX_NUMBER_LENGTH",
+    "MAX_SYMBOL_LENGTH",
+    "MAX_TIMESTAMP_LENGTH",
+    "check_symbol",
+    "is_symbol",
+    "now",
+    "number",
+    "size",
+    "timestamp",
+]
+
+MAX_SYMBOL_LENGTH: Final = 32
+MAX_NUMBER_LENGTH: Final = 66
+"""A sign, 32 digits, the point and 32 digits."""
+MAX_TIMESTAMP_LENGTH: Final = 30
+"""2026-05-12T15:04:05.123456789Z"""
+
+_SYMBOL = re.compile(r"[A-Za-z0-9.\-_/=^:+$#]{1,32}")
+_MAX_DIGITS: Final = 32
+# JSON's own number grammar, ASCII digits only. 32 digits hold every price there is, with room for 18 decimals.
+_PLAIN_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,31})(?:\.[0-9]{1,32})?")
+_NUMBER = re.compile(_PLAIN_NUMBER.pattern + r"[eE][+-]?[0-9]{1,3}")
+_UTC = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,9})?Z",
+)
+_TIMESTAMP = re.compile(
+    r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]"
+    r"(?P<time>(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9])"
+    r"(?P<fraction>\.[0-9]{1,9})?"
+    r"(?P<zone>[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
+)
+
+
+def is_symbol(text: str) -> bool:
+    return _SYMBOL.fullmatch(text) is not None
+
+
+def check_symbol(text: str) -> str:
+    """``text`` itself if it is a symbol (1 to 32 of letters, digits and ``.-_/=^:+$#``), else ``ValueError``."""
+    if not is_symbol(text):
+        raise ValueError("A symbol is 1 to 32 ASCII characters: letters, digits and .-_/=^:+$#")
+    return text
+
+
+def number(text: str) -> str:
+    """The number in ``text`` with its digits kept, an exponent written out; ``ValueError`` if it is none.
+
+    The grammar is JSON's: no plus sign, no leading zeros, no NaN or Infinity, ASCII digits only.
+    """
+    if _PLAIN_NUMBER.fullmatch(text) is not None:
+        return text
+    if _NUMBER.fullmatch(text) is None:
+        raise ValueError("Not a number: write digits like 150.25, at most 32 before and after the point.")
+    value = Decimal(text)
+    exponent = value.as_tuple().exponent
+    if not isinstance(exponent, int) or exponent < -_MAX_DIGITS or value.adjusted() >= _MAX_DIGITS:
+        raise ValueError("The exponent is out of range: at most 32 digits before and after the point.")
+    return format(value, "f")
+
+
+def size(text: str) -> str:
+    """Like :func:`number`, but not below zero."""
+    digits = number(text)
+    if digits.startswith("-"):
+        raise ValueError("A size is not negative.")
+    return digits
+
+
+def timestamp(text: str) -> str:
+    """The RFC 3339 timestamp ``text`` in UTC with Z, its fraction kept; ``ValueError`` if it is none.
+
+    A time without a zone is refused: nobody can tell which instant it means.
+    """
+    match = _UTC.fullmatch(text)
+    if match is not None and _is_date(match[1]):
+        return text
+    match = _TIMESTAMP.fullmatch(text)
+    if match is None:
+        raise ValueError(
+            "Not an RFC 3339 timestamp with a zone: write 2026-05-12T15:04:05Z, with at most nine digits of fraction."
+        )
+    day, time, fraction, zone = match.group("date", "time", "fraction", "zone")
+    if not _is_date(day):
+        raise ValueError(f"There is no such day: {day}.")
+    if zone in "Zz":
+        return f"{day}T{time}{fraction or ''}Z"
+    return f"{_to_utc(f'{day}T{time}', zone)}{fraction or ''}Z"
+
+
+def now() -> str:
+    """The time of receipt: this moment as a timestamp, to the microsecond."""
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+@lru_cache(maxsize=64)
+def _is_date(day: str) -> bool:
+    try:
+        date.fromisoformat(day)
+    except ValueError:
+        return False
+    return True
+
+
+@lru_cache(maxsize=64)
+def _to_utc(local: str, zone: str) -> str:
+    hours, minutes = int(zone[1:3]), int(zone[4:6])
+    offset = timedelta(hours=hours, minutes=minutes)
+    moment = datetime.fromisoformat(local)
+    try:
+        return (moment + offset if zone[0] == "-" else moment - offset).isoformat()
+    except OverflowError:
+        raise ValueError("The timestamp is outside the years 1 to 9999 in UTC.") from None
