@@ -26,7 +26,7 @@ NEVER = 0.01
 """A rate whose interval no test lives to see the end of: 100 s."""
 
 
-async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
+async def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
     """Returns when the condition holds; TimeoutError if that takes too long."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - nobody signals what a test waits for
