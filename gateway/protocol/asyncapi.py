@@ -19,6 +19,7 @@ import msgspec
 from gateway import VERSION
 from gateway.protocol.codes import CLOSURES, ERRORS, ErrorCode
 from gateway.protocol.messages import EVERYTHING, MAX_RATE, MIN_RATE
+from ticks.extra import MAX_BYTES, MAX_NAME_LENGTH, MAX_VALUES, extra
 from ticks.fields import FIELDS, OPTIONAL, Field
 from ticks.grammar import check_symbol, number, size, timestamp
 from ticks.tick import MAX_BATCH, MAX_BODY_BYTES
@@ -139,6 +140,7 @@ _GIVEN: Final = {
     number: _ref("number"),
     size: _ref("number"),
     timestamp: _ref("timestamp"),
+    extra: _ref("extra"),
 }
 """What the gateway sends of a tick's field, by the field's rule."""
 _TAKEN: Final = {**_GIVEN, number: _NUMBER, size: _NUMBER, timestamp: {"type": "string", "format": "date-time"}}
@@ -147,6 +149,10 @@ _TAKEN: Final = {**_GIVEN, number: _NUMBER, size: _NUMBER, timestamp: {"type": "
 
 def _properties(fields: Iterable[Field], schemas: Mapping[Any, Json]) -> Json:
     return {field.name: schemas[field.rule] for field in fields}
+
+
+def _or_null(schemas: Json) -> Json:
+    return {name: {"anyOf": [schema, {"type": "null"}]} for name, schema in schemas.items()}
 
 
 _PRICES: Final = _properties(FIELDS[: -len(OPTIONAL)], _GIVEN)
@@ -173,6 +179,13 @@ _SCHEMAS: Final[Json] = {
         "format": "date-time",
         "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?Z$",
         "description": "RFC 3339 in UTC with Z, with at most nine digits of fraction.",
+    },
+    "extra": {
+        "type": "object",
+        "maxProperties": MAX_VALUES,
+        "propertyNames": {"minLength": 1, "maxLength": MAX_NAME_LENGTH},
+        "additionalProperties": {"type": ["string", "number", "boolean", "null"]},
+        "description": f"What else the publisher said, as it came: at most {MAX_BYTES} bytes of compact JSON.",
     },
     "seq": {
         "type": "integer",
@@ -204,7 +217,7 @@ _SCHEMAS: Final[Json] = {
     "skipped": _map(_ref("symbol"), {"type": "integer", "minimum": 1}, minProperties=1),
     "publishedTick": _exact(
         _properties((field for field in FIELDS if field.presence == "required"), _TAKEN),
-        _properties((field for field in FIELDS if field.presence != "required"), _TAKEN),
+        _or_null(_properties((field for field in FIELDS if field.presence != "required"), _TAKEN)),
     ),
     "publishedTicks": {
         "oneOf": [_ref("publishedTick"), _list(_ref("publishedTick"), maxItems=MAX_BATCH)],
@@ -363,6 +376,7 @@ _QUOTES: Final[Json] = {
         _QUOTE,
         '{"type":"tick","symbol":"AAPL","price":150.250,"timestamp":"2026-05-12T15:04:05Z","seq":1042}',
         '{"type":"tick","symbol":"EUR/USD","price":1.0850,"timestamp":"2026-05-12T15:04:05.123456789Z","bid":1.0849,"ask":1.0851,"size":1000000,"seq":1042}',
+        '{"type":"tick","symbol":"AAPL","price":150.250,"timestamp":"2026-05-12T15:04:05Z","extra":{"venue":"XNAS","fee":0.0030,"late":false},"seq":1042}',
     ),
     "gap": _event(
         "gap",
@@ -441,6 +455,7 @@ _PUBLISHING: Final[Json] = {
         [
             '{"symbol":"AAPL","price":150.250}',
             '[{"symbol":"AAPL","price":150.250,"timestamp":"2026-05-12T15:04:05Z"},{"symbol":"EUR/USD","price":"1.0850"}]',
+            '{"symbol":"AAPL","price":150.250,"extra":{"venue":"XNAS","fee":0.0030,"late":false}}',
             '{"key":"feed-7-000123","ticks":[{"symbol":"AAPL","price":150.250}]}',
         ],
     ),

@@ -25,6 +25,7 @@ from marketmux.client import events, messages
 from ticks.admin import RecordedTickAdmin
 from ticks.bus import Latest
 from ticks.decode import _decode_fast, decode_carefully
+from ticks.extra import extra
 from ticks.fields import FIELDS, OPTIONAL
 from ticks.grammar import check_symbol, number, size, timestamp
 from ticks.models import RecordedTick
@@ -41,6 +42,7 @@ SAMPLES: Final[dict[Any, str]] = {
     number: "1.0850",
     size: "1000000",
     timestamp: '"2026-05-12T15:04:05.123456789Z"',
+    extra: '{"venue":"XNAS","fee":0.0030,"lots":3,"late":false,"note":null}',
 }
 """A value of each kind of field, as JSON."""
 
