@@ -214,7 +214,7 @@ class ApiKeyAdmin(ApiKeyModelAdmin):
 
     @admin.action(description="Revoke selected API keys", permissions=["change"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
-        # One by one: an update of the queryset would not tell the cache of keys (ticks.authentication).
+        # One by one: an update of the queryset would not tell the cache of keys (ticks.keys).
         revoked = list(queryset.filter(active=True))
         for key in revoked:
             key.active = False

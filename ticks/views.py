@@ -21,12 +21,11 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from ticks import bus
-from ticks.authentication import MayPublish, MaySubscribe
+from ticks.authentication import MayPublish, MaySubscribe, identity_of
 from ticks.errors import InvalidIdempotencyKey
 from ticks.fields import FIELDS
 from ticks.grammar import is_symbol, now
 from ticks.idempotency import is_key
-from ticks.models import ApiKey
 from ticks.parsers import NdjsonParser, TickParser
 from ticks.renderers import ExactJSONRenderer, PublisherNegotiation
 from ticks.serializers import TickSerializer
@@ -131,7 +130,7 @@ class TickListView(AsyncAPIView):
         # The same ticks may come again, and those without a time of their own were received at another then.
         received = request.parser_context["received"] = now()
         ticks = _ticks_of(request)
-        publisher = request.auth if isinstance(request.auth, ApiKey) else None
+        publisher = identity_of(request).key
         is_published = await bus.publish(ticks, bus.idempotency(key, publisher, ticks, received))
         response = _accepted(ticks)
         if not is_published:

@@ -1,7 +1,4 @@
-"""Who may open a WebSocket: its Origin must be an allowed one, and it needs a key or a logged-in session.
-
-Tokens for browsers, scopes and rate limits belong here too, once there are any.
-"""
+"""Who may open a WebSocket: its Origin must be an allowed one, and it needs a key or a logged-in session."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from channels.auth import AuthMiddlewareStack
 from django.conf import settings
 from django.http.request import split_domain_port, validate_host
 
-from ticks.authentication import afind_key, key_in_header
+from ticks.identity import UNKNOWN, Identity, InvalidKey, aidentify
 
 __all__ = ["Access", "origin_allowed"]
 
@@ -21,25 +18,32 @@ Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 
 
 class Access:
-    """ASGI middleware that lets in whom the settings allow and answers everybody else's handshake with 403."""
+    """ASGI middleware that finds out who opens a WebSocket and answers a handshake that is not allowed with 403.
 
-    def __init__(self, application: Application, sessions: bool = True) -> None:
-        """``sessions``: whether being logged in is enough."""
+    The application finds the :class:`~ticks.identity.Identity` in the scope, as ``identity``.
+    """
+
+    def __init__(self, application: Application, may: Callable[[Identity], bool], *, sessions: bool = True) -> None:
+        """``may``: what the identity has to allow. ``sessions``: whether a login can; looking it up takes a thread."""
         self._application = application
+        self._may = may
         self._with_session: Application = AuthMiddlewareStack(self._if_logged_in) if sessions else _refuse
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         headers = dict(scope["headers"])
         if not origin_allowed(headers.get(b"origin"), headers.get(b"host", b"")):
             await _refuse(scope, receive, send)
-        elif settings.MARKETMUX_ANONYMOUS or await _has_key(headers):
-            await self._application(scope, receive, send)
+            return
+        identity = await _key_holder(headers)
+        if self._may(identity):
+            await self._application({**scope, "identity": identity}, receive, send)
         else:
             await self._with_session(scope, receive, send)
 
     async def _if_logged_in(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        if scope["user"].is_authenticated:
-            await self._application(scope, receive, send)
+        identity = Identity(user=scope["user"]) if scope["user"].is_authenticated else UNKNOWN
+        if self._may(identity):
+            await self._application({**scope, "identity": identity}, receive, send)
         else:
             await _refuse(scope, receive, send)
 
@@ -71,12 +75,12 @@ def _allowed_hosts() -> list[str]:
     return settings.ALLOWED_HOSTS or [".localhost", "127.0.0.1", "[::1]"]
 
 
-async def _has_key(headers: dict[bytes, bytes]) -> bool:
+async def _key_holder(headers: dict[bytes, bytes]) -> Identity:
+    """Whose key the handshake came with; a wrong key is as good as none, since a session may still open the socket."""
     try:
-        key = key_in_header(headers.get(b"authorization", b""))
-    except ValueError:
-        return False
-    return key is not None and await afind_key(key) is not None
+        return await aidentify(headers.get(b"authorization", b""))
+    except InvalidKey:
+        return UNKNOWN
 
 
 async def _refuse(_scope: dict[str, Any], receive: Any, send: Any) -> None:

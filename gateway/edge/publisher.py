@@ -24,12 +24,10 @@ from gateway.protocol.codes import TOO_BIG, ErrorCode, ProtocolError
 from gateway.protocol.messages import checked_text, error_frame, published_frame, welcome_frame
 from gateway.wires.choose import wire_for
 from ticks import bus
-from ticks.authentication import afind_key, key_in_header
 from ticks.decode import decode
 from ticks.errors import InvalidTicks
 from ticks.grammar import now
 from ticks.idempotency import MAX_KEY_LENGTH, Idempotency, IdempotencyConflict, is_key
-from ticks.models import ApiKey
 from ticks.tick import MAX_BATCH, MAX_BODY_BYTES, Tick
 
 __all__ = ["PublishConsumer"]
@@ -65,7 +63,7 @@ class PublishConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
         await self.accept()
         self.wire = wire_for(send, settings.MARKETMUX_UNSENT_BYTES)
         self.outbox = Outbox(self.wire, settings.MARKETMUX_SLOW_CLIENT_SECONDS)
-        self.publisher = await _publisher(scope)
+        self.publisher = scope["identity"].key
         self.under_way: deque[Message] = deque()
         self.messages = self.ticks = 0
         self.outbox.reply(welcome_frame(VERSION, {"ticks": MAX_BATCH, "message_bytes": MAX_BODY_BYTES}))
@@ -163,12 +161,3 @@ def _keyed(body: bytes) -> Keyed | None:
         return msgspec.json.decode(body, type=Keyed)
     except (msgspec.DecodeError, RecursionError):
         return None
-
-
-async def _publisher(scope: dict[str, Any]) -> ApiKey | None:
-    """Whose key the handshake came with; None where anyone may publish and nobody's did."""
-    try:
-        key = key_in_header(dict(scope["headers"]).get(b"authorization", b""))
-    except ValueError:
-        return None
-    return None if key is None else await afind_key(key)

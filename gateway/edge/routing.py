@@ -9,6 +9,7 @@ from django.urls import path, re_path
 from gateway.edge.access import Access
 from gateway.edge.publisher import PublishConsumer
 from gateway.edge.subscriber import TickConsumer
+from ticks.identity import may_publish, may_subscribe
 
 __all__ = ["websocket_urlpatterns"]
 
@@ -20,7 +21,7 @@ async def not_found(scope: dict[str, Any], receive: Any, send: Any) -> None:  # 
 
 
 websocket_urlpatterns = [
-    path("ws", Access(TickConsumer.as_asgi())),  # type: ignore[arg-type] # ASGI applications, which Channels allows here
-    path("ws/publish", Access(PublishConsumer.as_asgi(), sessions=False)),  # type: ignore[arg-type]
+    path("ws", Access(TickConsumer.as_asgi(), may_subscribe)),  # type: ignore[arg-type] # Channels allows ASGI applications
+    path("ws/publish", Access(PublishConsumer.as_asgi(), may_publish, sessions=False)),  # type: ignore[arg-type]
     re_path(r"", not_found),  # type: ignore[arg-type]
 ]

@@ -16,9 +16,10 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from ticks import admin, authentication, bus
+from ticks import admin, bus, keys
 from ticks.admin import period_of
 from ticks.bus import BusUnavailable
+from ticks.keys import find_key
 from ticks.models import ApiKey, Instrument, RecordedTick
 from ticks.tick import Tick
 
@@ -65,7 +66,7 @@ def admin_client() -> Client:
 @pytest.fixture(autouse=True)
 def empty_cache() -> Iterator[None]:
     yield
-    authentication._cache.clear()
+    keys._cache.clear()
 
 
 def text(response: Any) -> str:
@@ -308,8 +309,8 @@ def test_changing_a_key_shows_no_new_one(admin_client: Client) -> None:
 def test_selected_keys_are_revoked_at_once_and_it_is_logged(admin_client: Client) -> None:
     keys = [ApiKey.objects.issue(name) for name in ("one", "two", "three")]
     for _, plaintext in keys:
-        authentication.find_key(plaintext)
+        find_key(plaintext)
     form = {"action": "revoke", "_selected_action": [str(key.pk) for key, _ in keys[:2]]}
     assert "Revoked 2 API keys." in text(admin_client.post(KEYS, form, follow=True))
-    assert [authentication.find_key(plaintext) is not None for _, plaintext in keys] == [False, False, True]
+    assert [find_key(plaintext) is not None for _, plaintext in keys] == [False, False, True]
     assert LogEntry.objects.filter(change_message__contains="Revoked").count() == 2

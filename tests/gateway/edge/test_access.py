@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from asgiref.sync import async_to_sync, sync_to_async
 from channels.testing import WebsocketCommunicator
 from django.contrib.auth.models import User
 from django.test import Client
 from pytest_django.fixtures import Settings
 
+from gateway.edge.access import Access
 from marketmux.asgi import application
+from ticks import keys
+from ticks.identity import UNKNOWN, Identity, may_subscribe
+from ticks.keys import KeyCache
 from ticks.models import ApiKey
 
 Headers = list[tuple[bytes, bytes]]
 
 
-async def may_connect(*headers: tuple[bytes, bytes]) -> bool:
-    socket = WebsocketCommunicator(application, "/ws", headers=list(headers))
+async def may_connect(*headers: tuple[bytes, bytes], path: str = "/ws") -> bool:
+    socket = WebsocketCommunicator(application, path, headers=list(headers))
     connected, _ = await socket.connect(timeout=5)
     if connected:
         await socket.disconnect()
@@ -68,18 +75,67 @@ async def test_a_stranger_is_refused() -> None:
 
 @pytest.mark.django_db(transaction=True)
 async def test_a_key_opens() -> None:
-    from asgiref.sync import sync_to_async  # noqa: PLC0415
-
     _, plaintext = await sync_to_async(ApiKey.objects.issue)("feed")
     assert await may_connect(HOST, (b"authorization", f"Api-Key {plaintext}".encode()))
+    assert await may_connect(HOST, (b"authorization", f"Api-Key {plaintext}".encode()), path="/ws/publish")
+
+
+class CountingCache(KeyCache):
+    """A cache that counts how often it is asked."""
+
+    asked = 0
+
+    def get(self, plaintext: str) -> ApiKey | None:
+        self.asked += 1
+        return super().get(plaintext)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("path", ["/ws", "/ws/publish"])
+async def test_a_handshakes_key_is_looked_up_once(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "_cache", cache := CountingCache(seconds=60, size=1))
+    _, plaintext = await sync_to_async(ApiKey.objects.issue)("feed")
+    await sync_to_async(keys.find_key)(plaintext)
+    cache.asked = 0
+    assert await may_connect(HOST, (b"authorization", f"Api-Key {plaintext}".encode()), path=path)
+    assert cache.asked == 1
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_the_application_is_told_who_opened(settings: Settings) -> None:
+    told: list[Identity] = []
+
+    async def application(scope: Any, _receive: Any, _send: Any) -> None:
+        told.append(scope["identity"])
+
+    async def open_with(*headers: tuple[bytes, bytes]) -> None:
+        scope = {"type": "websocket", "headers": list(headers)}
+        await Access(application, may_subscribe)(scope, None, None)
+
+    key, plaintext = await sync_to_async(ApiKey.objects.issue)("feed")
+    await open_with((b"authorization", f"Api-Key {plaintext}".encode()))
+    user = await sync_to_async(User.objects.create_user)("trader")
+    client = Client()
+    await sync_to_async(client.force_login)(user)
+    await open_with((b"cookie", f"sessionid={client.cookies['sessionid'].value}".encode()))
+    settings.MARKETMUX_ANONYMOUS = True
+    await open_with()
+    await open_with((b"authorization", b"Api-Key nonsense"))
+    assert told == [Identity(key=key), Identity(user=user), UNKNOWN, UNKNOWN]
 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_logged_in_session_opens() -> None:
-    from asgiref.sync import async_to_sync  # noqa: PLC0415
-
     client = Client()
     client.force_login(User.objects.create_user("trader"))
     cookie = f"sessionid={client.cookies['sessionid'].value}".encode()
     assert async_to_sync(may_connect)(HOST, (b"cookie", cookie), (b"origin", b"http://localhost:8000"))
     assert not async_to_sync(may_connect)(HOST, (b"cookie", cookie), (b"origin", b"http://evil.example"))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_logged_in_session_does_not_open_the_way_for_publishers() -> None:
+    client = Client()
+    client.force_login(User.objects.create_user("trader"))
+    cookie = f"sessionid={client.cookies['sessionid'].value}".encode()
+    assert not async_to_sync(may_connect)(HOST, (b"cookie", cookie), path="/ws/publish")
