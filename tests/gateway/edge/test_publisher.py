@@ -1,0 +1,278 @@
+"""The consumer of ``/ws/publish`` and a publisher, in process, through the whole application, on the bus in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from channels.layers import channel_layers
+from channels.testing import WebsocketCommunicator
+from pytest_django.fixtures import Settings
+
+from bus.layers import MemoryLayer
+from gateway.edge.publisher import WINDOW
+from marketmux.asgi import application
+from tests.clients import tick
+from tests.gateway.fakes import until
+from ticks import bus
+from ticks.models import ApiKey
+
+
+class GatedLayer(MemoryLayer):
+    """A bus that takes batches only while its gate is open, and none while it is away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.is_away = False
+        self.offered = 0
+
+    async def group_send_batch(self, batch: Sequence[tuple[str, Any]], idempotency: Any = None) -> bool:
+        self.offered += 1
+        await self.gate.wait()
+        if self.is_away:
+            raise ConnectionError("away")
+        return await super().group_send_batch(batch, idempotency)
+
+
+@pytest.fixture(autouse=True)
+async def layer(settings: Settings) -> AsyncIterator[GatedLayer]:
+    """The bus; anybody may publish."""
+    settings.MARKETMUX_ANONYMOUS = True
+    layer = GatedLayer()
+    channel_layers.set("default", layer)
+    yield layer
+    channel_layers.backends.clear()
+
+
+class Publisher:
+    """The other end of ``/ws/publish``, which has been welcomed."""
+
+    def __init__(self, *headers: tuple[bytes, bytes]) -> None:
+        self.socket = WebsocketCommunicator(application, "/ws/publish", headers=list(headers))
+        self.welcome: Any = None
+
+    async def __aenter__(self) -> Publisher:
+        connected, _ = await self.socket.connect(timeout=5)
+        assert connected
+        self.welcome = await self.receive()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.socket.disconnect(timeout=5)
+
+    async def send(self, message: Any) -> None:
+        await self.socket.send_to(text_data=message if isinstance(message, str) else json.dumps(message))
+
+    async def receive(self) -> Any:
+        return json.loads(await self.socket.receive_from(timeout=5))
+
+    async def ask(self, message: Any) -> Any:
+        await self.send(message)
+        return await self.receive()
+
+    async def answers(self, number: int) -> list[Any]:
+        """The answers up to the one for the message of that number."""
+        answers: list[Any] = []
+        while not answers or answers[-1]["id"] < number:
+            answers.append(await self.receive())
+        return answers
+
+
+def published(messages: int, ticks: int, number: int) -> dict[str, Any]:
+    return {"type": "published", "messages": messages, "ticks": ticks, "id": number}
+
+
+async def latest(symbol: str) -> tuple[int, str]:
+    """Seq and price of the last tick of ``symbol``; seq 0 if there is none."""
+    found = (await bus.latest_of([symbol])).get(symbol)
+    return (0, "") if found is None else (found.seq, found.tick.price)
+
+
+async def test_a_publisher_is_told_its_limits() -> None:
+    async with Publisher() as publisher:
+        assert publisher.welcome["type"] == "welcome"
+        assert publisher.welcome["limits"] == {"ticks": 1000, "message_bytes": 1_048_576}
+
+
+async def test_a_tick_or_an_array_of_ticks_is_published_and_counted() -> None:
+    async with Publisher() as publisher:
+        assert await publisher.ask(tick("A", 1)) == published(1, 1, 1)
+        assert await publisher.ask([tick("A", 2), tick("B", 1), tick("A", 3)]) == published(2, 4, 2)
+    assert (await latest("A"), await latest("B")) == ((3, "3"), (1, "1"))
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [("nope", "invalid_json"), (" ", "invalid_json"), ([tick("A B", 1)], "invalid_ticks"),
+     ({"symbol": "A"}, "invalid_ticks"), ({"key": "", "ticks": tick("A", 1)}, "invalid_message"),
+     ({"key": "x" * 256, "ticks": tick("A", 1)}, "invalid_message"),
+     ({"key": 4, "ticks": tick("A", 1)}, "invalid_ticks"), ({"key": "1", "ticks": {}}, "invalid_ticks"),
+     ('{"ticks":' + "[" * 3000, "invalid_json")],
+)  # fmt: skip
+async def test_a_bad_message_is_named_and_the_next_one_is_taken(message: Any, code: str) -> None:
+    async with Publisher() as publisher:
+        error = await publisher.ask(message)
+        assert (error["type"], error["code"], error["id"]) == ("error", code, 1)
+        assert await publisher.ask(tick("A", 1)) == published(1, 1, 2)
+    assert await latest("A") == (1, "1")
+
+
+async def test_an_invalid_item_is_named_and_nothing_of_its_message_is_published() -> None:
+    async with Publisher() as publisher:
+        error = await publisher.ask([tick("A", 1), {"symbol": "A", "price": "x"}])
+        assert [(item["index"], item["field"]) for item in error["errors"]] == [(1, "price")]
+    assert await latest("A") == (0, "")
+
+
+async def test_a_binary_message_is_refused() -> None:
+    async with Publisher() as publisher:
+        await publisher.socket.send_to(bytes_data=b"\x00")
+        error = await publisher.receive()
+        assert (error["code"], error["id"]) == ("binary_message", 1)
+        assert await publisher.ask(tick("A", 1)) == published(1, 1, 2)
+
+
+async def test_an_error_is_answered_after_the_messages_before_it(layer: GatedLayer) -> None:
+    async with Publisher() as publisher:
+        layer.gate.clear()
+        for message in (tick("A", 1), tick("A", 2), "nope", tick("A", 3)):
+            await publisher.send(message)
+        await until(lambda: layer.offered == 2)
+        assert await publisher.socket.receive_nothing(0.05)
+        layer.gate.set()
+        answers = await publisher.answers(4)
+    assert [(answer["type"], answer["id"]) for answer in answers] == [("published", 2), ("error", 3), ("published", 4)]
+    assert answers[-1] == published(3, 3, 4)
+
+
+async def test_one_answer_speaks_for_all_messages_that_are_done(layer: GatedLayer) -> None:
+    async with Publisher() as publisher:
+        layer.gate.clear()
+        for price in range(3):
+            await publisher.send(tick("A", price))
+        await until(lambda: layer.offered == 3)
+        layer.gate.set()
+        assert await publisher.receive() == published(3, 3, 3)
+
+
+async def test_no_more_messages_than_the_window_holds_are_under_way(layer: GatedLayer) -> None:
+    async with Publisher() as publisher:
+        layer.gate.clear()
+        for price in range(3 * WINDOW):
+            await publisher.send(tick("A", price))
+        await until(lambda: layer.offered == WINDOW)
+        await asyncio.sleep(0.02)
+        assert layer.offered == WINDOW
+        layer.gate.set()
+        assert (await publisher.answers(3 * WINDOW))[-1] == published(3 * WINDOW, 3 * WINDOW, 3 * WINDOW)
+    assert await latest("A") == (3 * WINDOW, str(3 * WINDOW - 1))
+
+
+async def test_a_message_that_is_too_big_is_answered_and_ends_the_connection() -> None:
+    async with Publisher() as publisher:
+        await publisher.send(tick("A", 1))
+        await publisher.send("[" + " " * 1_048_576 + "]")
+        assert await publisher.receive() == published(1, 1, 1)
+        error = await publisher.receive()
+        assert (error["code"], error["id"]) == ("message_too_big", 2)
+        assert (await publisher.receive())["type"] == "closing"
+        closed = await publisher.socket.receive_output(timeout=5)
+        assert (closed["type"], closed["code"]) == ("websocket.close", 1009)
+
+
+async def test_a_message_with_a_key_is_published_once() -> None:
+    keyed = {"key": "1", "ticks": [{"symbol": "A", "price": 1}, tick("A", 2)]}
+    async with Publisher() as publisher:
+        assert await publisher.ask(keyed) == published(1, 2, 1)
+        assert await publisher.ask(keyed) == published(2, 4, 2)
+        assert await publisher.ask({"key": "2", "ticks": tick("A", 3)}) == published(3, 5, 3)
+    async with Publisher() as publisher:
+        assert await publisher.ask(keyed) == published(1, 2, 1)
+    assert await latest("A") == (3, "3")
+
+
+async def test_a_key_that_was_used_for_other_ticks_is_a_conflict() -> None:
+    async with Publisher() as publisher:
+        await publisher.ask({"key": "1", "ticks": tick("A", 1)})
+        error = await publisher.ask({"key": "1", "ticks": tick("A", 2)})
+        assert (error["code"], error["id"]) == ("idempotency_key_reused", 2)
+        assert await publisher.ask(tick("A", 3)) == published(2, 2, 3)
+    assert await latest("A") == (2, "3")
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_key_for_messages_is_its_publishers_own() -> None:
+    _, plaintext = await sync_to_async(ApiKey.objects.issue)("feed")
+    keyed = {"key": "1", "ticks": tick("A", 1)}
+    async with Publisher() as anonymous, Publisher((b"authorization", f"Api-Key {plaintext}".encode())) as feed:
+        for publisher in (anonymous, feed):
+            await publisher.ask(keyed)
+            await publisher.ask(keyed)
+    assert await latest("A") == (2, "1")
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_where_anybody_may_publish_a_key_that_is_wrong_does_no_harm() -> None:
+    async with Publisher((b"authorization", b"Api-Key nonsense")) as publisher:
+        assert await publisher.ask({"key": "1", "ticks": tick("A", 1)}) == published(1, 1, 1)
+
+
+async def test_a_bus_that_is_away_is_an_error_and_the_message_can_be_sent_again(layer: GatedLayer) -> None:
+    async with Publisher() as publisher:
+        layer.is_away = True
+        error = await publisher.ask(tick("A", 1))
+        assert (error["code"], error["id"]) == ("bus_unavailable", 1)
+        layer.is_away = False
+        assert await publisher.ask(tick("A", 1)) == published(1, 1, 2)
+    assert await latest("A") == (1, "1")
+
+
+async def test_what_was_sent_before_a_disconnect_is_published(layer: GatedLayer) -> None:
+    publisher = Publisher()
+    async with publisher:
+        layer.gate.clear()
+        for price in range(3):
+            await publisher.send(tick("A", price))
+        await until(lambda: layer.offered == 3)
+        await publisher.socket.send_input({"type": "websocket.disconnect", "code": 1006})
+        await asyncio.sleep(0.02)
+        assert await latest("A") == (0, "")
+        layer.gate.set()
+        await publisher.socket.wait(timeout=5)
+    assert await latest("A") == (3, "2")
+
+
+async def test_a_publisher_that_does_not_read_its_answers_is_not_read() -> None:
+    full = asyncio.Event()
+
+    async def slow_send(event: dict[str, Any]) -> None:
+        sent.append(event)
+        if event["type"] == "websocket.send":
+            await full.wait()
+
+    async def receive() -> dict[str, Any]:
+        return await incoming.get()
+
+    sent: list[dict[str, Any]] = []
+    incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    incoming.put_nowait({"type": "websocket.connect"})
+    many = [{"symbol": "A", "price": f"bad{number}"} for number in range(1000)]  # an error of 70 kB
+    for _ in range(3):
+        incoming.put_nowait({"type": "websocket.receive", "text": json.dumps(many)})
+    scope = {"type": "websocket", "path": "/ws/publish", "headers": [], "query_string": b""}
+    consumer = asyncio.ensure_future(application(scope, receive, slow_send))
+    await until(lambda: incoming.qsize() <= 1)
+    await asyncio.sleep(0.02)
+    assert incoming.qsize() == 1
+    full.set()
+    await until(incoming.empty)
+    incoming.put_nowait({"type": "websocket.disconnect"})
+    await asyncio.wait_for(consumer, 5)
+    codes = [json.loads(event["text"]).get("code") for event in sent if event["type"] == "websocket.send"]
+    assert codes == [None, "invalid_ticks", "invalid_ticks", "invalid_ticks"]
