@@ -10,9 +10,8 @@ import pytest
 
 from gateway.edge import metrics, publisher
 from gateway.protocol import codes as errors
-from gateway.protocol.asyncapi import close_codes, error_codes, table
-from gateway.protocol.codes import CLOSURES, ERRORS, Closure, ErrorCode
-from gateway.protocol.messages import MAX_RATE, MIN_RATE
+from gateway.protocol.codes import CLOSURES, ERRORS, Closure, ErrorCode, close_codes, error_codes, table
+from gateway.protocol.commands import MAX_RATE, MIN_RATE
 from gateway.server import inbox, supervisor, worker
 from gateway.server.timeouts import Timeouts
 from marketmux.client import Backoff

@@ -31,5 +31,5 @@ class CommandBudget:
 
     @property
     def exhausted(self) -> bool:
-        """True if as many commands in a row were refused as a second allows: nobody is listening to the refusals."""
+        """True if as many commands in a row were refused as a second allows: the client does not heed refusals."""
         return self._refused >= self._per_second

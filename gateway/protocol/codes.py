@@ -7,7 +7,7 @@ They are part of the protocol: a code never changes its meaning. docs/reference/
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Final
 
@@ -22,6 +22,9 @@ __all__ = [
     "ErrorCode",
     "ErrorKind",
     "ProtocolError",
+    "close_codes",
+    "error_codes",
+    "table",
 ]
 
 
@@ -106,14 +109,14 @@ class Closure:
     code: int
     reason: str
     reconnect: bool
-    wait: float = 0.0
+    wait: float = 0
     announced: bool = False
 
 
-FLOODING: Final = Closure(1008, "Too many commands.", reconnect=True, wait=5.0, announced=True)
+FLOODING: Final = Closure(1008, "Too many commands.", reconnect=True, wait=5, announced=True)
 TOO_BIG: Final = Closure(1009, "The message is too big.", reconnect=False, announced=True)
 SERVICE_RESTART: Final = Closure(1012, "The gateway stops or restarts.", reconnect=True, announced=True)
-SLOW_CONSUMER: Final = Closure(4001, "The client did not read for too long.", reconnect=True, wait=1.0)
+SLOW_CONSUMER: Final = Closure(4001, "The client did not read for too long.", reconnect=True, wait=1)
 
 CLOSURES: Final = (
     Closure(1000, "The client closed.", reconnect=True),
@@ -122,8 +125,34 @@ CLOSURES: Final = (
     Closure(1007, "A text message is not UTF-8.", reconnect=False),
     FLOODING,
     TOO_BIG,
-    Closure(1011, "The gateway failed.", reconnect=True, wait=1.0),
+    Closure(1011, "The gateway failed.", reconnect=True, wait=1),
     SERVICE_RESTART,
     SLOW_CONSUMER,
 )
 """Every way in which a connection ends. SLOW_CONSUMER is not announced: its socket takes nothing."""
+
+
+def error_codes() -> list[dict[str, Any]]:
+    """A row for each error code."""
+    return [{"code": code, **asdict(kind)} for code, kind in ERRORS.items()]
+
+
+def close_codes() -> list[dict[str, Any]]:
+    """A row for each close code; ``wait`` in seconds."""
+    return [asdict(closure) for closure in CLOSURES]
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Rows of one kind as a Markdown table."""
+    head = " | ".join(f"`{name}`" for name in rows[0])
+    body = [" | ".join(map(_cell, row.values())) for row in rows]
+    return "\n".join([f"| {head} |", f"|{'---|' * len(rows[0])}", *(f"| {cells} |" for cells in body)])
+
+
+def _cell(value: Any) -> str:
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case ErrorCode():
+            return f"`{value}`"
+    return str(value)

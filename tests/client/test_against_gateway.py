@@ -51,18 +51,19 @@ def fast() -> Backoff:
 
 
 def assert_account(events: Iterable[Event]) -> None:
-    """Every jump in ``seq`` is accounted for, from 0 on: no symbol has ticked before it is subscribed to."""
-    last: defaultdict[str, int] = defaultdict(int)
+    """Every jump in ``seq`` is accounted for."""
+    last: dict[str, int] = {}
     explained: defaultdict[str, int] = defaultdict(int)
     for event in events:
         match event:
             case Gap(missed=int(count)) | Conflated(skipped=count):
                 explained[event.symbol] += count
             case Gap():
-                last[event.symbol] = event.seq
+                last.pop(event.symbol, None)
                 explained.pop(event.symbol, None)
             case Tick() | Snapshot():
-                assert event.seq - last[event.symbol] - 1 == explained.pop(event.symbol, 0), event
+                jump = event.seq - last.get(event.symbol, event.seq - 1) - 1
+                assert jump == explained.pop(event.symbol, 0), event
                 last[event.symbol] = event.seq
 
 

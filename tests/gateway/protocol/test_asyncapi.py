@@ -5,19 +5,30 @@ from __future__ import annotations
 import gzip
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from django.test import AsyncClient, Client
 from jsonschema import Draft7Validator
 from pytest_django import Settings
 
+from gateway.protocol import commands, messages
 from gateway.protocol.asyncapi import Deployment, document, encode
 from gateway.protocol.codes import CLOSURES, ERRORS
 
 SCHEMA = Path(__file__).resolve().parents[3] / "tests" / "data" / "asyncapi" / "3.0.0.json.gz"
 PATH = "/api/v1/asyncapi.json"
+
+
+DECLARED = [
+    value
+    for module in (commands, messages)
+    for name, value in vars(module).items()
+    if isinstance(value, type) and issubclass(value, msgspec.Struct) and value is not messages.Event and name[0] != "_"
+]
 
 
 def served(**changes: Any) -> Any:
@@ -60,6 +71,48 @@ def test_every_reference_leads_somewhere() -> None:
         found = whole
         for step in reference.split("/"):
             found = found[step]
+
+
+def test_every_payload_has_a_name() -> None:
+    components = served()["components"]
+    for name, message in components["messages"].items():
+        assert message["payload"] == {"$ref": f"#/components/schemas/{name[0].upper()}{name[1:]}"}
+
+
+def nameless(schema: Any) -> Iterator[Any]:
+    """What generators of clients would make a class without a name of, below the top of a schema."""
+    alternatives = [part for key in ("anyOf", "oneOf", "allOf") for part in schema.get(key, [])]
+    yield from (part for part in alternatives if not part.keys() & {"$ref", "type", "enum", "oneOf"})
+    inner = [*schema.get("properties", {}).values(), schema.get("items"), schema.get("additionalProperties")]
+    for part in [*alternatives, *filter(None, inner)]:
+        if part.get("type") == "object" or part.keys() & {"enum", "oneOf", "allOf"}:
+            yield part
+        yield from nameless(part)
+
+
+def test_nothing_in_a_payload_is_a_class_without_a_name() -> None:
+    schemas = served()["components"]["schemas"]
+    assert [(name, part) for name, schema in schemas.items() for part in nameless(schema)] == []
+
+
+@pytest.mark.parametrize("part", [{"enum": ["a", "b"]}, {"type": "object"}, {"oneOf": []}])
+def test_a_class_without_a_name_would_be_found(part: Any) -> None:
+    assert [*nameless({"type": "object", "properties": {"a": {"type": "array", "items": part}}})] == [part]
+    assert [*nameless({"anyOf": [{"type": "string"}, part]})] == [part]
+
+
+def test_an_alternative_that_only_says_what_is_required_has_no_name_either() -> None:
+    assert [*nameless({"oneOf": [{"$ref": "#/a"}, {"required": ["a"]}]})] == [{"required": ["a"]}]
+
+
+@pytest.mark.parametrize("kind", [*DECLARED], ids=lambda kind: kind.__name__)
+def test_every_declaration_is_a_schema_by_its_name(kind: type[msgspec.Struct]) -> None:
+    """A struct in the language that the document does not mention is one that no client hears of."""
+    schema = served()["components"]["schemas"][kind.__name__]
+    config = kind.__struct_config__
+    tag = [] if config.tag is None else [config.tag_field]
+    assert list(schema["properties"]) == [*tag, *kind.__struct_fields__]
+    assert schema.get("additionalProperties", True) is not config.forbid_unknown_fields
 
 
 def test_every_message_is_on_a_channel_and_in_an_operation() -> None:

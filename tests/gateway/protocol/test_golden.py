@@ -14,18 +14,17 @@ import pytest
 
 from gateway.protocol.asyncapi import Deployment, document, encode
 from gateway.protocol.codes import SERVICE_RESTART, ErrorCode, ProtocolError
+from gateway.protocol.commands import Action, parse
 from gateway.protocol.frames import texts
 from gateway.protocol.messages import (
-    Action,
+    Position,
     bus_frame,
     closing_frame,
     conflated_frame,
     error_frame,
     gap_frame,
     heartbeat_frame,
-    parse,
     pong_frame,
-    position,
     published_frame,
     snapshot_frame,
     subscribed_frame,
@@ -53,8 +52,6 @@ def body(price: str, time: str = "15:04:05") -> str:
 
 FULL: Final = Tick("EUR/USD", "1.0850", "2026-05-12T15:04:05.123456789Z", bid="1.0849", ask="1.0851", size="1000000")
 
-EXTRA: Final = '{"venue":"XNAS","fee":0.0030,"late":false}'
-
 
 def invalid_ticks() -> ProtocolError:
     with pytest.raises(InvalidTicks) as caught:
@@ -65,9 +62,9 @@ def invalid_ticks() -> ProtocolError:
 FRAMES: Final = {
     SUBSCRIBERS: [
         welcome_frame("0.1.0", {"symbols": 1000, "message_bytes": 65_536, "commands_per_second": 100}, 1.0),
-        subscribed_frame(["AAPL"], {"AAPL": position(1041, EPOCH)}, 1),
-        subscribed_frame(["AAPL"], {"AAPL": position(1043, EPOCH, True)}, 2),
-        subscribed_frame(["AAPL"], {"AAPL": position(7, NEW_EPOCH, False)}, 2),
+        subscribed_frame(["AAPL"], {"AAPL": Position(1041, EPOCH)}, 1),
+        subscribed_frame(["AAPL"], {"AAPL": Position(1043, EPOCH, True)}, 2),
+        subscribed_frame(["AAPL"], {"AAPL": Position(7, NEW_EPOCH, False)}, 2),
         symbols_frame(Action.UNSUBSCRIBE, [], None),
         symbols_frame(Action.LIST, ["AAPL"], "x"),
         pong_frame(0),
@@ -75,8 +72,6 @@ FRAMES: Final = {
         tick_frame(body("150.255", "15:04:06"), 1043),
         tick_frame(body("150.300", "15:04:07"), 1055),
         tick_frame(FULL.json(), 1042),
-        tick_frame(Tick("AAPL", "150.250", "2026-05-12T15:04:05Z", extra=EXTRA).json(), 1042),
-        snapshot_frame(Tick("AAPL", "150.250", "2026-05-12T15:04:05Z", extra=EXTRA).json(), 1042, EPOCH),
         snapshot_frame(body("150.250"), 1041, EPOCH),
         snapshot_frame(body("151.100", "15:09:30"), 7, NEW_EPOCH),
         conflated_frame("rate", {"AAPL": 3}),

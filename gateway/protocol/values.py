@@ -1,0 +1,86 @@
+"""What messages are made of: each value is declared once, with its rule and what machines are told about it.
+
+``title`` is the name of its schema in the AsyncAPI document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Annotated, Any, Final
+
+from msgspec import Meta
+
+from ticks.fields import FIELDS
+from ticks.grammar import check_symbol, number, size, timestamp
+
+__all__ = ["EVERYTHING", "MAX_ID_LENGTH", "PUBLISHED_FIELDS", "SENT_FIELDS", "ref"]
+
+EVERYTHING: Final = "*"
+"""What a client subscribes to for every symbol, those included that have not ticked yet."""
+
+MAX_ID_LENGTH: Final = 64
+"""Most characters of an ``id``, and of an epoch that a client names."""
+
+_SYMBOL: Final = "[A-Za-z0-9._/=^:+$#-]{1,32}"
+
+
+def ref(title: str) -> dict[str, str]:
+    """What stands in a schema for another one."""
+    return {"$ref": f"#/components/schemas/{title}"}
+
+
+Symbol = Annotated[str, Meta(title="Symbol", pattern=f"^{_SYMBOL}$", description="Case-sensitive.")]
+Subscribable = Annotated[
+    str,
+    Meta(
+        title="Subscribable",
+        pattern=rf"^({_SYMBOL}|\{EVERYTHING})$",
+        description=f"A symbol, or `{EVERYTHING}` for every symbol, those included that have not ticked yet.",
+    ),
+]
+Symbols = Annotated[Collection[Subscribable], Meta(description="All that the client is subscribed to now.")]
+
+_SEQ: Final = "A place in a symbol's stream: +1 per tick, from 1. 0 is the place before the first."
+Seq = Annotated[int, Meta(title="Seq", ge=0, description=_SEQ)]
+_EPOCH: Final = (
+    "Which stream a seq belongs to. It changes when the bus lost its memory; seq restarts at 1. "
+    "Empty where there is no stream yet."
+)
+Epoch = Annotated[str, Meta(title="Epoch", pattern="^([0-9a-f]{8,20})?$", description=_EPOCH)]
+
+RequestId = Annotated[
+    Annotated[str, Meta(max_length=MAX_ID_LENGTH)] | int,
+    Meta(title="RequestId", description="The client's own; the answer brings it back."),
+]
+MessageNumber = Annotated[int, Meta(ge=1, description="The number of the publisher's message; the first is 1.")]
+Count = Annotated[int, Meta(ge=0)]
+
+# Prices travel as text. ``float`` says no more here than that it is a JSON number.
+_NUMBER: Final = "Comes with the digits it was published with. A parser that makes a float of it loses some."
+_Number = Annotated[float, Meta(title="Number", description=_NUMBER)]
+_DIGITS: Final = r"^-?(0|[1-9][0-9]{0,31})(\.[0-9]{1,32})?([eE][+-]?[0-9]{1,3})?$"
+_Digits = Annotated[str, Meta(title="Digits", pattern=_DIGITS, description="A number as a string, in JSON's grammar.")]
+_NumberOrDigits = Annotated[_Number | _Digits, Meta(title="NumberOrDigits")]
+_TIME: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?Z$"
+_Time = Annotated[str, Meta(description="RFC 3339 with a zone.", extra_json_schema={"format": "date-time"})]
+_Timestamp = Annotated[
+    _Time,
+    Meta(title="Timestamp", pattern=_TIME, description="RFC 3339 in UTC with Z, with at most nine digits of fraction."),
+]
+
+_KINDS: Final[dict[Callable[[str], str], tuple[Any, Any]]] = {
+    check_symbol: (Symbol, Symbol),
+    timestamp: (_Time, _Timestamp),
+    number: (_NumberOrDigits, _Number),
+    size: (_NumberOrDigits, _Number),
+}
+# By the rule of a tick's field: its values as publishers send them, and as subscribers get them.
+
+
+def _field(name: str, kind: Any, is_there: bool) -> tuple[str, Any] | tuple[str, Any, None]:
+    return (name, kind) if is_there else (name, kind | None, None)
+
+
+PUBLISHED_FIELDS: Final = [_field(each.name, _KINDS[each.rule][0], each.presence == "required") for each in FIELDS]
+SENT_FIELDS: Final = [_field(each.name, _KINDS[each.rule][1], each.presence != "optional") for each in FIELDS]
+"""A tick's fields, for :func:`msgspec.defstruct`."""
