@@ -1,10 +1,10 @@
 """The short way in for publishers: POST /api/v1/ticks goes from the server straight to its DRF view, on the event loop.
 
-Django's own handler gives every request a thread, for middleware that may block, and the hops there and back cost
+Django's own handler gives every request a thread, for middleware that may block, and switching there and back costs
 several times what the view does. A publisher's POST needs none of that middleware: no session, no CSRF token, no
-page. So this endpoint does what is left of the handler's work (the body, the host, the response) and calls the same
-view, with the same authentication, parsers and errors. Requests that a browser may have sent, with a cookie or asking
-for HTML, and everything else go Django's way.
+page. So this endpoint does the rest of the handler's work (the body, the host, the response) and calls the same view,
+with the same authentication, parsers and errors. All other requests go to Django, and so do those that a browser may
+have sent: with a cookie, or asking for HTML.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _JSON: Final = "application/json"
 
 
 class TicksEndpoint:
-    """ASGI application: answers publishers' POSTs to ``path`` with ``view``, and hands all else to ``django``."""
+    """ASGI application: answers publishers' POSTs to ``path`` with ``view``, and passes all else to ``django``."""
 
     def __init__(self, path: str, view: View, django: Application) -> None:
         self._path = path
@@ -73,7 +73,7 @@ class TicksEndpoint:
 
 
 async def _read(receive: Any) -> bytes | None:
-    """The request's body, or as much of it as shows that it is too long; None if the client left before its end."""
+    """The request's body, or enough of it to show that it is too long; None if the client left before its end."""
     event = await receive()
     body: bytes = event.get("body", b"")
     if not event.get("more_body", False):

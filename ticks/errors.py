@@ -1,4 +1,4 @@
-"""What the API answers when it cannot do what was asked: ``{"detail": ..., "code": ..., "errors": [...]}``.
+"""The API's error answers: ``{"detail": ..., "code": ..., "errors": [...]}``.
 
 ``detail`` is a sentence, ``code`` never changes its meaning, ``errors`` names each bad item where there are items.
 """

@@ -97,7 +97,7 @@ class Walk:
     """The trades of one instrument: a geometric random walk that changes between calm and lively phases.
 
     The price is pulled to a fair value that wanders itself, and that one, much weaker, to the start: it moves all day
-    and never ends up nowhere.
+    and stays in a believable range.
     """
 
     _PHASES = (0.4, 0.7, 1.0, 1.0, 1.5, 2.5)
@@ -180,7 +180,7 @@ class Market:
         """Makes ``symbols`` the ones that trade; one that traded before goes on from its last price."""
         self._symbols = list(dict.fromkeys(symbols))
         self._weights = [listing_of(symbol).weight for symbol in self._symbols]
-        # Whatever has not traded yet goes first: nobody waits for the first price of a rare one.
+        # What has not traded yet goes first, so that a symbol that trades rarely has a price soon.
         self._opening = [symbol for symbol in reversed(self._symbols) if symbol not in self._walks]
 
     def trades(self, count: int) -> list[Tick]:
@@ -241,7 +241,7 @@ async def run(symbols: Sequence[str] | None, rate: float, publish: Publish, *, r
 
 
 class Outlet:
-    """A publisher that may be away: it says so once, gives up what it could not publish, and soon tries again."""
+    """Publishes to a bus that may be away: says so once, drops what it could not publish, and goes on with the next."""
 
     def __init__(self, publish: Publish) -> None:
         self._publish = publish

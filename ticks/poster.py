@@ -1,4 +1,4 @@
-"""Publishes ticks to a gateway over HTTP, on one connection that is kept."""
+"""Publishes ticks to a gateway over HTTP, on one kept-alive connection."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ class Poster:
             raise PublishRefused(f"{self.url} answered {status}: {answer.decode(errors='replace')[:500]}")
 
     def _request(self, body: bytes) -> tuple[int, bytes]:
-        kept = self._connection.sock is not None
+        was_kept = self._connection.sock is not None
         try:
             return self._exchange(body)
         except (ConnectionError, http.client.BadStatusLine):
-            # A server may close a connection that it kept, at any moment: that alone does not mean it is away.
-            if not kept:
+            # A server may close a kept-alive connection at any moment; that alone does not mean that it is away.
+            if not was_kept:
                 raise
             self._connection.close()
             return self._exchange(body)

@@ -14,7 +14,7 @@ __all__ = ["ExactJSONRenderer", "PublisherNegotiation"]
 
 
 class PublisherNegotiation(DefaultContentNegotiation):
-    """DRF's, with a short answer for those who take anything, as publishers do."""
+    """DRF's negotiation, with a short cut for clients that accept anything, as publishers do."""
 
     def select_renderer(
         self, request: Request, renderers: Any, format_suffix: str | None = None

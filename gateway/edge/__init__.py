@@ -1,1 +1,1 @@
-"""Where settings are read and requests come in."""
+"""Where settings are read, and where requests and WebSockets come in."""

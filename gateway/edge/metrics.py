@@ -1,6 +1,6 @@
 """What this process holds and has done, in Prometheus' text format.
 
-Every worker counts for itself and answers for itself: the label tells them apart.
+Each worker reports its own figures; the label ``worker`` tells them apart.
 """
 
 from __future__ import annotations
@@ -17,36 +17,37 @@ from ticks import recorder
 __all__ = ["collect", "render"]
 
 _HELP = {
-    "connections": "WebSocket clients of /ws",
-    "subscriptions": "symbols subscribed to, summed over clients",
-    "symbols": "symbols whose stream this process follows",
-    "memberships": "groups this process is a member of",
-    "behind": "clients whose socket is full",
-    "passes_total": "batches taken from the bus",
-    "delivered_total": "ticks written to clients",
-    "parked_total": "ticks that met a client that was behind",
-    "skipped_total": "ticks that clients who were behind did not get, as their receipts say",
-    "rates": "pairs of a symbol and a rate that clients chose for it",
-    "rate_skipped_total": "ticks that clients did not get because of the rate they chose, as their receipts say",
-    "gaps_total": "times the subscribers of a symbol were told of ticks this process had missed",
-    "missed_total": "ticks missed, as far as their number is known",
-    "recovered_total": "subscriptions that went on where the client had stopped",
-    "not_recovered_total": "subscriptions that could not, and began with a snapshot",
-    "heartbeats_total": "heartbeats sent",
-    "io_uring": "whether a tick goes to the many clients of its symbol by io_uring",
-    "bus_connected": "whether this process hears from the bus",
-    "bus_lost_total": "times it did not any more",
-    "malformed_total": "messages on the bus that were no ticks",
-    "queue_dropped_total": "messages that met the full queue of an ordinary consumer",
-    "full_collections_total": "times the garbage collector walked the whole heap",
-    "tasks": "asyncio tasks",
-    "open_files": "file descriptors in use",
-    "resident_bytes": "memory",
-    "cpu_seconds_total": "processor time",
-    "recorded_total": "ticks written to the database",
-    "record_dropped_total": "ticks the database was too slow for",
-    "record_waiting": "ticks waiting to be written to the database",
+    "connections": "Clients connected to /ws.",
+    "subscriptions": "Symbols subscribed to, summed over all clients.",
+    "symbols": "Symbols whose stream this process follows.",
+    "memberships": "Groups of the bus that this process has joined.",
+    "behind": "Clients whose socket is full.",
+    "passes_total": "Batches of ticks taken from the bus.",
+    "delivered_total": "Ticks written to clients, counted once for each client.",
+    "parked_total": "Ticks that had to wait because their client's socket was full.",
+    "skipped_total": "Ticks left out because a client read too slowly; the client was told how many.",
+    "rates": "Pairs of a symbol and a rate that a client chose for it.",
+    "rate_skipped_total": "Ticks left out because of the rate a client chose; the client was told how many.",
+    "gaps_total": "Gaps that the subscribers of a symbol were told of, after this process had missed ticks.",
+    "missed_total": "Ticks that this process missed on the bus, where their number is known.",
+    "recovered_total": "Subscriptions that went on where the client had stopped.",
+    "not_recovered_total": "Subscriptions that could not go on where the client had stopped.",
+    "heartbeats_total": "Heartbeats sent to clients.",
+    "io_uring": "1 if this process writes to many clients in one system call (io_uring), else 0.",
+    "bus_connected": "1 if this process hears from the bus, else 0.",
+    "bus_lost_total": "Times this process lost the bus.",
+    "malformed_total": "Messages on the bus that were not ticks or could not be read.",
+    "queue_dropped_total": "Messages dropped because the queue of an ordinary Channels consumer was full.",
+    "full_collections_total": "Runs of the garbage collector over the whole heap.",
+    "tasks": "Asyncio tasks that are not done.",
+    "open_files": "File descriptors that this process has open.",
+    "resident_bytes": "Memory that this process holds (resident set), in bytes.",
+    "cpu_seconds_total": "Processor time that this process has used, in seconds.",
+    "recorded_total": "Ticks written to the database.",
+    "record_dropped_total": "Ticks that were not written to the database, because it was too slow or refused them.",
+    "record_waiting": "Ticks waiting to be written to the database.",
 }
+"""What Grafana shows beside each metric, and docs/reference/api.md."""
 
 
 def collect() -> dict[str, float]:

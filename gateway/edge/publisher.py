@@ -1,9 +1,9 @@
 """The consumer behind ``/ws/publish``: takes ticks over a WebSocket, for publishers that post too often for HTTP.
 
-A message is what the body of a POST would be: one tick, or an array of them, all or none; or an object with either as
-its ``ticks``, and a ``key`` under which it is published once, however often it is sent. Messages are published in the
-order in which they came, several at a time, and acknowledged by count. When as many as the window holds are under way
-the socket is not read: the publisher is held back by TCP, and nothing piles up here.
+A message is what the body of a POST would be: one tick, or an array of ticks of which all or none are published. It
+may also be an object with either as its ``ticks``, and a ``key`` under which it is published once, however often it is
+sent. Messages are published in the order in which they came, several at a time, and acknowledged by count. While a full
+window of them is under way the socket is not read: TCP holds the publisher back, and memory stays bounded.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from gateway import VERSION
 from gateway.fanout.outbox import Outbox
 from gateway.protocol.codes import TOO_BIG, ErrorCode, ProtocolError
 from gateway.protocol.messages import checked_text, error_frame, published_frame, welcome_frame
+from gateway.wires.asgi import SendEvent
 from gateway.wires.choose import wire_for
 from ticks import bus
 from ticks.decode import decode
@@ -32,8 +33,10 @@ from ticks.tick import MAX_BATCH, MAX_BODY_BYTES, Tick
 
 __all__ = ["PublishConsumer"]
 
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+
 WINDOW: Final = 8
-"""Messages under way to the bus before the socket is read on."""
+"""Messages that may be under way to the bus; while there are as many, the socket is not read."""
 
 
 class Message(NamedTuple):
@@ -54,9 +57,7 @@ class Keyed(msgspec.Struct, forbid_unknown_fields=True):
 class PublishConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has no types
     """One publisher's stream."""
 
-    async def __call__(
-        self, scope: dict[str, Any], receive: Callable[[], Awaitable[dict[str, Any]]], send: Callable[[Any], Any]
-    ) -> None:
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: SendEvent) -> None:
         self.scope = scope
         self.base_send = send
         await receive()  # websocket.connect
@@ -72,8 +73,8 @@ class PublishConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
         finally:
             self.outbox.discard()
 
-    async def take(self, receive: Callable[[], Awaitable[dict[str, Any]]]) -> None:
-        """Publishes message after message until the publisher is gone; what it sent before that is published too."""
+    async def take(self, receive: Receive) -> None:
+        """Publishes message after message until the publisher disconnects; all it sent before is published."""
         number = 0
         while (event := await receive())["type"] != "websocket.disconnect":
             number += 1
@@ -112,7 +113,7 @@ class PublishConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
         return ticks, bus.idempotency(keyed.key, self.publisher, ticks, received)
 
     def acknowledge(self, _: asyncio.Task[bool]) -> None:
-        """Answers all messages that are done, in their order; one answer speaks for all up to it."""
+        """Answers the messages that are done, in their order; one answer acknowledges all up to its number."""
         last = None
         while self.under_way and self.under_way[0].publication.done():
             message = self.under_way.popleft()
@@ -137,7 +138,7 @@ class PublishConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
             self.outbox.close(TOO_BIG)
 
     async def hold_back(self) -> None:
-        """Reads no further until there is room in the window and the publisher has read what it was answered."""
+        """Stops reading until half of the window is free and the publisher has read its answers."""
         self.wire.pause_reading()
         try:
             await self.settle(WINDOW // 2)
@@ -153,8 +154,8 @@ class PublishConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
 
 
 def _keyed(body: bytes) -> Keyed | None:
-    """The message as a keyed one; None if it is ticks, or neither."""
-    # A look at the bytes spares ticks, which have no such field, an attempt.
+    """The message if it has a key; None if it is ticks, or invalid."""
+    # Ticks have no such field: looking at the bytes saves decoding them twice.
     if b'"ticks"' not in body or body.lstrip()[:1] != b"{":
         return None
     try:

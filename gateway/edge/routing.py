@@ -15,7 +15,7 @@ __all__ = ["websocket_urlpatterns"]
 
 
 async def not_found(scope: dict[str, Any], receive: Any, send: Any) -> None:  # noqa: ARG001 - an ASGI application
-    """Any other path: the handshake is refused."""
+    """Refuses the handshake on any other path."""
     await receive()
     await send({"type": "websocket.close"})
 

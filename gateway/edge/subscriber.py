@@ -1,7 +1,7 @@
-"""The consumer behind ``/ws``: takes a client's commands, one after the other, and answers them.
+"""The consumer behind ``/ws``: carries out a client's commands one by one and answers them.
 
 It is a Channels consumer without a channel of its own: ticks reach its client through the hub, which is a member of
-their groups for all clients of the process. So a client has no queue, no second task and no Redis subscription.
+their groups for all clients of the process. So a client needs no queue, no second task and no Redis subscription.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from gateway.protocol.messages import (
     symbols_frame,
     welcome_frame,
 )
+from gateway.wires.asgi import SendEvent
 from gateway.wires.choose import wire_for
 from ticks.bus import BUS_ERRORS
 
@@ -37,13 +38,12 @@ __all__ = ["TickConsumer"]
 logger = logging.getLogger(__name__)
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[Any], Awaitable[None]]
 
 
 class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has no types
     """One client's conversation. The language is in gateway/protocol/messages.py."""
 
-    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: SendEvent) -> None:
         self.scope = scope
         self.base_send = send
         await receive()  # websocket.connect
@@ -68,9 +68,9 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
         self.hub.worry(self.outbox)
 
     async def converse(self, receive: Receive) -> None:
-        """Carries out one command at a time until the client is gone.
+        """Carries out one command at a time until the client disconnects.
 
-        While the client is behind no command is taken: its answer would only wait, and so would the next one's.
+        While the client is behind no command is read, since its answer could not be sent.
         """
         while (event := await receive())["type"] != "websocket.disconnect":
             try:
@@ -112,7 +112,7 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
                 self.outbox, command.symbols, snapshot=command.snapshot, rate=command.rate, since=command.since
             )
         except BUS_ERRORS as error:
-            # Not louder: the listener has said that the bus is away, and thousands of clients may come back meanwhile.
+            # Only debug: the listener has logged that the bus is away, and thousands of clients may retry meanwhile.
             logger.debug("Could not join the groups of %d symbols: %s", len(command.symbols), error)
             raise ProtocolError(
                 ErrorCode.BUS_UNAVAILABLE, "The bus cannot be reached; try again in a second.", command.request_id

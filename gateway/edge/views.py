@@ -1,4 +1,4 @@
-"""What the gateway itself shows: the demo page, whether it is well, what it counts, and its protocol for machines."""
+"""The gateway's own pages: the demo page, health, metrics, and the WebSocket protocol as an AsyncAPI document."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _CONTENT_SECURITY_POLICY: Final = "; ".join(
 
 
 class Listed(TypedDict):
-    """An instrument, as far as the page has to know it."""
+    """What the page knows of an instrument."""
 
     symbol: str
     name: str
@@ -73,7 +73,7 @@ class PageConfig(TypedDict):
 @require_safe
 @ensure_csrf_cookie
 def index(request: HttpRequest) -> HttpResponse:
-    """The demo page. Anybody may see it; prices come through the WebSocket, which asks who it is."""
+    """The demo page. Anybody may see it: prices come through the WebSocket, which checks who is asking."""
     config: PageConfig = {
         "instruments": list(Instrument.objects.filter(active=True).order_by("symbol").values("symbol", "name")),
         "websocket_path": _WEBSOCKET_PATH,
@@ -92,14 +92,14 @@ def index(request: HttpRequest) -> HttpResponse:
 @require_safe
 async def healthz(_request: HttpRequest) -> JsonResponse:
     """200 if the bus answers in time, else 503: for load balancers and container health checks."""
-    well = await _bus_answers()
+    is_well = await _bus_answers()
     response = JsonResponse(
         {
-            "status": "ok" if well else "unavailable",
+            "status": "ok" if is_well else "unavailable",
             "bus": "redis" if settings.REDIS_URL else "memory",
             "version": VERSION,
         },
-        status=200 if well else 503,
+        status=200 if is_well else 503,
     )
     add_never_cache_headers(response)
     return response
@@ -113,7 +113,7 @@ async def metrics(_request: HttpRequest) -> HttpResponse:
 
 @require_safe
 async def asyncapi(request: HttpRequest) -> HttpResponse:
-    """The WebSocket protocol as an AsyncAPI document, with the address it was asked for at as the server's."""
+    """The WebSocket protocol as an AsyncAPI document; its server is the address of the request."""
     deployment = Deployment(
         host=request.get_host(),
         secure=request.is_secure(),
@@ -130,7 +130,7 @@ async def _bus_answers() -> bool:
     try:
         async with asyncio.timeout(PING_TIMEOUT):
             await layer.ping()
-    except Exception as error:  # whatever is wrong with the bus, the answer is the same
+    except Exception as error:  # the answer is the same for any failure of the bus
         logger.warning("The bus did not answer a ping: %r", error)
         return False
     return True

@@ -1,9 +1,9 @@
 """A load generator for the gateway: many subscribers, one publisher, one process, one thread.
 
-Theory of operation. The generator shares its machine with the gateway as often as not, so what it burns the gateway
-lacks. Every subscriber is therefore a non-blocking socket in one epoll loop (loop.py) with just enough of a WebSocket
-client on top to be served by this gateway (websocket.py, connection.py). A tick is not decoded: its timestamp is cut
-out of the frame and looked up (messages.py).
+Theory of operation. The generator often shares its machine with the gateway, so the processor time it uses is time
+that the gateway lacks. Every subscriber is therefore a non-blocking socket in one epoll loop (loop.py) with just
+enough of a WebSocket client on top to be served by this gateway (websocket.py, socket.py). A tick is not decoded: its
+timestamp is cut out of the frame and looked up (messages.py).
 
 The publisher (publisher.py) sends ticks whose timestamps are unique nanoseconds. The ledger (ledger.py) remembers each
 of them with its place in the symbol's sequence and the time just before its POST was written; what comes back is
@@ -12,7 +12,7 @@ checked against that, so a tick of another publisher is never mistaken for one o
 
 A run that verifies takes symbol and seq out of the frame as well, and every client keeps a book (proof.py): only what
 the gateway announced as left out may be missing from the sequence. Such clients may ask for fewer ticks, and may lose
-their connection and resume (crowd.py). Snapshots and replayed ticks are no deliveries and have no latency.
+their connection and resume (crowd.py). Snapshots and replayed ticks do not count as deliveries and have no latency.
 
 Latency ends when the generator has read the tick. It includes the time a tick waits while the generator reads others,
 which is why a report says how busy the generator was.

@@ -1,4 +1,4 @@
-"""All the subscribers of a run."""
+"""All subscribers of a run."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 
-from gateway.loadtest.connection import ABNORMAL, Connection
 from gateway.loadtest.ledger import Tally
 from gateway.loadtest.limits import source_address
 from gateway.loadtest.loop import Loop
 from gateway.loadtest.options import LoadTestError, Options
 from gateway.loadtest.proof import Book, Findings, Latest
+from gateway.loadtest.socket import ABNORMAL, Socket
 from gateway.loadtest.target import Target
 
 __all__ = ["Crowd"]
@@ -25,7 +25,7 @@ PATIENCE = 30.0
 """Seconds from the connect to the acknowledged subscription."""
 
 DROPS = 0.1, 0.7
-"""The part of a run, as shares of its time, in which clients are dropped: all have time to come back."""
+"""Clients are dropped between these shares of a run's time, so that all have time to come back."""
 
 FIRST_BACKOFF = 0.5
 LONGEST_BACKOFF = 10.0
@@ -33,14 +33,14 @@ LONGEST_BACKOFF = 10.0
 
 
 class Crowd:
-    """Opens the connections, a few at a time, and knows what became of each.
+    """Opens the connections, a few at a time, and counts what becomes of each.
 
     ``refused`` counts, by reason, connections that never got their subscription; ``closed`` counts, by close code,
     those that had it and ended before the run did. ``on_settled`` is called after each that was opened or refused.
 
     With ``findings`` every client keeps a book. Unless ``options.reconnect`` is None clients come back: ``dropped``
-    counts those that :meth:`shake` dropped, ``returned`` those that were subscribed again, ``rebuffed``, by reason, the
-    attempts that failed.
+    counts those that were dropped on purpose, ``returned`` those that were subscribed again, ``rebuffed``, by reason,
+    the attempts that failed.
     """
 
     def __init__(
@@ -61,11 +61,11 @@ class Crowd:
         self._findings = findings
         self._random = random.Random(1)  # noqa: S311 - who is dropped when, and who comes back when
         self._dialled = 0
-        self._waiting: dict[Connection, float] = {}  # in the order in which they were dialled, with the time
-        self._subscribed: dict[int, Connection] = {}
+        self._waiting: dict[Socket, float] = {}  # in the order in which they were dialled, with the time
+        self._subscribed: dict[int, Socket] = {}
         self._drops: list[tuple[float, int]] = []  # when, and the number of the client; both are heaps
         self._returns: list[tuple[float, int]] = []
-        self._away: dict[int, Connection] = {}  # the last connection of those who lost it and will come back
+        self._away: dict[int, Socket] = {}  # the last socket of each client that lost it and will come back
         self._attempts: Counter[int] = Counter()
         self.opened = 0
         self.dropped = 0
@@ -84,106 +84,104 @@ class Crowd:
         return self.opened - len(self._subscribed)
 
     def subscribers(self) -> Counter[str]:
-        """How many are subscribed to each symbol just now."""
-        return Counter(symbol for connection in self._subscribed.values() for symbol in connection.symbols)
+        """How many clients are subscribed to each symbol now."""
+        return Counter(symbol for socket in self._subscribed.values() for symbol in socket.symbols)
 
     def stale(self, latest: Mapping[str, Latest]) -> list[str]:
         """For each subscriber that does not hold the last tick of all its symbols, what is wrong with the first."""
-        problems = (connection.book.stale(latest)[:1] for connection in self._subscribed.values() if connection.book)
+        problems = (socket.book.stale(latest)[:1] for socket in self._subscribed.values() if socket.book)
         return [problem for some in problems for problem in some]
 
     def advance(self) -> None:
-        """Dials as many as there is room for and gives up those that take too long."""
+        """Dials as many as there is room for, and gives up on those that take too long."""
         while self._dialled < self._options.connections and len(self._waiting) < HANDSHAKES:
             self._dialled += 1
-            self._dial(self._connection(self._dialled - 1))
+            self._dial(self._socket(self._dialled - 1))
             self.check_hope()
         self._expire()
 
     def close(self) -> None:
-        for connection in [*self._subscribed.values(), *self._waiting]:
-            connection.close()
+        for socket in [*self._subscribed.values(), *self._waiting]:
+            socket.close()
         self._subscribed.clear()
         self._waiting.clear()
 
-    def subscribed(self, connection: Connection) -> None:
-        if self._waiting.pop(connection, None) is None:
+    def subscribed(self, socket: Socket) -> None:
+        if self._waiting.pop(socket, None) is None:
             return
-        self._subscribed[connection.number] = connection
-        if self._away.pop(connection.number, None) is None:
+        self._subscribed[socket.number] = socket
+        if self._away.pop(socket.number, None) is None:
             self.opened += 1
             self._on_settled()
         else:
             self.returned += 1
-            del self._attempts[connection.number]
+            del self._attempts[socket.number]
 
-    def ended(self, connection: Connection, code: int, reason: str) -> None:
-        if self._waiting.pop(connection, None) is not None:
+    def ended(self, socket: Socket, code: int, reason: str) -> None:
+        if self._waiting.pop(socket, None) is not None:
             reason = reason if code == ABNORMAL else f"{reason} ({code})"
-            if connection.number in self._away:
+            if socket.number in self._away:
                 self.rebuffed[reason] += 1
-                self._expect(connection)
+                self._expect(socket)
             else:
                 self.refused[reason] += 1
                 self._on_settled()
-        elif self._subscribed.get(connection.number) is connection:
-            del self._subscribed[connection.number]
+        elif self._subscribed.get(socket.number) is socket:
+            del self._subscribed[socket.number]
             self.closed[code] += 1
             if self._options.reconnect is not None:
-                self._expect(connection)
+                self._expect(socket)
 
     def check_hope(self) -> None:
-        """:class:`LoadTestError` when the first ones were all refused: the rest will fare no better."""
+        """:class:`LoadTestError` if all of the first connections were refused, since the rest would be too."""
         if not self.opened and self.refused.total() >= min(HANDSHAKES, self._options.connections):
             reason, _ = self.refused.most_common(1)[0]
             raise LoadTestError(f"No connection to {self._options.url} could be opened: {reason}")
 
     # Clients that come and go
 
-    def shake(self, seconds: float) -> None:
-        """Begins to drop the share of the clients that is to reconnect, one after the other within ``seconds``."""
+    def schedule_drops(self, seconds: float) -> None:
+        """Schedules when each client that is to reconnect is dropped, within the next ``seconds``."""
         share = round((self._options.reconnect or 0) * len(self._subscribed))
         start, end = (time.monotonic() + part * seconds for part in DROPS)
         for number in self._random.sample(sorted(self._subscribed), share):
             heapq.heappush(self._drops, (self._random.uniform(start, end), number))
 
     def turn(self) -> None:
-        """Drops and dials again whoever is due; for crowds that come and go, now and then."""
+        """Drops the clients that are due to be dropped, and dials those that are due to come back."""
         now = time.monotonic()
         while self._drops and self._drops[0][0] <= now:
             _, number = heapq.heappop(self._drops)
-            if connection := self._subscribed.pop(number, None):
+            if socket := self._subscribed.pop(number, None):
                 self.dropped += 1
-                connection.drop()
-                self._expect(connection)
+                socket.drop()
+                self._expect(socket)
         while self._returns and self._returns[0][0] <= now:
             _, number = heapq.heappop(self._returns)
-            self._dial(self._connection(number, self._away[number].book))
+            self._dial(self._socket(number, self._away[number].book))
         self._expire()
 
-    def _expect(self, connection: Connection) -> None:
-        self._away[connection.number] = connection
-        self._attempts[connection.number] += 1
-        backoff = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2 ** (self._attempts[connection.number] - 1))
-        due = time.monotonic() + connection.wait + self._random.uniform(0, backoff)
-        heapq.heappush(self._returns, (due, connection.number))
+    def _expect(self, socket: Socket) -> None:
+        self._away[socket.number] = socket
+        self._attempts[socket.number] += 1
+        backoff = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2 ** (self._attempts[socket.number] - 1))
+        due = time.monotonic() + socket.wait + self._random.uniform(0, backoff)
+        heapq.heappush(self._returns, (due, socket.number))
 
-    def _connection(self, number: int, book: Book | None = None) -> Connection:
+    def _socket(self, number: int, book: Book | None = None) -> Socket:
         symbols = self._options.symbols_of(number)
         if self._findings is not None and book is None:
             book = Book(self._findings, symbols)
-        return Connection(
-            self._loop, symbols, self._tally, self, number=number, book=book, max_rate=self._options.max_rate
-        )
+        return Socket(self._loop, symbols, self._tally, self, number=number, book=book, max_rate=self._options.max_rate)
 
-    def _dial(self, connection: Connection) -> None:
-        self._waiting[connection] = time.monotonic()
+    def _dial(self, socket: Socket) -> None:
+        self._waiting[socket] = time.monotonic()
         is_loopback = self._target.address[0] == "127.0.0.1"
-        connection.open(self._target, source_address(connection.number, self._options.connections, is_loopback))
+        socket.open(self._target, source_address(socket.number, self._options.connections, is_loopback))
 
     def _expire(self) -> None:
         while self._waiting:
-            connection, dialled_at = next(iter(self._waiting.items()))
+            socket, dialled_at = next(iter(self._waiting.items()))
             if time.monotonic() - dialled_at < PATIENCE:
                 return
-            connection.give_up(f"no subscription within {PATIENCE:.0f} s")
+            socket.give_up(f"no subscription within {PATIENCE:.0f} s")

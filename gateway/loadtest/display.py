@@ -1,4 +1,4 @@
-"""The run as somebody at a terminal sees it: a progress bar, then a table."""
+"""The run on a terminal: a progress bar, then a table."""
 
 from __future__ import annotations
 
@@ -118,10 +118,10 @@ def _proof(figures: Proof | None) -> Iterator[Row]:
         return
     yield "Ticks in sequence", f"{figures.ticks:,}"
     yield "Conflated, by reason", _counts(figures.conflated)
-    unmeasured = f", and {figures.unmeasured:,} times nobody knows how many" if figures.unmeasured else ""
+    unmeasured = f", and {figures.unmeasured:,} of unknown length" if figures.unmeasured else ""
     yield "Reported gaps", f"{figures.gaps:,}: {figures.missed:,} ticks{unmeasured}"
     if figures.resumed or figures.restarted:
-        yield "Resumed, begun anew", f"{figures.resumed:,} with {figures.replayed:,} ticks, {figures.restarted:,}"
+        yield "Resumed, restarted", f"{figures.resumed:,} with {figures.replayed:,} ticks, {figures.restarted:,}"
     yield "Lost without a word", f"{figures.lost:,}"
     yield "Duplicates, reordered", f"{figures.duplicates:,}, {figures.reordered:,}"
     yield "Breaches of the protocol", _counts(figures.breaches)

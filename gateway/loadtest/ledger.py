@@ -40,7 +40,7 @@ Cursors = Mapping[str, Cursor]
 
 
 class Tally:
-    """What is counted whoever publishes. Times are monotonic nanoseconds."""
+    """What is counted for ticks of any publisher. Times are nanoseconds of the monotonic clock."""
 
     def __init__(self) -> None:
         self.begin()

@@ -47,7 +47,7 @@ class Loop:
         handlers = self._handlers
         for descriptor, events in self._epoll.poll(timeout, EVENTS_PER_TURN):
             # An earlier handler of this turn may have removed the descriptor, and a new socket may have got its number;
-            # handlers bear an event that is not true.
+            # handlers cope with an event that is not true.
             if handler := handlers.get(descriptor):
                 handler(events)
 

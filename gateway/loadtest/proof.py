@@ -2,11 +2,11 @@
 
 Every client of a run that verifies keeps a :class:`Book`: where it stands in each symbol's stream. The seq that must
 come next is one more than the last; a receipt (``conflated``) moves it on by what was skipped on purpose, a ``gap`` by
-what the gateway lost and said so. A tick beyond it means a loss that nobody owned up to, one before it a duplicate or
-one out of order. So the books balance only if the gateway's account of what it did not deliver is exact.
+what the gateway lost and announced. A tick beyond it means an unannounced loss, one before it a duplicate or one out
+of order. So the books balance only if the gateway's account of what it did not deliver is exact.
 
 What all books find goes into one :class:`Findings`. At the end, when the market is quiet, every client's last seq and
-price are held against the gateway's own last tick, and that against the publisher's last accepted one.
+price are compared with the gateway's own last tick, and that with the last one accepted from the publisher.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ EXAMPLES = 10
 """Flaws that are described one by one; the rest is counted."""
 
 REMEMBERED = 10_000
-"""Missing ticks remembered at most for one jump: what comes late of them is told from a duplicate."""
+"""Missing ticks remembered for one jump at most, so that a late one is not taken for a duplicate."""
 
 FETCH_TIMEOUT = 10.0
 PAGE_SIZE = 1_000
@@ -39,11 +39,11 @@ PAGE_SIZE = 1_000
 class Findings:
     """What the books of all clients found, in ticks unless said otherwise.
 
-    Explained: ``conflated`` by reason; ``gaps`` are messages, ``missed`` what they own up to, ``unmeasured`` those of
-    them that do not know how many; ``resumed`` and ``restarted`` count streams taken up again with and without the
+    Explained: ``conflated`` by reason; ``gaps`` are messages, ``missed`` the ticks they announce, ``unmeasured`` those
+    of them that do not know how many; ``resumed`` and ``restarted`` count streams taken up again with and without the
     ticks in between, ``replayed`` those ticks. ``bus_lost`` and ``announced`` count messages (``bus``, ``closing``).
 
-    Flaws: ``lost`` without a word, ``duplicates``, ``reordered``, and ``breaches`` of the protocol by kind; the first
+    Flaws: ``lost`` (unannounced), ``duplicates``, ``reordered``, and ``breaches`` of the protocol by kind; the first
     few of them are described in ``examples``.
     """
 
@@ -125,7 +125,7 @@ class Book:
     def since(self) -> Since:
         """Opens the book for a new connection: the positions from which its streams are to be taken up again.
 
-        A stream whose value is not known begins anew, with a snapshot. Receipts that no tick followed are void.
+        A stream whose value is not known restarts with a snapshot. Receipts that no tick followed are void.
         """
         for place in self._places.values():
             place.next = place.seq + 1
@@ -232,7 +232,7 @@ class Book:
         self._asked = ()
 
     def _forget(self, symbol: str) -> None:
-        """What a subscriber of everything knew and the gateway does not, the bus has forgotten: it will come anew."""
+        """Drops a symbol that the bus has forgotten; a subscriber of everything gets it again as a new one."""
         if symbol in self.symbols:
             self._findings.breach("resumption without an answer", symbol)
         del self._places[symbol.encode()]
@@ -376,7 +376,8 @@ def _fetch_page(
 def forgotten(ledger: Ledger, latest: Mapping[str, Latest], unmeasured: int) -> list[str]:
     """The symbols whose last accepted tick, or a newer one of the same publisher, the gateway does not call the last.
 
-    If some other publisher's is the last nobody can tell; nor, after gaps of unknown length, where there is none.
+    A symbol whose last tick is another publisher's is left out, since the ticks cannot be compared; so is one without a
+    tick, if there were gaps of unknown length.
     """
     late = []
     for symbol, sequence in ledger.last_accepted().items():

@@ -135,7 +135,7 @@ class Publisher:
             self.refusals[f"{response.status} {response.body[:120].decode(errors='replace')}"] += 1
 
     def _cut(self, reason: str) -> None:
-        """Whether the gateway took what it has not answered, nobody knows."""
+        """The connection ended; whether the gateway took the POSTs it did not answer is unknown."""
         if self._posts:
             self.refusals[reason] += len(self._posts)
             self._abandoned += sum(len(ticks) for ticks in self._posts)

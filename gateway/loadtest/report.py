@@ -76,9 +76,9 @@ class Deliveries:
     """What the subscribers read. Where the run published nothing itself, only ``count`` and ``conflated`` are known.
 
     ``expected`` are the deliveries of accepted ticks; ``count`` may be more where POSTs went unanswered. ``lost`` are
-    those expected that had not come by the end of the grace period, the ones the gateway owned up to (``conflated``)
-    among them. ``foreign`` are ticks of other publishers, ``unasked`` those of symbols the subscriber had not asked
-    for; ``count`` has neither. ``per_second`` is over the time until the last delivery.
+    those expected that had not come by the end of the grace period, including those that the gateway announced as left
+    out (``conflated``). ``foreign`` are ticks of other publishers, ``unasked`` those of symbols the subscriber had not
+    asked for; ``count`` has neither. ``per_second`` is over the time until the last delivery.
     """
 
     count: int
@@ -199,7 +199,7 @@ class Proof:
 
     @property
     def ok(self) -> bool:
-        """Whatever did not come was announced, what came was in order, and everyone ended on the last value."""
+        """All ticks came in order or were announced as left out, and every client ended on the last value."""
         flaws = self.lost, self.duplicates, self.reordered, self.breaches, self.stale, self.forgotten, self.unknown
         return not any(flaws)
 
@@ -223,7 +223,7 @@ class Report:
     def ok(self) -> bool:
         """Every subscriber stayed, every tick was taken, and every delivery came once and in its place.
 
-        With a proof: nobody stayed away, something was taken, and the proof holds.
+        With a proof: every subscriber is there at the end, some tick was taken, and the proof holds.
         """
         return self._flawless if self.proof is None else self.proof.ok and self._complete
 

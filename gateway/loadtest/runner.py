@@ -28,7 +28,7 @@ TURN_SECONDS = 0.1
 
 
 class Interrupts:
-    """Counts Ctrl-C instead of raising: an exception between a read and its booking would falsify the report."""
+    """Counts Ctrl-C instead of raising: an exception between reading a tick and counting it would falsify a report."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -94,7 +94,7 @@ class LoadTest:
             subscribers = self._crowd.subscribers()
             running = Stopwatch()
             publishing = self._timed(self._publish)
-            self._drain()
+            self._await_grace()
             running.stop()
             return self._report(subscribers, connecting, publishing, running)
 
@@ -119,7 +119,7 @@ class LoadTest:
     def _publish(self) -> None:
         if self._publisher is not None:
             self._publisher.start()
-        self._crowd.shake(self._options.seconds)
+        self._crowd.schedule_drops(self._options.seconds)
         end = time.monotonic() + self._options.seconds
         while (left := end - time.monotonic()) > 0 and not self._interrupts.count:
             self._turn(max(0.0, min(left, TURN_SECONDS, self._advance())))
@@ -133,7 +133,8 @@ class LoadTest:
         self._publisher.advance()
         return self._publisher.wait()
 
-    def _drain(self) -> None:
+    def _await_grace(self) -> None:
+        """Gives ticks that are under way the time to arrive."""
         end = time.monotonic() + self._options.grace
         while (left := end - time.monotonic()) > 0 and self._interrupts.count < 2:
             self._turn(min(left, TURN_SECONDS))
@@ -144,7 +145,7 @@ class LoadTest:
             self._crowd.turn()
 
     def _prove(self) -> Proof | None:
-        """Holds what everyone has in the end against what the gateway and the publisher say."""
+        """Compares what all clients hold in the end with what the gateway and the publisher say."""
         if self._findings is None:
             return None
         try:

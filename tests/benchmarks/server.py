@@ -196,8 +196,8 @@ class Run(LoadTest):
         time.sleep(SETTLE_SECONDS)
         self.connected = self._meter()
 
-    def _drain(self) -> None:
-        super()._drain()
+    def _await_grace(self) -> None:
+        super()._await_grace()
         self.after = self._meter()
 
 

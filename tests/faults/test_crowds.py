@@ -18,11 +18,11 @@ import pytest
 from redis import Redis
 
 from gateway.loadtest import Options
-from gateway.loadtest.connection import Connection
 from gateway.loadtest.limits import raise_file_limit
 from gateway.loadtest.loop import Loop
 from gateway.loadtest.proof import Book, Findings, fetch_latest
 from gateway.loadtest.publisher import Publisher
+from gateway.loadtest.socket import Socket
 from gateway.loadtest.target import Target
 from tests.clients import RawClient, metrics
 from tests.conftest import StartGateway
@@ -189,7 +189,7 @@ class Herd:
 
     def __init__(self, place: Field, count: int) -> None:
         self._place = place
-        self._there: list[Connection] = []
+        self._there: list[Socket] = []
         self._under_way = 0
         self.books = [
             Book(place.findings, [SYMBOLS[(number + step) % len(SYMBOLS)] for step in range(3)])
@@ -210,7 +210,7 @@ class Herd:
             while waiting and self._under_way < at_a_time:
                 book = waiting.pop()
                 self._under_way += 1
-                Connection(self._place.loop, book.symbols, tally, self, book=book).open(self._place.target)
+                Socket(self._place.loop, book.symbols, tally, self, book=book).open(self._place.target)
 
         return self._place.run(dial, lambda: not waiting and not self._under_way, timeout)
 
@@ -219,11 +219,11 @@ class Herd:
             connection.drop()
         self._there.clear()
 
-    def subscribed(self, connection: Connection) -> None:
+    def subscribed(self, connection: Socket) -> None:
         self._under_way -= 1
         self._there.append(connection)
 
-    def ended(self, connection: Connection, code: int, reason: str) -> None:
+    def ended(self, connection: Socket, code: int, reason: str) -> None:
         self.refused[f"{reason} ({code})"] += 1
         if connection not in self._there:
             self._under_way -= 1

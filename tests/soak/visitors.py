@@ -9,10 +9,10 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
-from gateway.loadtest.connection import Connection
 from gateway.loadtest.ledger import Tally
 from gateway.loadtest.loop import Loop
 from gateway.loadtest.proof import Book, Findings
+from gateway.loadtest.socket import Socket
 from gateway.loadtest.target import Target
 
 __all__ = ["Silent", "Visitors"]
@@ -68,10 +68,10 @@ class Visitors:
         self._read = read
         self._random = random.Random(1)  # noqa: S311 - who stays how long
         self._tally = Silent()
-        self._arriving: dict[Connection, None] = {}
-        self._there: dict[Connection, None] = {}
-        self._returning: dict[Connection, None] = {}
-        self._leaves: list[tuple[float, int, Connection]] = []
+        self._arriving: dict[Socket, None] = {}
+        self._there: dict[Socket, None] = {}
+        self._returning: dict[Socket, None] = {}
+        self._leaves: list[tuple[float, int, Socket]] = []
         self._numbers = itertools.count()
         self._gone: list[Book] = []
         self._dialled = 0
@@ -110,7 +110,7 @@ class Visitors:
         self._arriving.clear()
         self._there.clear()
 
-    def subscribed(self, connection: Connection) -> None:
+    def subscribed(self, connection: Socket) -> None:
         if connection not in self._arriving:
             return
         del self._arriving[connection]
@@ -124,7 +124,7 @@ class Visitors:
         due = time.monotonic() + self._random.uniform(0, self._stay)
         heapq.heappush(self._leaves, (due, next(self._numbers), connection))
 
-    def ended(self, connection: Connection, code: int, reason: str) -> None:
+    def ended(self, connection: Socket, code: int, reason: str) -> None:
         self._returning.pop(connection, None)
         if connection in self._arriving:
             del self._arriving[connection]
@@ -137,7 +137,7 @@ class Visitors:
     def _dial(self) -> None:
         if self._gone and self._random.random() < self._resume:
             book = self._gone.pop()
-            connection = Connection(self._loop, book.symbols, self._tally, self, book=book)
+            connection = Socket(self._loop, book.symbols, self._tally, self, book=book)
             self._returning[connection] = None
         else:
             connection = self._newcomer()
@@ -145,13 +145,13 @@ class Visitors:
         self._arriving[connection] = None
         connection.open(self._target)
 
-    def _newcomer(self) -> Connection:
+    def _newcomer(self) -> Socket:
         if not self._read:  # and so has no book to keep
-            return Connection(self._loop, self._symbols, self._tally, self)
+            return Socket(self._loop, self._symbols, self._tally, self)
         symbols = self._random.sample(self._symbols, min(len(self._symbols), self._random.randint(1, MOST_SYMBOLS)))
-        return Connection(self._loop, symbols, self._tally, self, book=Book(self._findings, symbols))
+        return Socket(self._loop, symbols, self._tally, self, book=Book(self._findings, symbols))
 
-    def _leave(self, connection: Connection) -> None:
+    def _leave(self, connection: Socket) -> None:
         connection.drop()
         del self._there[connection]
         if connection.book is not None and len(self._gone) < self._places:

@@ -199,7 +199,7 @@ class Sink:
     async def publish(self, ticks: Sequence[Tick]) -> None:
         self.attempts += 1
         if self.away:
-            raise BusUnavailable("nobody there")
+            raise BusUnavailable("not there")
         self.batches.append(ticks)
 
     @property
@@ -261,7 +261,7 @@ async def test_while_the_bus_is_away_it_goes_on_trying_and_says_so_once(
         await until(lambda: bool(sink.ticks))
         await until(lambda: len(warnings(caplog)) == 2)
     assert warnings(caplog) == [
-        "The feed cannot publish and goes on trying: nobody there",
+        "The feed cannot publish and goes on trying: not there",
         "The feed publishes again",
     ]
 

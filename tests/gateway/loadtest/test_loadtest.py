@@ -642,7 +642,7 @@ def send_tick(connection: ServerConnection, seq: int) -> None:
     connection.send(f'{{"type":"tick","symbol":"AAPL","price":{seq},"timestamp":"{Stamps().next()}","seq":{seq}}}')
 
 
-def linger(connection: ServerConnection) -> None:
+def stay(connection: ServerConnection) -> None:
     with contextlib.suppress(Exception):
         connection.recv()
 
@@ -675,7 +675,7 @@ def test_a_run_that_verifies_finds_each_flaw(seqs: list[int], last: int, flaws: 
         greet(connection)
         for seq in seqs:
             send_tick(connection, seq)
-        linger(connection)
+        stay(connection)
 
     found = verify(handler, last)
     assert found.proof is not None
@@ -696,7 +696,7 @@ def test_clients_that_lose_their_connection_come_back_and_resume() -> None:
             return
         asked.append(greet(connection, seq=12, recovered=True)["since"])
         send_tick(connection, 12)
-        linger(connection)
+        stay(connection)
 
     found = verify(handler, 12, reconnect=0.0, max_rate=5, seconds=1)
     assert found.ok, found
@@ -713,7 +713,7 @@ def test_a_share_of_the_clients_is_dropped_and_comes_back() -> None:
     def handler(connection: ServerConnection) -> None:
         known = {"recovered": True} if len(subscriptions) >= 4 else {}
         subscriptions.append(greet(connection, **known).get("since"))
-        linger(connection)
+        stay(connection)
 
     found = verify(handler, 10, connections=4, reconnect=0.5, seconds=1.0, grace=0.5)
     assert found.proof is not None

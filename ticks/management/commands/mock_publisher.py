@@ -1,4 +1,4 @@
-"""``manage.py mock_publisher``: a believable price walk, straight into the bus or over HTTP."""
+"""``manage.py mock_publisher``: believable prices, published to the bus or over HTTP."""
 
 from __future__ import annotations
 

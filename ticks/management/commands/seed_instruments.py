@@ -14,7 +14,7 @@ def seed() -> int:
     """Adds the instruments that are missing, leaves the others as they are, and returns how many it added."""
     present = set(Instrument.objects.values_list("symbol", flat=True))
     missing = [Instrument(symbol=item.symbol, name=item.name) for item in LISTINGS if item.symbol not in present]
-    # Somebody else may be seeding at the same moment.
+    # Another process may be seeding at the same time.
     Instrument.objects.bulk_create(missing, ignore_conflicts=True)
     return len(missing)
 

@@ -1,4 +1,4 @@
-"""One subscriber: its handshake, its subscription, its ticks."""
+"""A subscriber's WebSocket: its handshake, its subscription, its ticks."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from gateway.loadtest.proof import Book
 from gateway.loadtest.target import Target
 from gateway.loadtest.websocket import Handshake, HandshakeError
 
-__all__ = ["ABNORMAL", "Connection", "Observer"]
+__all__ = ["ABNORMAL", "Observer", "Socket"]
 
 ABNORMAL = 1006
 """Stands for an end without a close frame."""
 
 
 class Observer(Protocol):
-    """Who wants to know how connections fare."""
+    """Is told when a socket has its subscription, and when it ends."""
 
-    def subscribed(self, connection: Connection) -> None: ...
+    def subscribed(self, socket: Socket) -> None: ...
 
-    def ended(self, connection: Connection, code: int, reason: str) -> None: ...
+    def ended(self, socket: Socket, code: int, reason: str) -> None: ...
 
 
-class Connection:
+class Socket:
     """Connects, upgrades, subscribes to ``symbols``, then reports each tick to ``tally``.
 
     With a ``book`` it goes on where the book ends, and books everything; then ticks from before the connection do not
-    count as deliveries. ``max_rate`` is in ticks a second. ``number`` is whatever the owner knows it by, ``wait`` the
-    seconds after which the gateway wants to see its client again, if it closed the connection.
+    count as deliveries. ``max_rate`` is in ticks a second. ``number`` is the owner's name for it. ``wait``: the seconds
+    that the gateway asked its client to wait before it reconnects, if it closed the connection.
     """
 
     __slots__ = (
@@ -83,21 +83,21 @@ class Connection:
             self._stream.send(self._handshake.request(target))
 
     def close(self) -> None:
-        """Says goodbye and does not wait for the answer."""
+        """Sends a close frame and does not wait for the answer."""
         if self._stream.is_open:
             self._stream.send(websocket.encode(websocket.CLOSE, (1000).to_bytes(2, "big")))
             self._stream.close()
 
     def pause(self) -> None:
-        """Reads no more, and stays."""
+        """Stops reading and stays connected."""
         self._stream.pause()
 
     def drop(self) -> None:
-        """Is gone without a word, as when the power fails."""
+        """Closes the TCP connection without a close frame, as a client does that crashes."""
         self._stream.close()
 
     def give_up(self, reason: str, code: int = ABNORMAL) -> None:
-        """Ends the connection from this side, because of what the other side did or failed to do."""
+        """Closes the connection because of something the other side did or failed to do."""
         self._stream.close()
         self._observer.ended(self, code, reason)
 
