@@ -65,7 +65,7 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
         }
         self.budget = CommandBudget(self.limits["commands_per_second"], asyncio.get_running_loop().time)
         self.outbox.reply(welcome_frame(VERSION, self.limits, settings.MARKETMUX_HEARTBEAT_SECONDS))
-        self.hub.worry(self.outbox)
+        self.hub.outage.tell(self.outbox)
 
     async def converse(self, receive: Receive) -> None:
         """Carries out one command at a time until the client disconnects.

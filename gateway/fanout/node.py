@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol
 
 from bus.contract import Packet, Position, Since, Tap
-from gateway.fanout.hub import Arrival, Hub, Place
+from gateway.fanout.hub import Hub
 from gateway.fanout.memberships import Memberships
 from gateway.fanout.outbox import Outbox
 from gateway.protocol.messages import EVERYTHING
@@ -89,7 +89,7 @@ class Node:
 
     def open(self, wire: Wire) -> Outbox:
         """Takes in a client that is reached through ``wire``."""
-        outbox = Outbox(wire, self._patience, self.hub)
+        outbox = Outbox(wire, self._patience, self.hub.delivery.moved)
         self.hub.add(outbox)
         if self._collector is not None:
             self._collector.arrived()
@@ -110,7 +110,7 @@ class Node:
         while True:
             await asyncio.sleep(self._heartbeat)
             try:
-                await _in_slices(self.hub.beat(self._heartbeat))
+                await _in_slices(self.hub.heartbeat.beat(self._heartbeat))
             except Exception:
                 logger.exception("A heartbeat failed.")
 
@@ -118,26 +118,26 @@ class Node:
 
     async def _join(self, symbols: Sequence[str]) -> None:
         """Joins the groups and learns where their streams are; what arrives in between finds its stream already."""
-        self.hub.open(symbols)
+        self.hub.subscriptions.open(symbols)
         groups = [_group(symbol) for symbol in symbols]
         try:
             await self._layer.join(groups)
             if EVERYTHING in symbols:
                 await self._open_all()
             # A stream that has been running all along is ahead of what the bus answers.
-            await self._settle(self.hub.unplaced)
+            await self._settle(self.hub.subscriptions.unplaced)
         except BaseException:
-            self.hub.drop(symbols)
+            self.hub.subscriptions.drop(symbols, self.memberships.joined)
             await self._layer.leave(groups)
             raise
 
     async def _leave(self, symbols: Sequence[str]) -> None:
-        self.hub.drop(symbols)
+        self.hub.subscriptions.drop(symbols, self.memberships.joined)
         await self._layer.leave([_group(symbol) for symbol in symbols])
 
     async def _open_all(self) -> None:
         symbols = map(self._symbol, await self._layer.retained_groups())
-        self.hub.open(symbol for symbol in symbols if symbol is not None)
+        self.hub.subscriptions.open(symbol for symbol in symbols if symbol is not None)
 
     async def _settle(self, symbols: Collection[str]) -> None:
         asked = list(symbols)
@@ -146,11 +146,13 @@ class Node:
             positions = await self._layer.positions(groups)
             if self._lingering:  # it came before the answer
                 self._deliver_lingering()
-            self.hub.settle({symbol_of(group): self._place(group, position) for group, position in positions.items()})
+            self.hub.recovery.settle(
+                {symbol_of(group): self._place(group, position) for group, position in positions.items()}
+            )
 
-    def _place(self, group: str, position: Position) -> Place:
+    def _place(self, group: str, position: Position) -> Position:
         body = None if position.message is None else self._body(symbol_of(group), position.message)
-        return Place(position.epoch, position.seq, body)
+        return position._replace(message=body)
 
     async def _history(self, since: Mapping[str, Since]) -> dict[str, list[tuple[int, str]] | None]:
         """All ticks after a place of each symbol, as ``(seq, body)``; None where the bus has not all of them."""
@@ -198,27 +200,27 @@ class Node:
         self._syncing = asyncio.get_running_loop().create_task(work)
 
     async def _tell_lost(self) -> None:
-        await _in_slices(self.hub.connect(False))
+        await _in_slices(self.hub.outage.begin())
 
     async def _catch_up(self) -> None:
         """Tells the clients what they missed while the bus was away, and then that it is back."""
         while True:
             try:
-                if self.hub.keeps_all:
+                if self.hub.subscriptions.keeps_all:
                     await self._open_all()
-                await self._settle(self.hub.streams)
+                await self._settle(self.hub.subscriptions.streams)
                 break
             except BUS_ERRORS as error:
                 logger.warning("The bus is back but does not say where its streams are, trying again: %s", error)
                 await asyncio.sleep(_RETRY_SECONDS)
-        await _in_slices(self.hub.connect(True))
+        await _in_slices(self.hub.outage.end())
 
     def _deliver_lingering(self) -> None:
         packets, self._lingering = self._lingering, []
         if packets:
             self.hub.deliver(self._arrivals(packets))
 
-    def _arrivals(self, packets: Iterable[Packet]) -> Iterator[Arrival]:
+    def _arrivals(self, packets: Iterable[Packet]) -> Iterator[Packet]:
         for packet in packets:
             symbol = self._symbol(packet.group)
             if symbol is None:
@@ -228,12 +230,12 @@ class Node:
                 continue
             bodies = [self._body(symbol, message) for message in packet.messages]
             if None not in bodies:
-                yield Arrival(symbol, packet.epoch, packet.seq, cast(list[str], bodies))
+                yield Packet(symbol, packet.epoch, packet.seq, bodies)
                 continue
             # What is skipped keeps its place in the sequence, and so shows as a gap.
             for seq, body in enumerate(bodies, packet.seq):
                 if body is not None:
-                    yield Arrival(symbol, packet.epoch, seq, [body])
+                    yield Packet(symbol, packet.epoch, seq, [body])
 
     def _symbol(self, group: str) -> str | None:
         """The symbol of a group; None for one that has another use, or was made up."""

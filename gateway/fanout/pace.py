@@ -9,34 +9,21 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway.fanout.outbox import Outbox, write_each
+from gateway.fanout.outbox import Outbox
+from gateway.fanout.writer import Writer
 from gateway.protocol.messages import conflated_frame
-from gateway.wires.io_uring import Ring
 
-__all__ = ["Pace", "Tally"]
-
-
-class Tally:
-    """What streams have done, counted together since they come and go."""
-
-    __slots__ = ("delivered", "skipped")
-
-    def __init__(self) -> None:
-        self.delivered = 0
-        """Ticks written to clients."""
-        self.skipped = 0
-        """Ticks left out because of the rate a client chose."""
+__all__ = ["Pace"]
 
 
 class Pace:
     """Sends the ticks of ``symbol`` to its members, at most ``rate`` a second."""
 
-    __slots__ = ("_count", "_interval", "_members", "_newest", "_ring", "_symbol", "_tally", "_timer")
+    __slots__ = ("_count", "_interval", "_members", "_newest", "_symbol", "_timer", "_writer")
 
-    def __init__(self, symbol: str, rate: float, tally: Tally, ring: Ring | None = None) -> None:
+    def __init__(self, symbol: str, rate: float, writer: Writer) -> None:
         self._symbol = symbol
-        self._ring = ring
-        self._tally = tally
+        self._writer = writer
         self._interval = 1 / rate
         # A member's number says how many of the ticks that wait came before it did: it knows them from its snapshot.
         self._members: dict[Outbox, int] = {}
@@ -114,17 +101,17 @@ class Pace:
                 self._send_to(outbox, count - 1)
             else:
                 ready.append(outbox)
-        self._tally.skipped += (count - 1) * len(ready)
-        self._tally.delivered += len(ready)
-        write_each(ready, [self._receipt(count - 1) + newest] * len(ready), self._ring)
+        self._writer.skipped += (count - 1) * len(ready)
+        self._writer.delivered += len(ready)
+        self._writer.write_each(ready, [self._receipt(count - 1) + newest] * len(ready))
 
     def _send_to(self, outbox: Outbox, skipped: int) -> None:
-        self._tally.skipped += skipped
+        self._writer.skipped += skipped
         if outbox.behind:
-            outbox.skip(self._symbol, skipped)
-            outbox.park(self._symbol, self._newest, 1)
+            outbox.waiting.skip(self._symbol, skipped)
+            outbox.waiting.park(self._symbol, [self._newest])
         else:
-            self._tally.delivered += 1
+            self._writer.delivered += 1
             outbox.write(self._receipt(skipped) + self._newest)
 
     def _receipt(self, skipped: int) -> bytes:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Callable, Iterator
-from typing import NamedTuple, TypeAlias
+from collections.abc import Iterator, Sequence
 
 from bus.contract import Since
 from gateway.fanout.outbox import Outbox
-from gateway.fanout.pace import Pace, Tally
+from gateway.fanout.pace import Pace
+from gateway.fanout.writer import Crowd, Writer
 from gateway.protocol.messages import snapshot_frame, tick_frame
-from gateway.wires.io_uring import Ring
 
-__all__ = ["Crowd", "Resumption", "Stream"]
-
-Send: TypeAlias = Callable[[bytes], int]
+__all__ = ["Resumption", "Stream"]
 
 
 class Resumption:
@@ -42,27 +38,16 @@ class Resumption:
             return None
 
 
-class Crowd(NamedTuple):
-    """The sends of ``Stream.ready``, those of bare sockets apart, in the order of their descriptors."""
-
-    descriptors: array[int]
-    sends: list[Send]
-    others: list[Send]
-
-
 class Stream:
     """A symbol's place in its sequence, its last tick, and its subscribers.
 
-    ``ready`` maps the ``send`` of every subscriber that keeps up and takes every tick to its outbox: a pass goes over
-    the sends, and touches nothing else of a client whose socket takes all. ``behind`` has those that do not keep up,
-    ``paces`` those that chose a rate, ``resuming`` those that are not quite there yet.
+    ``ready`` has those that keep up and take every tick, ``behind`` those that do not keep up, ``paces`` those that
+    chose a rate, ``resuming`` those that are not quite there yet.
     """
 
     __slots__ = (
-        "_crowd",
-        "_ring",
         "_snapshot",
-        "_tally",
+        "_writer",
         "beat",
         "behind",
         "body",
@@ -75,16 +60,14 @@ class Stream:
         "symbol",
     )
 
-    def __init__(self, symbol: str, tally: Tally, ring: Ring | None = None) -> None:
-        """``ring``: for paces to write to many clients by."""
+    def __init__(self, symbol: str, writer: Writer) -> None:
         self.symbol = symbol
-        self._tally = tally
-        self._ring = ring
+        self._writer = writer
         self.epoch = ""
         """Empty until the bus has told it."""
         self.seq = 0
         self.body: str | None = None
-        self.ready: dict[Send, Outbox] = {}
+        self.ready = Crowd()
         self.behind: dict[Outbox, None] = {}
         self.paces: dict[float, Pace] = {}
         self.resuming: list[Resumption] = []
@@ -92,9 +75,8 @@ class Stream:
         """The seq at the last heartbeat."""
         self.is_quiet = False
         self._snapshot = b""
-        self._crowd: Crowd | None = None
 
-    def advance(self, bodies: list[str]) -> list[bytes]:
+    def advance(self, bodies: Sequence[str]) -> list[bytes]:
         """Takes the next ticks in; returns their frames."""
         seq = self.seq
         frames = [tick_frame(body, seq) for seq, body in enumerate(bodies, seq + 1)]
@@ -109,9 +91,15 @@ class Stream:
         self.beat = seq
 
     def move(self, epoch: str, seq: int, body: str | None) -> None:
-        """Jumps to another place."""
+        """Goes on from another place."""
         self.epoch, self.seq, self.body = epoch, seq, body
         self._snapshot = b""
+
+    def jump(self, epoch: str, seq: int, body: str | None) -> None:
+        """Moves past ticks that did not come, so that those who resume cannot be given all of them."""
+        for resumption in self.resuming:
+            resumption.is_broken = True
+        self.move(epoch, seq, body)
 
     @property
     def snapshot(self) -> bytes:
@@ -125,26 +113,8 @@ class Stream:
         """Whether no rate keeps a tick back."""
         return not self.paces or all(pace.is_settled for pace in self.paces.values())
 
-    @property
-    def crowd(self) -> Crowd:
-        """Who is in ``ready``, for those who do not call each.
-
-        It is put together anew whenever one came or went: the descriptor of a client that is gone may be another's.
-        """
-        if self._crowd is None:
-            descriptors, sends, others = array("I"), [], []
-            for send, outbox in self.ready.items():
-                descriptor = outbox.descriptor
-                if descriptor < 0:
-                    others.append(send)
-                else:
-                    descriptors.append(descriptor)
-                    sends.append(send)
-            self._crowd = Crowd(descriptors, sends, others)
-        return self._crowd
-
     def subscribers(self) -> Iterator[Outbox]:
-        yield from list(self.ready.values())
+        yield from list(self.ready.outboxes.values())
         yield from list(self.behind)
         for pace in list(self.paces.values()):
             yield from pace.members
@@ -153,17 +123,17 @@ class Stream:
         """Adds a subscriber that holds the last tick."""
         if rate is not None:
             if rate not in self.paces:
-                self.paces[rate] = Pace(self.symbol, rate, self._tally, self._ring)
+                self.paces[rate] = Pace(self.symbol, rate, self._writer)
             self.paces[rate].add(outbox)
         elif outbox.behind:
             self.behind[outbox] = None
         else:
-            self._admit(outbox)
+            self.ready.add(outbox)
 
     def detach(self, outbox: Outbox, rate: float | None, stays: bool = False) -> None:
         """``stays``: it goes on another way, and must hold the last tick first."""
         if rate is None:
-            self._dismiss(outbox)
+            self.ready.remove(outbox)
             self.behind.pop(outbox, None)
         elif rate in self.paces:
             if stays:
@@ -173,21 +143,11 @@ class Stream:
             if not self.paces[rate]:
                 del self.paces[rate]
 
-    def fell_behind(self, outbox: Outbox) -> None:
-        """A subscriber does not keep up any more."""
-        if self._dismiss(outbox):
-            self.behind[outbox] = None
-
-    def came_back(self, outbox: Outbox) -> None:
-        """It does again."""
-        if outbox in self.behind:
+    def move_subscriber(self, outbox: Outbox) -> None:
+        """One that takes every tick has fallen behind, or is back."""
+        if outbox.behind:
+            if self.ready.remove(outbox):
+                self.behind[outbox] = None
+        elif outbox in self.behind:
             del self.behind[outbox]
-            self._admit(outbox)
-
-    def _admit(self, outbox: Outbox) -> None:
-        self.ready[outbox.send] = outbox
-        self._crowd = None
-
-    def _dismiss(self, outbox: Outbox) -> bool:
-        self._crowd = None
-        return self.ready.pop(outbox.send, None) is not None
+            self.ready.add(outbox)

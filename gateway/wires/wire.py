@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from gateway.protocol.codes import Closure
 
-__all__ = ["Client", "Wire"]
+__all__ = ["Client", "Send", "Wire"]
+
+Send: TypeAlias = Callable[[bytes], int]
+"""Hands whole frames to a socket; returns how many bytes it took, and raises, as ``socket.send`` does."""
 
 
 class Client(Protocol):
@@ -27,11 +30,8 @@ class Wire(Protocol):
     """Whether a client that is gone leaves nothing for the garbage collector."""
 
     @property
-    def send(self) -> Callable[[bytes], int]:
-        """Hands whole frames to the socket; returns how many bytes it took, and raises, as ``socket.send`` does.
-
-        Asked for once, after ``open``.
-        """
+    def send(self) -> Send:
+        """Asked for once, after ``open``."""
 
     def fileno(self) -> int:
         """The descriptor of the socket, where ``send`` is the socket's own; -1 where it is not.

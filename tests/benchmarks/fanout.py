@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 
-from bus.contract import Since
-from gateway.fanout.hub import Arrival, Hub, Place
+from bus.contract import Packet, Position, Since
+from gateway.fanout.hub import Hub
 from gateway.fanout.memberships import Memberships
 from gateway.fanout.outbox import Outbox
 from gateway.protocol.codes import Closure
@@ -91,13 +91,13 @@ class Audience:
         self.frame_size = len(tick_frame(self._bodies[self.names[0]][0], FIRST))
 
     async def _join(self, symbols: Sequence[str]) -> None:
-        self.hub.open(symbols)
-        self.hub.settle({symbol: Place(EPOCH, FIRST, self._bodies[symbol][0]) for symbol in symbols})
+        self.hub.subscriptions.open(symbols)
+        self.hub.recovery.settle({symbol: Position(EPOCH, FIRST, self._bodies[symbol][0]) for symbol in symbols})
 
     async def gather(self) -> None:
         """Brings in the clients. Slow ones fall behind with their first frame."""
         for index, wire in enumerate(self.wires):
-            outbox = Outbox(wire, PATIENCE, self.hub)
+            outbox = Outbox(wire, PATIENCE, self.hub.delivery.moved)
             self.hub.add(outbox)
             await self.hub.subscribe(outbox, self._symbols_of(index))
         for wire in self.slow:
@@ -105,12 +105,12 @@ class Audience:
         if self.slow:
             self.hub.deliver(self.ticks(self.names))
 
-    def ticks(self, symbols: Sequence[str]) -> Iterator[Arrival]:
+    def ticks(self, symbols: Sequence[str]) -> Iterator[Packet]:
         """The next tick of each of ``symbols``, one after the other."""
         seqs, bodies = self._seqs, self._bodies
         for symbol in symbols:
             seqs[symbol] = seq = seqs[symbol] + 1
-            yield Arrival(symbol, EPOCH, seq, bodies[symbol])
+            yield Packet(symbol, EPOCH, seq, bodies[symbol])
 
     def _symbols_of(self, index: int) -> list[str]:
         return [self.names[(index + step) % len(self.names)] for step in range(self._per_client)]
@@ -127,10 +127,10 @@ class Audience:
         ``due`` deliveries, and each must have been written, or parked where the client is behind.
         """
         hub = self.hub
-        written, parked = self.frames_written(), hub.parked
+        written, parked = self.frames_written(), hub.delivery.parked
         for symbols in passes:
             hub.deliver(self.ticks(symbols))
-        return finished(due, self.frames_written() - written + hub.parked - parked)
+        return finished(due, self.frames_written() - written + hub.delivery.parked - parked)
 
 
 def _counting(clients: int) -> list[CountingWire]:
@@ -185,12 +185,12 @@ async def park_and_drain(effort: Effort) -> AsyncIterator[Work]:
     async def work() -> int:
         done = 0
         for _ in range(rounds):
-            parked, skipped, written = audience.hub.parked, audience.hub.counts()["skipped_total"], wire.bytes
+            parked, skipped, written = audience.hub.delivery.parked, audience.hub.counts()["skipped_total"], wire.bytes
             audience.hub.deliver(audience.ticks(symbols))
             wire.drain()
             skipped = audience.hub.counts()["skipped_total"] - skipped
             newest = len(audience.names) if wire.bytes > written else 0
-            done += min(audience.hub.parked - parked, skipped + newest)
+            done += min(audience.hub.delivery.parked - parked, skipped + newest)
         return finished(rounds * len(symbols), done)
 
     yield work

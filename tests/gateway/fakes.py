@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from bus.contract import Since
-from gateway.fanout.hub import Arrival, Hub, Place
+from bus.contract import Packet, Position, Since
+from gateway.fanout.hub import Hub
 from gateway.fanout.memberships import Memberships
 from gateway.fanout.outbox import Outbox
 from gateway.protocol.codes import Closure
@@ -338,14 +338,14 @@ class FakeBus:
         client.news()
         return client
 
-    def accept(self, symbol: str, count: int = 1) -> Arrival:
+    def accept(self, symbol: str, count: int = 1) -> Packet:
         """The next ticks of the symbol, as they will arrive."""
         bodies = self._bodies.setdefault(symbol, [])
         first = len(bodies) + 1
         for seq in range(first, first + count):
             price = self.prices[symbol, self.epoch, seq] = len(self.prices) + 1
             bodies.append(f'"symbol":"{symbol}","price":{price}')
-        return Arrival(symbol, self.epoch, first, bodies[first - 1 :])
+        return Packet(symbol, self.epoch, first, bodies[first - 1 :])
 
     def publish(self, *symbols: str) -> None:
         """One pass with a tick of each."""
@@ -360,30 +360,30 @@ class FakeBus:
         self.epoch = f"e{int(self.epoch[1:]) + 1:07}"
         self._bodies.clear()
 
-    def place(self, symbol: str) -> Place:
+    def place(self, symbol: str) -> Position:
         bodies = self._bodies.get(symbol, [])
-        return Place(self.epoch, len(bodies), bodies[-1] if bodies else None)
+        return Position(self.epoch, len(bodies), bodies[-1] if bodies else None)
 
     def settle(self) -> None:
         """The hub hears where its streams are, as it does when the bus is back."""
-        self.hub.settle({symbol: self.place(symbol) for symbol in self.hub.streams})
+        self.hub.recovery.settle({symbol: self.place(symbol) for symbol in self.hub.subscriptions.streams})
 
     def _open(self, wire: FakeWire) -> Outbox:
-        outbox = Outbox(wire, 60, self.hub)
+        outbox = Outbox(wire, 60, self.hub.delivery.moved)
         self.hub.add(outbox)
         return outbox
 
     async def _join(self, symbols: Sequence[str]) -> None:
-        self.hub.open(symbols)
+        self.hub.subscriptions.open(symbols)
         if self.is_away:
-            self.hub.drop(symbols)
+            self.hub.subscriptions.drop(symbols, self.memberships.joined)
             raise ConnectionError("away")
         if EVERYTHING in symbols:
-            self.hub.open(self._bodies)
-        self.hub.settle({symbol: self.place(symbol) for symbol in self.hub.unplaced})
+            self.hub.subscriptions.open(self._bodies)
+        self.hub.recovery.settle({symbol: self.place(symbol) for symbol in self.hub.subscriptions.unplaced})
 
     async def _leave(self, symbols: Sequence[str]) -> None:
-        self.hub.drop(symbols)
+        self.hub.subscriptions.drop(symbols, self.memberships.joined)
 
     async def _history(self, since: Mapping[str, Since]) -> dict[str, list[tuple[int, str]] | None]:
         self.asked.append(dict(since))

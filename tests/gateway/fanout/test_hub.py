@@ -6,12 +6,12 @@ import asyncio
 import gc
 import itertools
 import json
+import weakref
 from collections.abc import Iterator
 
 import pytest
 
-from bus.contract import Since
-from gateway.fanout.hub import Arrival, Place
+from bus.contract import Packet, Position, Since
 from gateway.fanout.stream import Resumption
 from tests.gateway.fakes import NEVER, FakeBus, FakeClient, FakeRing, until
 
@@ -29,7 +29,7 @@ def run(steps: Iterator[None]) -> None:
 
 
 def beat(bus: FakeBus, period: float = 1.0) -> None:
-    run(bus.hub.beat(period))
+    run(bus.hub.heartbeat.beat(period))
 
 
 def totals(bus: FakeBus, *names: str) -> tuple[int, ...]:
@@ -79,7 +79,7 @@ async def test_arrivals_that_fail_on_the_way_cost_nobody_a_tick(bus: FakeBus) ->
     client = await bus.subscriber("A")
     first = bus.accept("A")
 
-    def failing() -> Iterator[Arrival]:
+    def failing() -> Iterator[Packet]:
         yield first
         raise ValueError("nonsense")
 
@@ -115,7 +115,7 @@ async def test_a_subscription_that_fails_changes_nothing(bus: FakeBus) -> None:
     bus.publish("A", "B")
     assert client.news() == ["A1"]
     assert list(bus.hub.symbols(client.outbox)) == ["A"]
-    assert list(bus.hub.streams) == ["A"]
+    assert list(bus.hub.subscriptions.streams) == ["A"]
 
 
 async def test_when_all_are_gone_nothing_is_left(bus: FakeBus) -> None:
@@ -157,7 +157,7 @@ async def test_a_later_subscriber_gets_what_the_first_one_holds(bus: FakeBus) ->
     bus.accept("A")  # on its way
     client = await bus.subscriber("A")
     assert client.places["A"].seq == 2
-    bus.hub.deliver([Arrival("A", bus.epoch, 3, [bus.place("A").body or ""])])
+    bus.hub.deliver([Packet("A", bus.epoch, 3, [bus.place("A").message])])
     assert client.news() == ["A3"]
 
 
@@ -165,11 +165,11 @@ async def test_what_arrives_before_the_bus_has_said_where_the_stream_is_leaves_n
     bus: FakeBus,
 ) -> None:
     bus.accept("A", 5)
-    bus.hub.open(["A"])
+    bus.hub.subscriptions.open(["A"])
     sixth = bus.accept("A")
     place = bus.place("A")
     bus.hub.deliver([sixth, bus.accept("A")])
-    bus.hub.settle({"A": place})
+    bus.hub.recovery.settle({"A": place})
     client = await bus.subscriber("A")
     assert client.places["A"].seq == 7
     bus.publish("A")
@@ -178,10 +178,10 @@ async def test_what_arrives_before_the_bus_has_said_where_the_stream_is_leaves_n
 
 
 async def test_ticks_on_their_way_to_a_stream_that_nobody_has_yet_are_no_gap(bus: FakeBus) -> None:
-    bus.hub.open(["A"])
+    bus.hub.subscriptions.open(["A"])
     bus.hub.deliver([bus.accept("A")])
     late = bus.accept("A", 3)
-    bus.hub.settle({"A": bus.place("A")})
+    bus.hub.recovery.settle({"A": bus.place("A")})
     bus.hub.deliver([late])
     client = await bus.subscriber("A")
     assert client.places["A"].seq == 4
@@ -212,8 +212,8 @@ async def test_what_was_there_already_is_dropped(bus: FakeBus) -> None:
 async def test_of_a_partial_overlap_only_what_is_new_is_delivered(bus: FakeBus) -> None:
     client = await bus.subscriber("A")
     all_five = bus.accept("A", 5)
-    bus.hub.deliver([all_five._replace(bodies=all_five.bodies[:3])])
-    bus.hub.deliver([all_five._replace(seq=2, bodies=all_five.bodies[1:])])
+    bus.hub.deliver([all_five._replace(messages=all_five.messages[:3])])
+    bus.hub.deliver([all_five._replace(seq=2, messages=all_five.messages[1:])])
     assert client.news() == ["A1", "A2", "A3", "A4", "A5"]
 
 
@@ -280,7 +280,7 @@ async def test_what_arrived_before_the_bus_was_asked_is_not_reported(bus: FakeBu
     bus.accept("A", 2)
     place = bus.place("A")
     bus.publish("A")
-    bus.hub.settle({"A": place, "B": place})
+    bus.hub.recovery.settle({"A": place, "B": place})
     assert client.news() == ["A gap 2", "A3"]
 
 
@@ -310,7 +310,7 @@ async def test_after_the_bus_lost_its_memory_the_first_new_value_comes(bus: Fake
 async def test_a_last_message_that_is_no_tick_is_missed(bus: FakeBus) -> None:
     client = await bus.subscriber("A")
     bus.publish("A")
-    bus.hub.settle({"A": Place(bus.epoch, 4, None)})
+    bus.hub.recovery.settle({"A": Position(bus.epoch, 4, None)})
     bus.accept("A", 3)
     bus.publish("A")
     assert client.news() == ["A1", "A gap 3", "A5"]
@@ -329,7 +329,7 @@ async def test_a_client_behind_costs_the_others_nothing_and_ends_on_the_newest(b
     assert slow.news() == ["A1"]
     assert slow.drain() == ["slow A+18 B+9", "A20", "B10"]
     assert totals(bus, "skipped", "parked") == (27, 29)
-    assert slow.books.skipped["slow"] == slow.outbox.skipped == 27
+    assert slow.books.skipped["slow"] == slow.outbox.waiting.skipped == 27
     bus.publish("A")
     assert slow.news() == client.news() == ["A21"]
 
@@ -514,7 +514,7 @@ async def test_what_waits_of_a_symbol_that_is_subscribed_to_again_is_in_its_snap
 
 
 def resumptions() -> list[Resumption]:
-    """All that are still held by anybody."""
+    """All that something still refers to."""
     gc.collect()
     return [each for each in gc.get_objects() if isinstance(each, Resumption)]
 
@@ -642,6 +642,23 @@ async def test_a_gap_while_the_history_is_asked_for_is_not_passed_off_as_whole(b
     await subscribing
     bus.publish("A")
     assert client.news() == ["subscribed A:False", "=A5", "A6"]
+
+
+async def test_a_tick_that_the_bus_tells_while_the_history_is_asked_for_is_not_passed_off_as_recovered(
+    bus: FakeBus,
+) -> None:
+    other = await bus.subscriber("A")
+    bus.publish("A", "A")
+    bus.answers.clear()
+    client = bus.client({"A": Since(bus.epoch, 1)})
+    subscribing = asyncio.create_task(client.subscribe("A", since=client.places))
+    await until(lambda: bus.asked)
+    bus.accept("A")
+    bus.settle()
+    bus.answers.set()
+    await subscribing
+    assert client.news() == ["subscribed A:False", "=A3"]
+    assert other.news() == ["A1", "A2", "=A3"]
 
 
 async def test_an_epoch_that_ends_while_its_history_is_asked_for_stays_ended(bus: FakeBus) -> None:
@@ -1020,18 +1037,18 @@ async def test_streams_that_nobody_asked_for_by_name_are_dropped_when_everything
     await bus.subscriber("A")
     client = await bus.subscriber("*")
     bus.publish("A", "B", "C")
-    assert set(bus.hub.streams) == {"A", "B", "C"}
+    assert set(bus.hub.subscriptions.streams) == {"A", "B", "C"}
     client.unsubscribe("*")
-    await until(lambda: list(bus.hub.streams) == ["A"])
+    await until(lambda: list(bus.hub.subscriptions.streams) == ["A"])
     bus.publish("B")
-    assert list(bus.hub.streams) == ["A"]
+    assert list(bus.hub.subscriptions.streams) == ["A"]
 
 
 async def test_everything_can_be_left_and_taken_again(bus: FakeBus) -> None:
     bus.accept("A")
     client = await bus.subscriber("*")
     client.unsubscribe("*")
-    await until(lambda: not bus.hub.streams)
+    await until(lambda: not bus.hub.subscriptions.streams)
     bus.accept("B", 2)
     await client.subscribe("*")
     bus.publish("A", "B")
@@ -1044,14 +1061,14 @@ async def test_a_refused_subscription_to_everything_leaves_no_stream(bus: FakeBu
     for symbols in (["A", "*"], ["*", "A"]):
         with pytest.raises(ConnectionError):
             await client.subscribe(*symbols)
-        assert not bus.hub.streams
+        assert not bus.hub.subscriptions.streams
     bus.publish("B")
-    assert not bus.hub.streams
+    assert not bus.hub.subscriptions.streams
 
 
 async def test_who_takes_everything_is_told_the_place_of_no_stream_that_has_none(bus: FakeBus) -> None:
     await bus.subscriber("*")
-    bus.hub.open(["A"])  # somebody's join is under way
+    bus.hub.subscriptions.open(["A"])  # somebody's join is under way
     client = bus.client()
     assert await client.subscribe("*") == {}
     bus.accept("A")
@@ -1185,7 +1202,7 @@ async def test_a_tick_that_a_rate_keeps_back_while_heartbeats_go_out_is_not_name
     beat(bus)
     for client in (*crowd, rated):
         client.news()
-    for _ in bus.hub.beat(1.0):
+    for _ in bus.hub.heartbeat.beat(1.0):
         bus.publish("A")
     assert crowd[0].news() == ["beat A2", "A3"]
     assert crowd[-1].news() == ["A3", "beat"]
@@ -1231,7 +1248,7 @@ async def test_who_takes_everything_hears_heartbeats_too_while_only_a_slow_rate_
 
 async def test_heartbeats_and_news_of_the_bus_can_be_laid_aside(bus: FakeBus) -> None:
     clients = [await bus.subscriber("A") for _ in range(600)]
-    for steps, word in ((bus.hub.beat(1.0), "beat"), (bus.hub.connect(False), "bus away")):
+    for steps, word in ((bus.hub.heartbeat.beat(1.0), "beat"), (bus.hub.outage.begin(), "bus away")):
         slices = 0
         for _ in steps:
             slices += 1
@@ -1245,10 +1262,12 @@ async def test_heartbeats_and_news_of_the_bus_can_be_laid_aside(bus: FakeBus) ->
 
 async def test_clients_are_told_once_that_the_bus_is_away_and_that_it_is_back(bus: FakeBus) -> None:
     client, none = await bus.subscriber("A"), await bus.subscriber()
-    for is_connected in (True, False, False, True, True):
-        run(bus.hub.connect(is_connected))
-        assert bus.hub.is_connected == is_connected
-        assert bus.hub.counts()["bus_connected"] == int(is_connected)
+    outage = bus.hub.outage
+    for steps, is_on in ((outage.end, False), (outage.begin, True), (outage.begin, True), (outage.end, False)):
+        run(steps())
+        assert outage.is_on == is_on
+        assert bus.hub.counts()["bus_connected"] == int(not is_on)
+    run(outage.end())
     assert client.news() == none.news() == ["bus away", "bus back"]
 
 
@@ -1257,6 +1276,17 @@ async def test_a_client_behind_is_told_that_the_bus_is_away_when_it_reads_again(
     client.wire.full = True
     bus.publish("A")
     bus.publish("A")
-    run(bus.hub.connect(False))
+    run(bus.hub.outage.begin())
     client.news()
     assert client.drain() == ["bus away", "A2"]
+
+
+async def test_a_client_that_left_in_an_outage_is_not_remembered(bus: FakeBus) -> None:
+    client = await bus.subscriber("A")
+    run(bus.hub.outage.begin())
+    assert client.news() == ["bus away"]
+    bus.hub.remove(client.outbox)
+    wire = weakref.ref(client.wire)
+    del client
+    gc.collect()
+    assert wire() is None

@@ -146,7 +146,7 @@ async def test_groups_are_joined_once_and_left_after_the_last(layer: FakeLayer, 
     await until(lambda: layer.joined == {"ticks.A"})
     node.close(two.outbox)
     await until(lambda: not layer.joined)
-    assert not node.hub.streams
+    assert not node.hub.subscriptions.streams
 
 
 async def test_everything_is_one_group(layer: FakeLayer, node: Node) -> None:
@@ -278,7 +278,7 @@ async def outage(layer: FakeLayer, node: Node) -> None:
     """The bus goes away, and everybody was told."""
     for tap in layer.taps:
         tap.bus_lost()
-    await until(lambda: not node.hub.is_connected)
+    await until(lambda: node.hub.outage.is_on)
 
 
 async def test_an_outage_is_told_and_what_was_missed_in_it(layer: FakeLayer, node: Node) -> None:
@@ -289,7 +289,7 @@ async def test_an_outage_is_told_and_what_was_missed_in_it(layer: FakeLayer, nod
     for _ in range(3):
         layer.accept("A")
     node.bus_restored()
-    await until(lambda: node.hub.is_connected)
+    await until(lambda: not node.hub.outage.is_on)
     layer.publish("A", "B")
     assert sorted(client.news()) == sorted(["A gap 2", "=A4", "bus back", "A5"])
     assert idle.news() == ["bus back", "B2"]
@@ -305,7 +305,7 @@ async def test_a_bus_that_comes_back_without_its_memory_is_a_new_epoch(layer: Fa
     layer.forget()
     layer.accept("B")
     node.bus_restored()
-    await until(lambda: node.hub.is_connected)
+    await until(lambda: not node.hub.outage.is_on)
     layer.publish("A")
     client.news()
     everything.news()
@@ -320,7 +320,7 @@ async def test_a_symbol_that_began_in_an_outage_comes_to_who_takes_everything(la
     layer.accept("A")
     layer.accept("A")
     node.bus_restored()
-    await until(lambda: node.hub.is_connected)
+    await until(lambda: not node.hub.outage.is_on)
     assert client.news() == rated.news() == ["bus away", "=A2", "bus back"]
 
 
@@ -332,9 +332,9 @@ async def test_a_bus_that_is_back_but_does_not_answer_yet_is_asked_again(layer: 
     layer.accept("A")
     node.bus_restored()
     await until(lambda: layer.asked)
-    assert not node.hub.is_connected
+    assert node.hub.outage.is_on
     layer.has_positions = True
-    await until(lambda: node.hub.is_connected)
+    await until(lambda: not node.hub.outage.is_on)
     assert sorted(client.news()) == sorted(["bus away", "=A1", "bus back"])
 
 
@@ -350,7 +350,7 @@ async def test_a_bus_that_goes_away_again_before_it_has_answered_is_still_away(l
     layer.accept("A")
     layer.asked.clear()
     node.bus_restored()
-    await until(lambda: node.hub.is_connected)
+    await until(lambda: not node.hub.outage.is_on)
     assert sorted(client.news()) == sorted(["bus away", "=A1", "bus back"])
     assert node.counts()["bus_lost_total"] == 2
 
@@ -389,9 +389,9 @@ async def test_what_lingers_is_not_taken_for_missed(layer: FakeLayer) -> None:
     layer.publish("A")
     layer.publish("A")
     node.bus_lost()
-    await until(lambda: not node.hub.is_connected)
+    await until(lambda: node.hub.outage.is_on)
     node.bus_restored()
-    await until(lambda: node.hub.is_connected)
+    await until(lambda: not node.hub.outage.is_on)
     assert [word for word in client.news() if not word.startswith("bus")] == ["A1", "A2", "A3"]
     assert node.counts()["gaps_total"] == 0
 

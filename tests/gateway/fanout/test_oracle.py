@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from bus.contract import Packet, Position, Since, Tap
 from bus.layers import MemoryLayer
+from gateway.fanout.conflation import Conflation, KeepAll
 from gateway.fanout.node import Node
 from gateway.fanout.outbox import Outbox
 from gateway.protocol.messages import subscribed_frame
@@ -86,6 +87,7 @@ class Reader:
         self.places: dict[str, Since] = {}
         self.prices: dict[str, int] = {}
         self.skipped: dict[str, int] = {}
+        self.reasons: set[str] = set()
         self.asked: list[dict[str, Since]] = []
         self._read = 0
 
@@ -140,6 +142,7 @@ class Reader:
         self.places[symbol] = Since(epoch, seq)
 
     def on_conflated(self, reason: str, skipped: dict[str, int]) -> None:
+        self.reasons.add(reason)
         for symbol, count in skipped.items():
             assert count > 0
             self.skipped[symbol] = self.skipped.get(symbol, 0) + count
@@ -153,11 +156,13 @@ class Reader:
 
 
 class Client:
-    def __init__(self, node: Node, ring: FakeRing | None) -> None:
+    def __init__(self, node: Node, ring: FakeRing | None, conflation: Conflation | None = None) -> None:
         self.node = node
         self.wire = FakeWire(ring)
         self.reader = Reader()
-        self.outbox: Outbox = node.open(self.wire)
+        self.conflation = conflation
+        self.outbox = Outbox(self.wire, 60, node.hub.delivery.moved, conflation)
+        node.hub.add(self.outbox)
 
     @property
     def symbols(self) -> set[str]:
@@ -207,7 +212,7 @@ class Play:
         self.bus = FaultyBus()
         self.ring = FakeRing() if by_ring else None
         self.node = Node(self.bus, leave_delay=0.0, patience=60, ring=self.ring)
-        self.clients = [Client(self.node, self.ring) for _ in range(3)]
+        self.clients = [Client(self.node, self.ring, conflation) for conflation in (None, None, KeepAll(100_000))]
         self.last: dict[str, int] = {}
         self.number = 0
 
@@ -243,6 +248,8 @@ class Play:
     def check(self) -> None:
         for client in self.clients:
             client.reader.read(client.wire)
+            if isinstance(client.conflation, KeepAll):
+                assert "slow" not in client.reader.reasons
 
 
 async def _play(script: list[Any], by_ring: bool) -> None:
@@ -254,7 +261,7 @@ async def _play(script: list[Any], by_ring: bool) -> None:
         client.wire.drain()
     await play.heal()
     await asyncio.sleep(3 / FAST)
-    for stream in play.node.hub._streams.values():
+    for stream in play.node.hub.subscriptions.streams.values():
         for pace in stream.paces.values():
             pace.flush()  # a busy machine may be late
     for client in play.clients:
@@ -305,7 +312,8 @@ async def _step(play: Play, action: str, client: Client, argument: Any) -> None:
             client.wire.drain()
         case "leave":
             play.node.close(client.outbox)
-            play.clients[play.clients.index(client)] = Client(play.node, play.ring)
+            again = KeepAll(100_000) if client.conflation else None
+            play.clients[play.clients.index(client)] = Client(play.node, play.ring, again)
         case "cut":
             play.bus.is_cut = True
         case "heal":
@@ -315,7 +323,7 @@ async def _step(play: Play, action: str, client: Client, argument: Any) -> None:
         case "forget":
             play.bus.forget()
         case "beat":
-            for _ in play.node.hub.beat(1.0):
+            for _ in play.node.hub.heartbeat.beat(1.0):
                 pass
         case "wait":
             await asyncio.sleep(1 / FAST)

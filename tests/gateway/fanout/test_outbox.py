@@ -7,26 +7,10 @@ import json
 
 import pytest
 
-from gateway.fanout.outbox import Outbox, write_each
+from gateway.fanout.outbox import Outbox
 from gateway.protocol.codes import SERVICE_RESTART, SLOW_CONSUMER, TOO_BIG
 from gateway.protocol.frames import text_frame
-from gateway.wires.io_uring import ROOM
 from tests.gateway.fakes import FakeRing, FakeWire, until
-
-
-class Watcher:
-    """An outbox's owner that notes what it is told."""
-
-    def __init__(self) -> None:
-        self.told: list[str] = []
-
-    def fell_behind(self, outbox: Outbox) -> None:
-        assert outbox.behind
-        self.told.append("behind")
-
-    def came_back(self, outbox: Outbox) -> None:
-        assert not outbox.behind
-        self.told.append("back")
 
 
 @pytest.fixture
@@ -35,13 +19,14 @@ def wire() -> FakeWire:
 
 
 @pytest.fixture
-def owner() -> Watcher:
-    return Watcher()
+def moves() -> list[str]:
+    """What the outbox has told."""
+    return []
 
 
 @pytest.fixture
-async def outbox(wire: FakeWire, owner: Watcher) -> Outbox:
-    return Outbox(wire, patience=60, owner=owner)
+async def outbox(wire: FakeWire, moves: list[str]) -> Outbox:
+    return Outbox(wire, patience=60, moved=lambda outbox: moves.append("behind" if outbox.behind else "back"))
 
 
 @pytest.fixture
@@ -51,6 +36,11 @@ async def impatient(wire: FakeWire) -> Outbox:
 
 def frame(text: str) -> bytes:
     return text_frame(text.encode())
+
+
+def park(outbox: Outbox, symbol: str, newest: bytes, count: int) -> None:
+    """``count`` ticks."""
+    outbox.waiting.park(symbol, [frame("older")] * (count - 1) + [newest])
 
 
 def receipt(reason: str, **skipped: int) -> str:
@@ -75,21 +65,21 @@ async def test_a_client_behind_keeps_the_newest_of_each_symbol(wire: FakeWire, o
     wire.full = True
     outbox.write(frame("a1"))
     assert outbox.behind
-    outbox.park("B", frame("b1"), 1)
-    outbox.park("A", frame("a2"), 1)
-    outbox.park("B", frame("b4"), 3)
+    park(outbox, "B", frame("b1"), 1)
+    park(outbox, "A", frame("a2"), 1)
+    park(outbox, "B", frame("b4"), 3)
     assert wire.texts == ["a1"]
     wire.drain()
     assert wire.texts == ["a1", receipt("slow", B=3), "b4", "a2"]
     assert len(wire.writes) == 2
     assert not outbox.behind
-    assert outbox.skipped == 3
+    assert outbox.waiting.skipped == 3
 
 
 async def test_nothing_skipped_needs_no_receipt(wire: FakeWire, outbox: Outbox) -> None:
     wire.full = True
     outbox.write(frame("a1"))
-    outbox.park("A", frame("a2"), 1)
+    park(outbox, "A", frame("a2"), 1)
     wire.drain()
     assert wire.texts == ["a1", "a2"]
 
@@ -98,22 +88,22 @@ async def test_ticks_left_out_by_rate_and_by_a_full_socket_have_a_receipt_each(w
     wire.full = True
     outbox.write(frame("a1"))
     for newest in ("a5", "a9"):
-        outbox.skip("A", 3)
-        outbox.park("A", frame(newest), 1)
-    outbox.skip("B", 0)
-    outbox.park("B", frame("b1"), 1)
+        outbox.waiting.skip("A", 3)
+        park(outbox, "A", frame(newest), 1)
+    outbox.waiting.skip("B", 0)
+    park(outbox, "B", frame("b1"), 1)
     wire.drain()
     assert wire.texts == ["a1", receipt("rate", A=6), receipt("slow", A=1), "a9", "b1"]
-    assert outbox.skipped == 1
+    assert outbox.waiting.skipped == 1
 
 
 async def test_answers_come_before_the_ticks_that_wait(wire: FakeWire, outbox: Outbox) -> None:
     wire.full = True
     outbox.write(frame("a1"))
-    outbox.park("A", frame("a3"), 2)
+    park(outbox, "A", frame("a3"), 2)
     outbox.reply(frame("answer 1"))
     outbox.reply(frame("answer 2"))
-    outbox.park("B", frame("b1"), 1)
+    park(outbox, "B", frame("b1"), 1)
     wire.drain()
     assert wire.texts == ["a1", "answer 1", "answer 2", receipt("slow", A=1), "a3", "b1"]
     outbox.reply(frame("answer 3"))
@@ -134,56 +124,56 @@ async def test_a_report_comes_between_the_ticks_before_it_and_those_behind_it(wi
     outbox.report("A", frame("gap 0"))
     wire.full = True
     outbox.write(frame("a1"))
-    outbox.park("B", frame("b1"), 1)
-    outbox.skip("A", 2)
-    outbox.park("A", frame("a5"), 2)
+    park(outbox, "B", frame("b1"), 1)
+    outbox.waiting.skip("A", 2)
+    park(outbox, "A", frame("a5"), 2)
     outbox.report("A", frame("gap 1"))
     outbox.report("A", frame("gap 2"))
-    outbox.park("A", frame("a9"), 3)
+    park(outbox, "A", frame("a9"), 3)
     wire.drain()
     assert wire.texts == [
         "gap 0", "a1", receipt("rate", A=2), receipt("slow", A=1), "a5", "gap 1", "gap 2", receipt("slow", A=2), "b1", "a9"
     ]  # fmt: skip
-    assert outbox.skipped == 3
+    assert outbox.waiting.skipped == 3
 
 
 async def test_what_was_unsubscribed_is_not_sent_any_more(wire: FakeWire, outbox: Outbox) -> None:
     wire.full = True
     outbox.write(frame("a1"))
-    outbox.skip("A", 5)
-    outbox.park("A", frame("a2"), 5)
-    outbox.park("B", frame("b1"), 1)
-    assert outbox.forget("A")
-    assert not outbox.forget("A")
-    assert not outbox.forget("C")
-    outbox.park("A", frame("a3"), 1)
+    outbox.waiting.skip("A", 5)
+    park(outbox, "A", frame("a2"), 5)
+    park(outbox, "B", frame("b1"), 1)
+    assert outbox.waiting.forget("A")
+    assert not outbox.waiting.forget("A")
+    assert not outbox.waiting.forget("C")
+    park(outbox, "A", frame("a3"), 1)
     wire.drain()
     assert wire.texts == ["a1", "b1", "a3"]
 
 
-async def test_the_owner_knows_who_is_behind(wire: FakeWire, outbox: Outbox, owner: Watcher) -> None:
+async def test_it_is_told_who_is_behind(wire: FakeWire, outbox: Outbox, moves: list[str]) -> None:
     outbox.write(frame("a1"))
-    assert owner.told == []
+    assert moves == []
     wire.full = True
     outbox.write(frame("a2"))
-    assert owner.told == ["behind"]
-    outbox.park("A", frame("a3"), 1)
+    assert moves == ["behind"]
+    park(outbox, "A", frame("a3"), 1)
     wire.drain(full=True)
-    assert owner.told == ["behind", "back", "behind"]
+    assert moves == ["behind", "back", "behind"]
     wire.drain()
-    assert owner.told == ["behind", "back", "behind", "back"]
+    assert moves == ["behind", "back", "behind", "back"]
     outbox.discard()
-    assert owner.told[4:] == ["behind"]
+    assert moves[4:] == ["behind"]
 
 
-async def test_an_owner_may_write_by_itself_and_say_what_the_socket_took(
-    wire: FakeWire, outbox: Outbox, owner: Watcher
+async def test_a_writer_may_write_by_itself_and_say_what_the_socket_took(
+    wire: FakeWire, outbox: Outbox, moves: list[str]
 ) -> None:
     wire.full = True
     data = frame("a1")
     outbox.took(data, outbox.send(data))
     assert outbox.behind
-    assert owner.told == ["behind"]
+    assert moves == ["behind"]
     assert wire.texts == ["a1"]
 
 
@@ -196,10 +186,10 @@ async def test_a_connection_that_is_gone_takes_no_more_and_is_not_behind(wire: F
 async def test_a_client_can_fall_behind_again_at_once(wire: FakeWire, outbox: Outbox) -> None:
     wire.full = True
     outbox.write(frame("a1"))
-    outbox.park("A", frame("a2"), 1)
+    park(outbox, "A", frame("a2"), 1)
     wire.drain(full=True)
     assert outbox.behind
-    outbox.park("A", frame("a3"), 1)
+    park(outbox, "A", frame("a3"), 1)
     wire.drain()
     assert wire.texts == ["a1", "a2", "a3"]
 
@@ -270,7 +260,7 @@ async def test_an_announcement_that_fills_the_socket_is_the_last(wire: FakeWire,
 async def test_a_client_that_is_gone_holds_nothing(wire: FakeWire, outbox: Outbox) -> None:
     wire.full = True
     outbox.write(frame("a1"))
-    outbox.park("A", frame("a2"), 1)
+    park(outbox, "A", frame("a2"), 1)
     waiting = asyncio.create_task(outbox.caught_up())
     await asyncio.sleep(0)
     outbox.discard()
@@ -292,42 +282,6 @@ async def test_a_connection_that_is_lost_while_behind_is_not_waited_for(wire: Fa
     outbox.close(SERVICE_RESTART)
     assert wire.closure is None
     assert wire.texts == ["a1"]
-
-
-# Many at once
-
-
-def contents(wires: list[FakeWire]) -> list[list[str]]:
-    return [wire.texts for wire in wires]
-
-
-@pytest.mark.parametrize("ring", [None, FakeRing()], ids=["calls", "ring"])
-async def test_each_of_many_gets_its_own(ring: FakeRing | None) -> None:
-    wires = [FakeWire(ring) for _ in range(3)]
-    outboxes = [Outbox(wire, patience=60) for wire in wires]
-    wires[1].full = True
-    write_each(outboxes, [frame("a"), frame("b"), frame("c")], ring)
-    assert contents(wires) == [["a"], ["b"], ["c"]]
-    assert [outbox.behind for outbox in outboxes] == [False, True, False]
-
-
-async def test_those_without_a_bare_socket_and_long_messages_go_apart() -> None:
-    ring = FakeRing()
-    wires = [FakeWire(ring), FakeWire(), FakeWire(ring), FakeWire(ring)]
-    outboxes = [Outbox(wire, patience=60) for wire in wires]
-    long = "x" * ROOM
-    write_each(outboxes, [frame("a"), frame("b"), frame(long), frame("d")], ring)
-    assert contents(wires) == [["a"], ["b"], [long], ["d"]]
-    assert ring.writes == 2
-
-
-async def test_a_few_are_called_each() -> None:
-    ring = FakeRing()
-    ring.worth = 3
-    wires = [FakeWire(ring) for _ in range(2)]
-    write_each([Outbox(wire, patience=60) for wire in wires], [frame("a"), frame("b")], ring)
-    assert contents(wires) == [["a"], ["b"]]
-    assert ring.writes == 0
 
 
 async def test_an_outbox_that_is_let_go_of_has_no_descriptor() -> None:

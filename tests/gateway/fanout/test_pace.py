@@ -8,7 +8,8 @@ import json
 import pytest
 
 from gateway.fanout.outbox import Outbox
-from gateway.fanout.pace import Pace, Tally
+from gateway.fanout.pace import Pace
+from gateway.fanout.writer import Writer
 from gateway.protocol.frames import text_frame
 from tests.gateway.fakes import NEVER, FakeWire, until
 
@@ -36,24 +37,24 @@ def _receipt(message: dict[str, object]) -> str:
 
 
 @pytest.fixture
-def tally() -> Tally:
-    return Tally()
+def writer() -> Writer:
+    return Writer()
 
 
 def tick(number: int) -> bytes:
     return text_frame(str(number).encode())
 
 
-def pace_of(tally: Tally, rate: float, *members: Member) -> Pace:
-    pace = Pace("A", rate, tally)
+def pace_of(writer: Writer, rate: float, *members: Member) -> Pace:
+    pace = Pace("A", rate, writer)
     for member in members:
         pace.add(member.outbox)
     return pace
 
 
-async def test_the_first_goes_out_at_once_and_then_the_newest(tally: Tally) -> None:
+async def test_the_first_goes_out_at_once_and_then_the_newest(writer: Writer) -> None:
     member = Member()
-    pace = pace_of(tally, QUICK, member)
+    pace = pace_of(writer, QUICK, member)
     pace.offer(tick(1), 1)
     assert member.got == [1]
     assert pace.is_settled
@@ -63,13 +64,13 @@ async def test_the_first_goes_out_at_once_and_then_the_newest(tally: Tally) -> N
     assert not pace.is_settled
     await until(lambda: pace.is_settled)
     assert member.got == [1, "rate 3", 5]
-    assert (tally.delivered, tally.skipped) == (2, 3)
+    assert (writer.delivered, writer.skipped) == (2, 3)
     pace.stop()
 
 
-async def test_after_quiet_a_tick_goes_out_at_once_again(tally: Tally) -> None:
+async def test_after_quiet_a_tick_goes_out_at_once_again(writer: Writer) -> None:
     member = Member()
-    pace = pace_of(tally, 1_000, member)
+    pace = pace_of(writer, 1_000, member)
     for number in range(1, 5):
         pace.offer(tick(number), 1)
         assert member.got[-1] == number
@@ -77,17 +78,17 @@ async def test_after_quiet_a_tick_goes_out_at_once_again(tally: Tally) -> None:
     pace.stop()
 
 
-async def test_a_burst_after_quiet_is_its_newest(tally: Tally) -> None:
+async def test_a_burst_after_quiet_is_its_newest(writer: Writer) -> None:
     member = Member()
-    pace = pace_of(tally, NEVER, member)
+    pace = pace_of(writer, NEVER, member)
     pace.offer(tick(10), 10)
     assert member.got == ["rate 9", 10]
     pace.stop()
 
 
-async def test_who_comes_while_ticks_wait_is_told_only_of_those_behind_its_snapshot(tally: Tally) -> None:
+async def test_who_comes_while_ticks_wait_is_told_only_of_those_behind_its_snapshot(writer: Writer) -> None:
     early, late, last = Member(), Member(), Member()
-    pace = pace_of(tally, NEVER, early)
+    pace = pace_of(writer, NEVER, early)
     pace.offer(tick(1), 1)
     pace.offer(tick(3), 2)
     pace.add(late.outbox)
@@ -95,16 +96,16 @@ async def test_who_comes_while_ticks_wait_is_told_only_of_those_behind_its_snaps
     pace.add(last.outbox)
     pace.flush()
     assert (early.got, late.got, last.got) == ([1, "rate 4", 6], ["rate 2", 6], [])
-    assert (tally.delivered, tally.skipped) == (3, 6)
+    assert (writer.delivered, writer.skipped) == (3, 6)
     pace.offer(tick(8), 2)
     pace.flush()
     assert early.got[3:] == late.got[2:] == last.got == ["rate 1", 8]
     pace.stop()
 
 
-async def test_a_flush_with_nothing_waiting_changes_nothing(tally: Tally) -> None:
+async def test_a_flush_with_nothing_waiting_changes_nothing(writer: Writer) -> None:
     member = Member()
-    pace = pace_of(tally, NEVER, member)
+    pace = pace_of(writer, NEVER, member)
     pace.flush()
     pace.offer(tick(1), 1)
     pace.flush()
@@ -113,9 +114,9 @@ async def test_a_flush_with_nothing_waiting_changes_nothing(tally: Tally) -> Non
     pace.stop()
 
 
-async def test_a_member_behind_is_parked_and_both_reasons_are_told(tally: Tally) -> None:
+async def test_a_member_behind_is_parked_and_both_reasons_are_told(writer: Writer) -> None:
     slow, member = Member(), Member()
-    pace = pace_of(tally, NEVER, slow, member)
+    pace = pace_of(writer, NEVER, slow, member)
     slow.wire.full = True
     pace.offer(tick(1), 1)
     pace.offer(tick(4), 3)
@@ -129,9 +130,9 @@ async def test_a_member_behind_is_parked_and_both_reasons_are_told(tally: Tally)
     pace.stop()
 
 
-async def test_who_leaves_gets_no_more_and_the_last_takes_what_waits_along(tally: Tally) -> None:
+async def test_who_leaves_gets_no_more_and_the_last_takes_what_waits_along(writer: Writer) -> None:
     one, two = Member(), Member()
-    pace = pace_of(tally, NEVER, one, two)
+    pace = pace_of(writer, NEVER, one, two)
     pace.offer(tick(1), 1)
     pace.offer(tick(2), 1)
     pace.remove(one.outbox)
@@ -145,9 +146,9 @@ async def test_who_leaves_gets_no_more_and_the_last_takes_what_waits_along(tally
     pace.remove(two.outbox)
 
 
-async def test_who_is_released_is_given_what_waits_for_it(tally: Tally) -> None:
+async def test_who_is_released_is_given_what_waits_for_it(writer: Writer) -> None:
     one, two, late = Member(), Member(), Member()
-    pace = pace_of(tally, NEVER, one, two)
+    pace = pace_of(writer, NEVER, one, two)
     pace.offer(tick(1), 1)
     pace.offer(tick(4), 3)
     pace.add(late.outbox)
@@ -160,9 +161,9 @@ async def test_who_is_released_is_given_what_waits_for_it(tally: Tally) -> None:
     assert not pace
 
 
-async def test_a_member_that_is_lost_in_the_middle_costs_the_others_nothing(tally: Tally) -> None:
+async def test_a_member_that_is_lost_in_the_middle_costs_the_others_nothing(writer: Writer) -> None:
     first, lost, last = Member(), Member(), Member()
-    pace = pace_of(tally, NEVER, first, lost, last)
+    pace = pace_of(writer, NEVER, first, lost, last)
     first.wire.on_send = lost.wire.lose
     pace.offer(tick(1), 1)
     assert (first.got, lost.got, last.got) == ([1], [], [1])

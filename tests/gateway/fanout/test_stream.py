@@ -8,8 +8,8 @@ import pytest
 
 from bus.contract import Since
 from gateway.fanout.outbox import Outbox
-from gateway.fanout.pace import Tally
 from gateway.fanout.stream import Resumption, Stream
+from gateway.fanout.writer import Writer
 from gateway.protocol.frames import texts
 from gateway.protocol.messages import tick_frame
 from tests.gateway.fakes import NEVER, FakeRing, FakeWire
@@ -19,7 +19,7 @@ EPOCH = "e0000001"
 
 @pytest.fixture
 def stream() -> Stream:
-    return Stream("A", Tally())
+    return Stream("A", Writer())
 
 
 def body(number: int) -> str:
@@ -62,13 +62,13 @@ async def test_a_subscriber_stands_where_it_belongs(stream: Stream) -> None:
     slow.behind = True
     for outbox, rate in ((ready, None), (slow, None), (rated, NEVER)):
         stream.attach(outbox, rate)
-    assert list(stream.ready.values()) == [ready]
+    assert list(stream.ready.outboxes.values()) == [ready]
     assert list(stream.behind) == [slow]
     assert rated in stream.paces[NEVER]
     assert list(stream.subscribers()) == [ready, slow, rated]
     for outbox, rate in ((ready, None), (slow, None), (rated, NEVER), (ready, None), (rated, NEVER)):
         stream.detach(outbox, rate)
-    assert not stream.ready
+    assert not stream.ready.outboxes
     assert not stream.behind
     assert not stream.paces
 
@@ -79,24 +79,28 @@ async def test_the_crowd_is_always_who_is_there_now(stream: Stream) -> None:
     other = Outbox(FakeWire(), patience=60)
 
     def crowd(*numbers: int) -> None:
-        descriptors, sends, others = stream.crowd
+        descriptors, sends, others = stream.ready.sockets
         assert list(descriptors) == list(numbers)
         assert sends == [bare[number].send for number in numbers]
         assert others == [other.send]
 
+    def move(outbox: Outbox, is_behind: bool) -> None:
+        outbox.behind = is_behind
+        stream.move_subscriber(outbox)
+
     for outbox in (*bare, other):
         stream.attach(outbox, None)
     crowd(0, 1, 2)
-    stream.fell_behind(bare[1])
+    move(bare[1], True)
     crowd(0, 2)
     stream.detach(bare[0], None)
     crowd(2)
-    stream.came_back(bare[1])
+    move(bare[1], False)
     crowd(2, 1)
     stream.attach(bare[0], NEVER)
     crowd(2, 1)
     bare[2].let_go()
-    stream.fell_behind(bare[2])
+    move(bare[2], True)
     crowd(1)
 
 

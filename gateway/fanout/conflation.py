@@ -1,0 +1,139 @@
+"""What becomes of the ticks that a client does not keep up with. Until it falls behind this costs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from gateway.protocol.messages import conflated_frame
+
+__all__ = ["Conflation", "KeepAll", "KeepNewest"]
+
+
+class Conflation(Protocol):
+    """What waits for one client that is behind."""
+
+    skipped: int
+    """Ticks that were left out because the client was behind."""
+
+    def open(self, overflow: Callable[[], None], /) -> None:
+        """``overflow`` closes the client: called when more would have to be kept than is allowed."""
+
+    def park(self, symbol: str, frames: Sequence[bytes]) -> None:
+        """Takes the next ticks of ``symbol``, at least one."""
+
+    def skip(self, symbol: str, count: int) -> None:
+        """Notes that ``count`` ticks were left out because of the client's rate; the tick after them is parked next."""
+
+    def take(self, symbol: str | None = None) -> list[bytes]:
+        """Hands out what waits, of one symbol or of all, each with receipts for what was left out before it."""
+
+    def forget(self, symbol: str) -> bool:
+        """Drops what waits of ``symbol``; says whether a tick did."""
+
+    def clear(self) -> None:
+        """The client is gone or about to be closed: drops everything."""
+
+
+class _Newest:
+    __slots__ = ("count", "frame", "rated")
+
+    def __init__(self) -> None:
+        self.frame = b""
+        self.count = 0
+        """Ticks that came, this one included."""
+        self.rated = 0
+        """Ticks left out because of the client's rate."""
+
+
+class KeepNewest:
+    """Keeps the newest tick of each symbol, in the order in which the symbols first fell behind, and counts the others.
+
+    So what waits is bounded by what the client subscribed to.
+    """
+
+    __slots__ = ("_waiting", "skipped")
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, _Newest] = {}
+        self.skipped = 0
+
+    def open(self, overflow: Callable[[], None], /) -> None: ...
+
+    def park(self, symbol: str, frames: Sequence[bytes]) -> None:
+        # Paid for every tick and client that is behind.
+        try:
+            newest = self._waiting[symbol]
+        except KeyError:
+            newest = self._waiting[symbol] = _Newest()
+        newest.frame = frames[-1]
+        newest.count += len(frames)
+
+    def skip(self, symbol: str, count: int) -> None:
+        if count:
+            self._waiting.setdefault(symbol, _Newest()).rated += count
+
+    def take(self, symbol: str | None = None) -> list[bytes]:
+        taken = {each: self._waiting.pop(each) for each in _chosen(self._waiting, symbol)}
+        rated = {each: newest.rated for each, newest in taken.items() if newest.rated}
+        slow = {each: newest.count - 1 for each, newest in taken.items() if newest.count > 1}
+        self.skipped += sum(slow.values())
+        receipts = [conflated_frame(reason, counts) for reason, counts in (("rate", rated), ("slow", slow)) if counts]
+        return receipts + [newest.frame for newest in taken.values()]
+
+    def forget(self, symbol: str) -> bool:
+        return self._waiting.pop(symbol, None) is not None
+
+    def clear(self) -> None:
+        self._waiting.clear()
+
+
+class KeepAll:
+    """Keeps every tick: for messages of which each counts.
+
+    Of at most ``limit`` bytes: a client for which more would wait is closed, as one that stays behind for too long is.
+    """
+
+    __slots__ = ("_frames", "_limit", "_overflow", "_size", "skipped")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._overflow: Callable[[], None] | None = None
+        self._frames: dict[str, list[bytes]] = {}
+        self._size = 0
+        """Of all that was parked since the client fell behind: what was taken for one symbol waits in the outbox."""
+        self.skipped = 0
+
+    def open(self, overflow: Callable[[], None], /) -> None:
+        self._overflow = overflow
+
+    def park(self, symbol: str, frames: Sequence[bytes]) -> None:
+        if self._overflow is None:
+            return  # it is closed already
+        self._size += sum(map(len, frames))
+        if self._size > self._limit:
+            self._overflow()
+        else:
+            self._frames.setdefault(symbol, []).extend(frames)
+
+    def skip(self, symbol: str, count: int) -> None:
+        if count:
+            self.park(symbol, [conflated_frame("rate", {symbol: count})])
+
+    def take(self, symbol: str | None = None) -> list[bytes]:
+        if symbol is None:
+            self._size = 0
+        return [frame for each in _chosen(self._frames, symbol) for frame in self._frames.pop(each)]
+
+    def forget(self, symbol: str) -> bool:
+        frames = self._frames.pop(symbol, [])
+        self._size -= sum(map(len, frames))
+        return bool(frames)
+
+    def clear(self) -> None:
+        self._frames.clear()
+        self._overflow = None  # which refers back to the client
+
+
+def _chosen(waiting: Mapping[str, object], symbol: str | None) -> list[str]:
+    return list(waiting) if symbol is None else [symbol] if symbol in waiting else []

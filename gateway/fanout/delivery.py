@@ -1,0 +1,116 @@
+"""Passes: the frames of several streams go to their clients, each client in at most one write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from gateway.fanout.outbox import Outbox
+from gateway.fanout.stream import Stream
+from gateway.fanout.subscriptions import Subscriptions
+from gateway.fanout.writer import Writer
+
+__all__ = ["Delivery"]
+
+
+class Delivery:
+    """Writes to the clients that keep up, parks for those that are behind, and so knows who is which."""
+
+    def __init__(self, subscriptions: Subscriptions, writer: Writer) -> None:
+        self._subscriptions = subscriptions
+        self._writer = writer
+        self._is_writing = False
+        self._moved: list[Outbox] = []
+        self.passes = 0
+        self.parked = 0
+
+    def deliver(self, due: Mapping[Stream, list[bytes]]) -> None:
+        """One pass. The frames of a stream stay next to each other."""
+        self.passes += 1
+        if len(due) == 1:
+            ((stream, frames),) = due.items()
+            self.deliver_one(stream, frames)
+        elif due:
+            self._deliver_many(due)
+
+    def deliver_one(self, stream: Stream, frames: list[bytes]) -> None:
+        data = frames[0] if len(frames) == 1 else b"".join(frames)
+        if stream.behind:  # first, or a client that falls behind now would get the frames twice
+            self._park(stream, frames)
+        if stream.ready.outboxes:
+            self._writer.delivered += len(frames) * len(stream.ready.outboxes)
+            self._write(stream, data)
+        if stream.resuming or self._subscriptions.everything:
+            for outbox in self._others(stream, frames):
+                outbox.write(data)
+        for pace in list(stream.paces.values()):
+            pace.offer(frames[-1], len(frames))
+
+    def _park(self, stream: Stream, frames: list[bytes]) -> None:
+        symbol = stream.symbol
+        for outbox in stream.behind:
+            outbox.waiting.park(symbol, frames)
+        self.parked += len(frames) * len(stream.behind)
+
+    def _write(self, stream: Stream, data: bytes) -> None:
+        # The crowd must stay as it is meanwhile, so a client that falls behind or comes back is moved afterwards.
+        self._is_writing = True
+        try:
+            short = self._writer.write_all(stream.ready, data)
+        finally:
+            self._is_writing = False
+        for send, sent in short:
+            stream.ready.outboxes[send].took(data, sent)
+        if self._moved:
+            moved, self._moved = self._moved, []
+            for outbox in moved:
+                self._subscriptions.move(outbox)
+
+    def _others(self, stream: Stream, frames: list[bytes]) -> list[Outbox]:
+        """Sees to those who are not in the stream's own tables; returns whom the frames are to be written to."""
+        count = len(frames)
+        for resumption in stream.resuming:
+            resumption.passed.update(zip(range(stream.seq - count + 1, stream.seq + 1), frames, strict=True))
+        ready = []
+        for outbox in self._subscriptions.others(stream):
+            if outbox.behind:
+                outbox.waiting.park(stream.symbol, frames)
+                self.parked += count
+            else:
+                ready.append(outbox)
+        self._writer.delivered += count * len(ready)
+        return ready
+
+    def _deliver_many(self, due: Mapping[Stream, list[bytes]]) -> None:
+        touched: list[Outbox] = []
+        for stream, frames in due.items():
+            data = frames[0] if len(frames) == 1 else b"".join(frames)
+            ready = stream.ready.outboxes
+            _gather(ready.values(), data, touched)
+            self._writer.delivered += len(frames) * len(ready)
+            if stream.behind:
+                self._park(stream, frames)
+            if stream.resuming or self._subscriptions.everything:
+                _gather(self._others(stream, frames), data, touched)
+        self._writer.write_each(touched, [outbox.collect() for outbox in touched])
+        # Only now: a client that falls behind has nothing gathered any more.
+        for stream, frames in due.items():
+            for pace in list(stream.paces.values()):
+                pace.offer(frames[-1], len(frames))
+
+    def moved(self, outbox: Outbox) -> None:
+        """A client has fallen behind, or is back; its outbox calls this."""
+        if self._is_writing:
+            self._moved.append(outbox)
+        else:
+            self._subscriptions.move(outbox)
+
+    def counts(self) -> dict[str, int]:
+        return {"passes_total": self.passes, "parked_total": self.parked}
+
+
+def _gather(outboxes: Iterable[Outbox], data: bytes, touched: list[Outbox]) -> None:
+    for outbox in outboxes:
+        gathered = outbox.gathered
+        if not gathered:
+            touched.append(outbox)
+        gathered.append(data)

@@ -1,0 +1,128 @@
+"""Writes to many clients at once: by a ring where the system has one and it is worth it, else by a call for each."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Sequence
+from itertools import compress
+from operator import not_
+from typing import NamedTuple
+
+from gateway.fanout.outbox import Outbox
+from gateway.wires.io_uring import ROOM, Ring
+from gateway.wires.wire import Send
+
+__all__ = ["Crowd", "Sockets", "Writer"]
+
+
+class Sockets(NamedTuple):
+    """The sends of a crowd: those of bare sockets in the order of their descriptors, and the others."""
+
+    descriptors: array[int]
+    sends: list[Send]
+    others: list[Send]
+
+
+class Crowd:
+    """Clients that keep up and get the same, by their ``send``.
+
+    To write to them all touches nothing of a client but its socket, which is what makes a hot symbol cheap.
+    """
+
+    __slots__ = ("_sockets", "outboxes")
+
+    def __init__(self) -> None:
+        self.outboxes: dict[Send, Outbox] = {}
+        self._sockets: Sockets | None = None
+
+    def add(self, outbox: Outbox) -> None:
+        self.outboxes[outbox.send] = outbox
+        self._sockets = None
+
+    def remove(self, outbox: Outbox) -> bool:
+        """Says whether it was there."""
+        self._sockets = None
+        return self.outboxes.pop(outbox.send, None) is not None
+
+    @property
+    def sockets(self) -> Sockets:
+        """Kept until a client comes or goes: the descriptor of one that is gone may be another's."""
+        if self._sockets is None:
+            self._sockets = Sockets(array("I"), [], [])
+            for send, outbox in self.outboxes.items():
+                if outbox.descriptor < 0:
+                    self._sockets.others.append(send)
+                else:
+                    self._sockets.descriptors.append(outbox.descriptor)
+                    self._sockets.sends.append(send)
+        return self._sockets
+
+
+class Writer:
+    """Also counts what is written, since streams and paces come and go."""
+
+    def __init__(self, ring: Ring | None = None) -> None:
+        """``ring``: writes to many sockets in one system call, where the system can."""
+        self._ring = ring
+        self.delivered = 0
+        """Ticks written to clients."""
+        self.skipped = 0
+        """Ticks left out because of the rate a client chose."""
+
+    def write_all(self, crowd: Crowd, data: bytes) -> list[tuple[Send, int]]:
+        """Writes the same to a whole crowd, which must not change meanwhile.
+
+        Returns which took less than all, and how much: their outboxes are to be told.
+        """
+        ring = self._ring
+        if ring is None or len(crowd.outboxes) < ring.worth or len(data) > ROOM:
+            return _call(crowd.outboxes, data)
+        descriptors, sends, others = crowd.sockets
+        short = [(sends[index], sent) for index, sent in ring.send(descriptors, data)]
+        return short + _call(others, data) if others else short
+
+    def write_each(self, outboxes: Sequence[Outbox], messages: Sequence[bytes]) -> None:
+        """Writes to each client, none of which is behind, a message of its own."""
+        ring = self._ring
+        if ring is None or len(outboxes) < ring.worth:
+            for outbox, message in zip(outboxes, messages, strict=True):
+                outbox.write(message)
+            return
+        if min(outbox.descriptor for outbox in outboxes) < 0 or max(map(len, messages)) > ROOM:
+            outboxes, messages = _write_alone(outboxes, messages)
+        descriptors = array("I", [outbox.descriptor for outbox in outboxes])
+        for index, sent in ring.send_each(descriptors, messages):
+            outboxes[index].took(messages[index], sent)
+
+    def counts(self) -> dict[str, int]:
+        return {
+            "delivered_total": self.delivered,
+            "rate_skipped_total": self.skipped,
+            "io_uring": int(self._ring is not None),
+        }
+
+
+def _call(sends: Iterable[Send], data: bytes) -> list[tuple[Send, int]]:
+    # The inner loop of a hot symbol: what stands here is paid for every client and pass.
+    size = len(data)
+    short: list[tuple[Send, int]] = []
+    sends = iter(sends)
+    while True:
+        try:
+            for send in sends:
+                sent = send(data)
+                if sent != size:
+                    short.append((send, sent))
+            return short
+        except BlockingIOError:
+            short.append((send, 0))
+        except OSError:
+            pass  # the connection is gone; the server finds out when it reads
+
+
+def _write_alone(outboxes: Sequence[Outbox], messages: Sequence[bytes]) -> tuple[list[Outbox], list[bytes]]:
+    """Writes to clients without a bare socket, and what is more than a ring can carry; returns the rest."""
+    alone = [outbox.descriptor < 0 or len(message) > ROOM for outbox, message in zip(outboxes, messages, strict=True)]
+    for outbox, message in zip(compress(outboxes, alone), compress(messages, alone), strict=True):
+        outbox.write(message)
+    return list(compress(outboxes, map(not_, alone))), list(compress(messages, map(not_, alone)))
