@@ -1,5 +1,7 @@
 # make run    a gateway to look at, on http://127.0.0.1:8000/ (make run PORT=8123)
+# make check  lint, and the tests that start no servers
 # make test   all tests (make test ARGS="-k hub -x")
+# make coverage  all tests, and how much of the code they run
 # make soak   the long tests, then the whole thing for five minutes (make soak MINUTES=30)
 # make lint   what CI checks beside the tests
 # make bench  what it costs, beside a plain Channels application
@@ -16,6 +18,8 @@ INSTALLED := $(VENV)/installed
 INSTALLED_DEV := $(VENV)/installed-dev
 SECRET := $(VENV)/secret-key
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes
+# As many tests side by side as there are processors, at most 4 (ARGS=-n0 runs them in one process, for -s and --pdb).
+PYTEST := env -u DJANGO_SETTINGS_MODULE $(PY) -m pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal
 # For every platform and every Python from 3.11 on; what is locked already stays as it is.
 LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command "make lock"
@@ -23,7 +27,7 @@ LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --g
 PLAIN := env -u DJANGO_SETTINGS_MODULE DATABASE_URL=sqlite://:memory:
 
 .DELETE_ON_ERROR:
-.PHONY: run test lint format clean hooks
+.PHONY: run check test coverage lint format clean hooks
 
 run: $(INSTALLED) $(SECRET)
 	@echo "Preparing the database ..."
@@ -33,8 +37,15 @@ run: $(INSTALLED) $(SECRET)
 	echo "Starting the gateway with a mock price feed (Ctrl-C stops it) ..." && \
 	exec $(PY) manage.py serve --host $(HOST) --port $(PORT) --feed
 
+check: lint
+	@$(PYTEST) -m "not soak and not servers" $(ARGS)
+
 test: $(INSTALLED_DEV)
-	@env -u DJANGO_SETTINGS_MODULE $(PY) -m pytest $(ARGS)
+	@$(PYTEST) $(ARGS)
+
+# Fails below the floor in pyproject.toml.
+coverage: $(INSTALLED_DEV)
+	@$(PYTEST) --cov --cov-report=term:skip-covered $(ARGS)
 
 # What it costs: the parts, and whole servers beside a plain Channels application (make bench ARGS="--quick hub").
 .PHONY: bench
@@ -66,7 +77,7 @@ hooks: $(INSTALLED_DEV)
 	$(PY) -m pre_commit install
 
 clean:
-	rm -rf $(VENV) staticfiles .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) staticfiles .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The commands are tried, not looked up: a version manager's stand-ins exist for versions that are not installed.
