@@ -49,7 +49,7 @@ async def receive(connection: ClientConnection) -> Any:
 
 def metrics(gateway: GatewayProcess) -> dict[str, float]:
     """The gateway's metrics by name, without prefix and label."""
-    lines = httpx.get(f"{gateway.http}/metrics").raise_for_status().text.splitlines()
+    lines = httpx.get(f"{gateway.http}/metrics", timeout=30).raise_for_status().text.splitlines()
     samples = (line.rpartition(" ") for line in lines if not line.startswith("#"))
     return {name.partition("{")[0].removeprefix("marketmux_"): float(value) for name, _, value in samples}
 
@@ -71,7 +71,7 @@ class RawClient:
         self.socket = socket.socket()
         if receive_buffer is not None:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self.socket.settimeout(10)
+        self.socket.settimeout(30)
         self.socket.connect((gateway.host, gateway.port))
         self._data = b""
         self._shake_hands(gateway, path)

@@ -27,6 +27,23 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("tests")
 
 
+SERVERS = {"shared_redis", "redis_server", "migrated_database", "chromium"}
+"""What every fixture that starts a server, or a browser, is made from."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what needs servers of its own: by its folder, its fixtures, or a parameter that asks for one."""
+    for item in items:
+        if isinstance(item, pytest.Function) and _needs_servers(item):
+            item.add_marker(pytest.mark.servers)
+
+
+def _needs_servers(item: pytest.Function) -> bool:
+    folder = item.path.parent.name
+    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    return folder in {"faults", "integration"} or not SERVERS.isdisjoint(item.fixturenames) or "redis" in parameters
+
+
 class StartGateway(Protocol):
     """Starts a gateway that is stopped at the end of the test; see :class:`GatewayProcess` for the arguments."""
 

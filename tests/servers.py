@@ -39,7 +39,7 @@ def free_port() -> int:
     return port
 
 
-def wait_until(condition: Callable[[], bool], timeout: float = 10.0, message: str = "") -> None:
+def wait_until(condition: Callable[[], bool], timeout: float = 30.0, message: str = "") -> None:
     """Returns as soon as ``condition()`` is true; fails after ``timeout`` seconds."""
     deadline = time.monotonic() + timeout
     while not condition():
@@ -120,7 +120,7 @@ class RedisServer:
                 stderr=log,
             )
         try:
-            wait_until(self._answers, timeout=10)
+            wait_until(self._answers)
         except AssertionError:
             self.kill()
             raise RuntimeError(f"redis-server did not start:\n{(self._directory / 'redis.log').read_text()}") from None
@@ -147,7 +147,7 @@ class RedisServer:
 
     def call(self, command: str) -> str:
         """The first line of the answer to an inline command."""
-        with socket.create_connection((self.host, self.port), timeout=5) as connection:
+        with socket.create_connection((self.host, self.port), timeout=30) as connection:
             connection.sendall(f"{command}\r\n".encode())
             with connection.makefile("rb") as answer:
                 return answer.readline().decode().rstrip()

@@ -51,19 +51,18 @@ def fast() -> Backoff:
 
 
 def assert_account(events: Iterable[Event]) -> None:
-    """Every jump in ``seq`` is accounted for."""
-    last: dict[str, int] = {}
+    """Every jump in ``seq`` is accounted for, from 0 on: no symbol has ticked before it is subscribed to."""
+    last: defaultdict[str, int] = defaultdict(int)
     explained: defaultdict[str, int] = defaultdict(int)
     for event in events:
         match event:
             case Gap(missed=int(count)) | Conflated(skipped=count):
                 explained[event.symbol] += count
             case Gap():
-                last.pop(event.symbol, None)
+                last[event.symbol] = event.seq
                 explained.pop(event.symbol, None)
             case Tick() | Snapshot():
-                jump = event.seq - last.get(event.symbol, event.seq - 1) - 1
-                assert jump == explained.pop(event.symbol, 0), event
+                assert event.seq - last[event.symbol] - 1 == explained.pop(event.symbol, 0), event
                 last[event.symbol] = event.seq
 
 

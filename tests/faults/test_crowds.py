@@ -95,7 +95,7 @@ def test_connects_and_disconnects_leave_nothing_behind(start_gateway: StartGatew
         def visit(count: int) -> Visitors:
             visitors = Visitors(place.loop, place.target, SYMBOLS, place.findings, places=64, stay=0.2, total=count)
             place.run(visitors.turn, lambda: visitors.done, timeout=30 + count / 50)
-            wait_until(lambda: place.holds(LEFT), 10)
+            wait_until(lambda: place.holds(LEFT))
             return visitors
 
         # What is loaded, cached and connected at the first use is no growth.
@@ -129,7 +129,7 @@ def test_redis_holds_no_subscription_of_those_who_left(start_gateway: StartGatew
         for symbols in (SYMBOLS, ["*"]):
             visitors = Visitors(place.loop, place.target, symbols, place.findings, places=20, stay=0.3, total=100)
             place.run(visitors.turn, lambda visitors=visitors: visitors.done, timeout=30)  # type: ignore[misc]
-        wait_until(lambda: (redis.pubsub_channels(), redis.pubsub_numpat()) == before, 10)
+        wait_until(lambda: (redis.pubsub_channels(), redis.pubsub_numpat()) == before)
         assert place.findings.flawless, place.findings
 
 
@@ -278,7 +278,7 @@ def test_who_never_reads_costs_little_memory_and_the_others_nothing(
             place.run(sleepers.turn, lambda: place.findings.ticks > enough, 60)
         place.settle(readers.books)
         sleepers.close()
-        wait_until(lambda: place.holds({"connections": 20}), 10)
+        wait_until(lambda: place.holds({"connections": 20}))
         after = metrics(gateway)["resident_bytes"]
         assert not readers.refused
         assert not sleepers.turned_away

@@ -335,13 +335,13 @@ def slowest(watchers: Iterable[Watcher], since: float, kind: Kind = "tick") -> f
     return None if None in times else max(at for at in times if at is not None)
 
 
-async def until_all_tick(watchers: Sequence[Watcher], since: float, within: float = 10.0) -> float:
+async def until_all_tick(watchers: Sequence[Watcher], since: float, within: float = 30.0) -> float:
     """Waits until every watcher has had a tick after ``since``; how many seconds after it the last one had."""
     await eventually(lambda: slowest(watchers, since) is not None, within, f"no ticks for all within {within:g} s")
     return (slowest(watchers, since) or since) - since
 
 
-async def until_all_hold(watchers: Sequence[Watcher], prices: Mapping[str, int], within: float = 10.0) -> None:
+async def until_all_hold(watchers: Sequence[Watcher], prices: Mapping[str, int], within: float = 30.0) -> None:
     """Waits until the last value of every watcher is the last that was accepted."""
     try:
         await eventually(lambda: all(watcher.holds(prices) for watcher in watchers), within)
@@ -378,7 +378,7 @@ async def watching(
         await asyncio.sleep(0)
 
 
-async def eventually(condition: Callable[[], bool], within: float = 10.0, message: str = "") -> float:
+async def eventually(condition: Callable[[], bool], within: float = 30.0, message: str = "") -> float:
     """Returns as soon as ``condition()`` is true, after how many seconds; fails if it is not ``within`` so many."""
     start = time.monotonic()
     while not condition():

@@ -63,7 +63,7 @@ async def test_many_clients_that_come_and_go_get_their_own_symbol(start_gateway:
             leaving = clients[:30]
             for _, client in leaving:
                 client.close()
-            wait_until(lambda: metrics(gateway)["connections"] == 70, 10)
+            wait_until(lambda: metrics(gateway)["connections"] == 70)
             clients = clients[30:] + [(other, RawClient(gateway, other)) for other in "BA" * 15]
     for _, client in clients:
         client.close()
@@ -95,11 +95,9 @@ async def _answers(gateway: GatewayProcess, *messages: str | bytes) -> list[str 
             for message in messages:
                 await client.send(message)
                 codes.append((await receive(client))["code"])
-            async with asyncio.timeout(0.2):
-                while True:  # a closing, and heartbeats
-                    await client.recv()
-        except TimeoutError:
-            pass
+            await client.send('{"action":"ping"}')
+            while json.loads(await client.recv())["type"] != "pong":  # a closing, and heartbeats
+                pass
         except websockets.ConnectionClosed as closed:
             codes.append(closed.rcvd.code if closed.rcvd else 1006)
     return codes
@@ -213,7 +211,7 @@ async def test_one_subscription_in_redis_however_many_clients(
         assert shared_redis.call("PUBSUB NUMSUB asgi__group__ticks.A") == "*2"
         assert metrics(gateway)["memberships"] == 1
         assert shared_redis.call("PUBLISH asgi__group__ticks.A garbage") == ":1"
-    await asyncio.to_thread(wait_until, lambda: shared_redis.call("PUBLISH asgi__group__ticks.A garbage") == ":0", 5)
+    await asyncio.to_thread(wait_until, lambda: shared_redis.call("PUBLISH asgi__group__ticks.A garbage") == ":0")
 
 
 # Clients that do not read
@@ -297,7 +295,7 @@ async def test_a_client_that_floods_without_reading_is_held_back(start_gateway: 
         await publish(http, tick("A", 1))
         assert (await receive(client))["price"] == 1
     flooder.close()
-    wait_until(lambda: metrics(gateway)["connections"] == 0, 10)
+    wait_until(lambda: metrics(gateway)["connections"] == 0)
 
 
 def _flood(client: RawClient) -> None:
@@ -322,7 +320,7 @@ async def test_when_thousands_have_come_and_gone_nothing_is_left(
         await asyncio.sleep(0.5)
         before = metrics(gateway)
         await asyncio.to_thread(_come_and_go, gateway, 2_000)
-        await asyncio.to_thread(wait_until, lambda: metrics(gateway)["memberships"] == 0, 10)
+        await asyncio.to_thread(wait_until, lambda: metrics(gateway)["memberships"] == 0)
         stop.set()
         await traffic
         # Daphne looks for connections that ended once a second.

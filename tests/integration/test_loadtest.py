@@ -137,7 +137,7 @@ def test_rate_zero_only_listens(gateway: GatewayProcess) -> None:
 
 def test_ctrl_c_ends_early_with_the_report(gateway: GatewayProcess) -> None:
     command = Command(gateway.http, "-c", "5", "--symbol", "NVDA", "--seconds", "60")
-    wait_until(lambda: httpx.get(f"{gateway.http}/api/v1/ticks/NVDA").status_code == 200, 20)
+    wait_until(lambda: httpx.get(f"{gateway.http}/api/v1/ticks/NVDA").status_code == 200)
     command.interrupt()
     outcome = command.outcome()
     assert outcome.code == 0, outcome
@@ -149,7 +149,7 @@ def test_ctrl_c_ends_early_with_the_report(gateway: GatewayProcess) -> None:
 def test_connections_that_are_cut_are_reported(start_gateway: StartGateway) -> None:
     gateway = start_gateway()
     command = Command(gateway.http, "-c", "5", "--symbol", "AAPL", "--seconds", "3")
-    wait_until(lambda: httpx.get(f"{gateway.http}/api/v1/ticks/AAPL").status_code == 200, 20)
+    wait_until(lambda: httpx.get(f"{gateway.http}/api/v1/ticks/AAPL").status_code == 200)
     gateway.kill()
     outcome = command.outcome()
     assert outcome.code == 1, outcome
