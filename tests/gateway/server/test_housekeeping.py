@@ -1,8 +1,14 @@
-"""Who is looked at in which round."""
+"""What is checked in which round, and what becomes of what takes too long."""
 
 from __future__ import annotations
 
-from gateway.server.housekeeping import Schedule
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+from unittest import mock
+
+from gateway.server.housekeeping import SLICE, Housekeeping, Schedule
+from gateway.server.http import GatewayHTTPConnection
 from gateway.server.timeouts import Timeouts
 
 
@@ -15,7 +21,7 @@ def turns(schedule: Schedule[str], count: int) -> list[list[str]]:
     return [list(schedule.turn()) for _ in range(count)]
 
 
-def test_everybody_has_a_turn_when_the_time_has_passed_and_not_before() -> None:
+def test_nothing_has_a_turn_before_its_time_has_passed() -> None:
     schedule: Schedule[str] = Schedule(2.0)
     schedule.put("late", 4.1)
     schedule.put("early", 3.9)
@@ -56,3 +62,97 @@ def test_who_has_had_a_turn_may_have_another() -> None:
     for _ in range(3):
         assert list(schedule.turn()) == ["one"]
         schedule.put("one", 1)
+
+
+class Connection:
+    """A connection of which the test says when it is to be checked again, or what its check does."""
+
+    def __init__(self, seconds: float | None = 1, check: Callable[[], object] = lambda: None) -> None:
+        self.checks = 0
+        self.transport = mock.Mock()
+        self._seconds = seconds
+        self._check = check
+
+    def check_timeouts(self) -> float | None:
+        self.checks += 1
+        self._check()
+        return self._seconds
+
+
+def fail() -> None:
+    raise RuntimeError
+
+
+def keeping(*websockets: Connection, http: Sequence[Connection] = (), leave: float = 0.0) -> Any:
+    housekeeping: Any = Housekeeping(Timeouts(round=1.0, leave=leave))
+    for websocket in websockets:
+        housekeeping.websockets.put(websocket, 1)
+    housekeeping.http_connections.update(http)
+    return housekeeping
+
+
+async def test_a_websocket_is_checked_again_when_it_asked_to_be() -> None:
+    soon, late, never = Connection(1), Connection(3), Connection(None)
+    housekeeping = keeping(soon, late, never)
+    for _ in range(4):
+        await housekeeping.check()
+    assert [soon.checks, late.checks, never.checks] == [4, 2, 1]
+    assert len(housekeeping.websockets) == 2
+
+
+async def test_an_http_connection_is_checked_in_every_round() -> None:
+    connection = mock.Mock(spec=GatewayHTTPConnection)
+    with mock.patch.object(GatewayHTTPConnection, "check_timeouts") as check:
+        housekeeping = keeping(http=[connection])
+        for _ in range(3):
+            await housekeeping.check()
+    assert check.call_args_list == [mock.call(connection)] * 3
+
+
+async def test_a_check_that_fails_costs_its_own_connection_and_no_other() -> None:
+    bad, good = Connection(check=fail), Connection()
+    housekeeping = keeping(bad, good)
+    await housekeeping.check()
+    bad.transport.abortConnection.assert_called_once_with()
+    good.transport.abortConnection.assert_not_called()
+    assert good.checks == 1
+
+
+async def test_what_ends_during_a_round_is_not_checked_any_more() -> None:
+    second = Connection()
+    first = Connection(check=lambda: housekeeping.websockets.remove(second))
+    housekeeping = keeping(first, second)
+    await housekeeping.check()
+    assert (first.checks, second.checks) == (1, 0)
+
+
+async def test_others_get_their_turn_in_the_middle_of_a_long_round() -> None:
+    connections = [Connection() for _ in range(SLICE + 1)]
+    housekeeping = keeping(*connections)
+    asyncio.get_running_loop().call_soon(lambda: seen.append(sum(one.checks for one in connections)))
+    seen: list[int] = []
+    await housekeeping.check()
+    assert seen == [SLICE]
+
+
+async def test_an_application_has_some_time_after_its_client_has_left() -> None:
+    housekeeping, application = keeping(leave=60.0), mock.Mock()
+    housekeeping.client_left("client", application)
+    await housekeeping.check()
+    application.cancel.assert_not_called()
+
+
+async def test_an_application_that_goes_on_is_cancelled_once() -> None:
+    housekeeping, application = keeping(leave=-1.0), mock.Mock()
+    housekeeping.client_left("client", application)
+    for _ in range(2):
+        await housekeeping.check()
+    application.cancel.assert_called_once_with()
+
+
+async def test_an_application_that_has_ended_is_left_alone() -> None:
+    housekeeping, application = keeping(leave=-1.0), mock.Mock()
+    housekeeping.client_left("client", application)
+    housekeeping.application_ended("client")
+    await housekeeping.check()
+    application.cancel.assert_not_called()
