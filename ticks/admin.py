@@ -138,7 +138,7 @@ class BoundedPaginator(RecordedTickPaginator):
 class RecordedTickAdmin(RecordedTickModelAdmin):
     """Read-only; every way to narrow the list down uses an index."""
 
-    list_display = ["symbol", "price", "bid", "ask", "size", "timestamp", "recorded_at"]
+    list_display = ["symbol", "price", "bid", "ask", "size", "timestamp", "extra", "recorded_at"]
     list_filter = [SymbolFilter, TimeFilter]
     search_fields = ["symbol__exact"]
     search_help_text = "A symbol, a time in UTC (2026-05-12, 2026-05-12T15, 2026-05-12T15:04 or with seconds), or both."

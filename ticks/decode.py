@@ -26,9 +26,10 @@ __all__ = ["decode", "decode_carefully"]
 
 
 def _member(field: Field) -> tuple[str, Any] | tuple[str, Any, Any]:
-    """The field as msgspec decodes it: strings as text, all else as the bytes of its JSON."""
-    kind = str if field.kind == "string" else Raw
-    return (field.name, kind) if field.presence == "required" else (field.name, kind | UnsetType, UNSET)
+    """The field as msgspec decodes it: strings as text, all else as the bytes of its JSON, ``null`` among them."""
+    if field.presence == "required":
+        return (field.name, str if field.kind == "string" else Raw)
+    return (field.name, str | None | UnsetType if field.kind == "string" else Raw | UnsetType, UNSET)
 
 
 _Item = msgspec.defstruct("_Item", map(_member, FIELDS), forbid_unknown_fields=True, gc=False)
@@ -90,11 +91,11 @@ def _ticks(items: Sequence[Any], received: str | None) -> list[Tick]:
     ticks = []
     for item in items:
         symbol, price, timestamp, *optional = astuple(item)
-        if timestamp is UNSET:
+        if timestamp is UNSET or timestamp is None:
             when = received = received or now()  # the same for the whole batch
         else:
             when = _timestamp(timestamp)
-        symbol, price = _symbol(symbol), _price(_digits(price))
+        symbol, price = _symbol(symbol), _price(_digits(str(price, "utf-8")))
         if optional == _NOTHING:
             ticks.append(Tick(symbol, price, when))
         else:
@@ -103,14 +104,18 @@ def _ticks(items: Sequence[Any], received: str | None) -> list[Tick]:
 
 
 def _optional(field: Field, value: Any) -> str | None:
-    if value is UNSET:
+    if value is UNSET or value is None:
         return None
-    return field.rule(value if field.kind == "string" else _digits(value))
+    if field.kind == "string":
+        return field.rule(value)
+    text = str(value, "utf-8")
+    if text == "null":
+        return None
+    return field.rule(text if field.kind == "object" else _digits(text))
 
 
-def _digits(raw: Raw) -> str:
+def _digits(text: str) -> str:
     """The inside of a JSON number or string."""
-    text = str(raw, "utf-8")
     return text[1:-1] if text[0] == '"' else text
 
 
@@ -127,7 +132,8 @@ def decode_carefully(body: bytes, lines: bool = False, received: str | None = No
         if isinstance(item, exact.Duplicate):
             errors.append(_error(index, item.name, "duplicate", "The field is given twice."))
         elif serializer.is_valid():
-            ticks.append(Tick(**{"timestamp": received, **serializer.validated_data}))
+            given = {name: text for name, text in serializer.validated_data.items() if text is not None}
+            ticks.append(Tick(**{"timestamp": received, **given}))
         else:
             errors += _item_errors(index, serializer)
     if errors:
@@ -144,6 +150,8 @@ def _item_errors(index: int, serializer: TickSerializer) -> list[ItemError]:
 
 
 def _error(index: int, field: str, code: str, message: str) -> ItemError:
+    # A name in JSON may hold half of a surrogate pair, which no answer can be encoded with.
+    field = field.encode(errors="replace").decode()
     return {"index": index, "field": field, "code": code, "message": message}
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Literal, NamedTuple, TypeAlias
 
+from ticks.extra import extra
 from ticks.grammar import (
     MAX_NUMBER_LENGTH,
     MAX_SYMBOL_LENGTH,
@@ -25,25 +26,26 @@ from ticks.grammar import (
 
 __all__ = ["FIELDS", "OPTIONAL", "Field", "Kind", "Presence"]
 
-Kind: TypeAlias = Literal["string", "number"]
+Kind: TypeAlias = Literal["string", "number", "object"]
 """A value's type in JSON. Publishers may also write a number as a string of its digits."""
 
 Presence: TypeAlias = Literal["required", "received", "optional"]
-"""``received``: a tick that comes without the field gets the time of its receipt."""
+"""``received``: a tick that comes without the field gets the time of its receipt. ``null`` is the same as absent."""
 
 
 class Field(NamedTuple):
     """One field of a tick.
 
-    ``rule`` takes the text of a value and returns it in the form that ticks carry, or raises ``ValueError`` with a
-    sentence for the publisher. ``length``: most characters of that form, which is the width of the database column.
+    ``rule`` takes the text of a value, of an object its JSON, and returns it in the form that ticks carry, or raises
+    ``ValueError`` with a sentence for the publisher. ``length``: most characters of that form, which is the width of
+    the database column; None is a column without a limit.
     """
 
     name: str
     rule: Callable[[str], str]
     kind: Kind
     presence: Presence
-    length: int
+    length: int | None
 
 
 FIELDS: Final = (
@@ -53,6 +55,7 @@ FIELDS: Final = (
     Field("bid", number, "number", "optional", MAX_NUMBER_LENGTH),
     Field("ask", number, "number", "optional", MAX_NUMBER_LENGTH),
     Field("size", size, "number", "optional", MAX_NUMBER_LENGTH),
+    Field("extra", extra, "object", "optional", None),
 )
 """In the order in which JSON has them: symbol, price and timestamp, which every tick has, and then what is optional."""
 

@@ -68,7 +68,8 @@ class RecordedTickManager(models.Manager["RecordedTick"]):
 class RecordedTick(models.Model):
     """A tick as it was published, digit for digit.
 
-    Numbers are text, as no column for decimals keeps 150.250 apart from 150.25 (SQLite's goes through a float).
+    Numbers are text, as no column for decimals keeps 150.250 apart from 150.25 (SQLite's goes through a float), and
+    ``extra`` is the text of its JSON, as no column for JSON keeps digits either. What a tick did not have is empty.
     ``timestamp`` is the exact one; ``at`` is the same instant cut to the microsecond, to filter and sort by.
     """
 
@@ -77,6 +78,7 @@ class RecordedTick(models.Model):
     bid = models.CharField(max_length=MAX_NUMBER_LENGTH, blank=True)
     ask = models.CharField(max_length=MAX_NUMBER_LENGTH, blank=True)
     size = models.CharField(max_length=MAX_NUMBER_LENGTH, blank=True)
+    extra = models.TextField(blank=True)
     timestamp = models.CharField(max_length=MAX_TIMESTAMP_LENGTH)
     at = models.DateTimeField()
     recorded_at = models.DateTimeField()

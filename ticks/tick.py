@@ -41,7 +41,8 @@ _RULES: Final = tuple(field.rule for field in FIELDS)
 class TickMessage(TypedDict):
     """A tick as it travels through the channel layer: a group message whose handler is named ``tick``.
 
-    Numbers are strings of digits, since no serializer of a channel layer keeps them exact otherwise.
+    Numbers are strings of digits, since no serializer of a channel layer keeps them exact otherwise. ``extra`` is a
+    string of JSON for the same reason.
     """
 
     type: Literal["tick"]
@@ -51,10 +52,13 @@ class TickMessage(TypedDict):
     bid: NotRequired[str]
     ask: NotRequired[str]
     size: NotRequired[str]
+    extra: NotRequired[str]
 
 
 class Tick(msgspec.Struct, frozen=True, gc=False):
-    """One price of one symbol at one time. Numbers are strings of digits; the timestamp is RFC 3339 in UTC with Z.
+    """One price of one symbol at one time.
+
+    Numbers are strings of digits, the timestamp is RFC 3339 in UTC with Z, and ``extra`` is compact JSON.
 
     The fields are those of the table in ticks/fields.py, in its order. They are written out here, and in :meth:`json`
     and :meth:`message`, for the type checker and for speed; tests/ticks/test_fields.py holds them to the table.
@@ -66,11 +70,12 @@ class Tick(msgspec.Struct, frozen=True, gc=False):
     bid: str | None = None
     ask: str | None = None
     size: str | None = None
+    extra: str | None = None
 
     def json(self) -> str:
         """The tick's fields as the inside of a JSON object, without the braces; numbers are JSON numbers.
 
-        A checked symbol, number or timestamp holds nothing that JSON would escape.
+        A checked symbol, number or timestamp holds nothing that JSON would escape, and ``extra`` is JSON already.
         """
         text = f'"symbol":"{self.symbol}","price":{self.price},"timestamp":"{self.timestamp}"'
         if self.bid is not None:
@@ -79,6 +84,8 @@ class Tick(msgspec.Struct, frozen=True, gc=False):
             text += f',"ask":{self.ask}'
         if self.size is not None:
             text += f',"size":{self.size}'
+        if self.extra is not None:
+            text += f',"extra":{self.extra}'
         return text
 
     def message(self) -> TickMessage:
@@ -95,6 +102,8 @@ class Tick(msgspec.Struct, frozen=True, gc=False):
             message["ask"] = self.ask
         if self.size is not None:
             message["size"] = self.size
+        if self.extra is not None:
+            message["extra"] = self.extra
         return message
 
     @classmethod

@@ -94,7 +94,7 @@ class TickListView(AsyncAPIView):
 
         {"symbol": "AAPL", "price": 150.25, "timestamp": "2026-05-12T15:04:05Z"}
 
-    Optional: `bid`, `ask`, `size`. Without a `timestamp` a tick gets the time of its receipt.
+    Optional: `bid`, `ask`, `size`, `extra`. Without a `timestamp` a tick gets the time of its receipt.
     """
 
     name = "Ticks"

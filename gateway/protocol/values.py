@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Annotated, Any, Final
 
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
-from ticks.fields import FIELDS
+from ticks.extra import MAX_BYTES, MAX_NAME_LENGTH, MAX_VALUES, extra
+from ticks.fields import FIELDS, Field
 from ticks.grammar import check_symbol, number, size, timestamp
 
 __all__ = ["EVERYTHING", "MAX_ID_LENGTH", "PUBLISHED_FIELDS", "SENT_FIELDS", "ref"]
@@ -68,19 +69,32 @@ _Timestamp = Annotated[
     Meta(title="Timestamp", pattern=_TIME, description="RFC 3339 in UTC with Z, with at most nine digits of fraction."),
 ]
 
+_EXTRA: Final = f"What else the publisher has to say, as it came: at most {MAX_BYTES} bytes of compact JSON."
+_Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_LENGTH)]
+_Extra = Annotated[
+    dict[_Name, str | float | bool | None], Meta(title="Extra", max_length=MAX_VALUES, description=_EXTRA)
+]
+
 _KINDS: Final[dict[Callable[[str], str], tuple[Any, Any]]] = {
     check_symbol: (Symbol, Symbol),
     timestamp: (_Time, _Timestamp),
     number: (_NumberOrDigits, _Number),
     size: (_NumberOrDigits, _Number),
+    extra: (_Extra, _Extra),
 }
 # By the rule of a tick's field: its values as publishers send them, and as subscribers get them.
 
 
-def _field(name: str, kind: Any, is_there: bool) -> tuple[str, Any] | tuple[str, Any, None]:
-    return (name, kind) if is_there else (name, kind | None, None)
+def _published(field: Field) -> tuple[str, Any] | tuple[str, Any, UnsetType]:
+    kind, _ = _KINDS[field.rule]
+    return (field.name, kind) if field.presence == "required" else (field.name, kind | None | UnsetType, UNSET)
 
 
-PUBLISHED_FIELDS: Final = [_field(each.name, _KINDS[each.rule][0], each.presence == "required") for each in FIELDS]
-SENT_FIELDS: Final = [_field(each.name, _KINDS[each.rule][1], each.presence != "optional") for each in FIELDS]
+def _sent(field: Field) -> tuple[str, Any] | tuple[str, Any, None]:
+    _, kind = _KINDS[field.rule]
+    return (field.name, kind | None, None) if field.presence == "optional" else (field.name, kind)
+
+
+PUBLISHED_FIELDS: Final = [_published(field) for field in FIELDS]
+SENT_FIELDS: Final = [_sent(field) for field in FIELDS]
 """A tick's fields, for :func:`msgspec.defstruct`."""

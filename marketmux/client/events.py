@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal, TypeAlias
 
@@ -12,12 +13,16 @@ __all__ = [
     "Connected",
     "Disconnected",
     "Event",
+    "Extra",
     "Gap",
     "GapReason",
     "Quote",
     "Snapshot",
     "Tick",
 ]
+
+Extra: TypeAlias = Mapping[str, str | Decimal | bool | None]
+"""What a publisher sends beyond the other fields: values by name."""
 
 GapReason: TypeAlias = Literal["bus", "not_recovered", "heartbeat", "unexplained"]
 
@@ -37,6 +42,7 @@ class Tick:
     bid: Decimal | None = None
     ask: Decimal | None = None
     size: Decimal | None = None
+    extra: Extra | None = field(default=None, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +57,7 @@ class Snapshot:
     bid: Decimal | None = None
     ask: Decimal | None = None
     size: Decimal | None = None
+    extra: Extra | None = field(default=None, hash=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,13 @@
-"""Messages of the gateway as values. Numbers keep their digits: what has a point becomes a Decimal."""
+"""Messages of the gateway as values. Prices, sizes and the numbers of ``extra`` become Decimals with all digits."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, Final, NoReturn
 
-from marketmux.client.events import Snapshot, Tick
+from marketmux.client.events import Extra, Snapshot, Tick
 
 __all__ = ["decode", "snapshot", "tick"]
 
@@ -34,9 +34,7 @@ def tick(message: Mapping[str, Any]) -> Tick:
         _decimal(message["price"]),
         message["timestamp"],
         message["seq"],
-        _optional(message.get("bid")),
-        _optional(message.get("ask")),
-        _optional(message.get("size")),
+        **_optional(message),
     )
 
 
@@ -48,9 +46,7 @@ def snapshot(message: Mapping[str, Any]) -> Snapshot:
         message["timestamp"],
         message["seq"],
         message["epoch"],
-        _optional(message.get("bid")),
-        _optional(message.get("ask")),
-        _optional(message.get("size")),
+        **_optional(message),
     )
 
 
@@ -62,5 +58,20 @@ def _decimal(value: Any) -> Decimal:
     raise TypeError(f"not a number: {value!r}")
 
 
-def _optional(value: Any) -> Decimal | None:
-    return None if value is None else _decimal(value)
+def _extra(value: Any) -> Extra:
+    if type(value) is not dict:
+        raise TypeError(f"not an object: {value!r}")
+    return {name: Decimal(inner) if type(inner) is int else inner for name, inner in value.items()}
+
+
+_OPTIONAL: Final[dict[str, Callable[[Any], Any]]] = {
+    "bid": _decimal,
+    "ask": _decimal,
+    "size": _decimal,
+    "extra": _extra,
+}
+
+
+def _optional(message: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the optional fields that the message has."""
+    return {name: read(message[name]) for name, read in _OPTIONAL.items() if message.get(name) is not None}

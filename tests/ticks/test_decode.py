@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from typing import Any
 from unittest import mock
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +15,8 @@ from rest_framework.exceptions import ParseError
 
 from ticks.decode import decode, decode_carefully
 from ticks.errors import InvalidTicks
-from ticks.fields import FIELDS
+from ticks.extra import extra
+from ticks.fields import FIELDS, Field
 from ticks.grammar import check_symbol, number, size, timestamp
 from ticks.tick import Tick
 
@@ -62,7 +64,7 @@ def test_each_bad_item_is_named_with_its_field() -> None:
             {"symbol": "A B", "price": "1_000", "timestamp": "2026-05-12T15:04:05"},
             {"price": True, "volume": 3},
             4,
-            {"symbol": "A", "price": 1, "size": -1, "bid": None},
+            {"symbol": None, "price": None, "size": -1, "bid": None},
         ]
     ).encode()
     assert sorted(errors_of(body)) == [
@@ -73,8 +75,9 @@ def test_each_bad_item_is_named_with_its_field() -> None:
         (2, "symbol", "required"),
         (2, "volume", "unknown"),
         (3, "", "invalid"),
-        (4, "bid", "null"),
+        (4, "price", "null"),
         (4, "size", "invalid"),
+        (4, "symbol", "null"),
     ]
 
 
@@ -85,6 +88,49 @@ def test_each_bad_item_is_named_with_its_field() -> None:
 )  # fmt: skip
 def test_a_key_given_twice_is_refused(body: bytes) -> None:
     assert [code for _, _, code in errors_of(body)] == ["duplicate"]
+
+
+def test_null_for_what_may_be_absent_is_absence() -> None:
+    body = b'{"symbol": "A", "price": 1, "timestamp": null, "bid": null, "ask": null, "size": null, "extra": null}'
+    assert decode(body, received=WHEN) == decode_carefully(body, received=WHEN) == [Tick("A", "1", WHEN)]
+
+
+@pytest.mark.parametrize(
+    ("value", "code", "message"),
+    [
+        ("[]", "invalid", "Must be an object."),
+        ('"{}"', "invalid", "Must be an object."),
+        ('{"a": [1]}', "invalid", "'a' is an object or an array"),
+        ('{"a": {"b": 1, "b": 1}}', "invalid", "'a' is an object or an array"),
+        ('{"a": 1, "a": 1}', "duplicate", "The name 'a' is given twice."),
+        (r'{"a": 1, "\u0061": 2}', "duplicate", "The name 'a' is given twice."),
+        ("{" + ",".join(f'"{number}": 1' for number in range(17)) + "}", "invalid", "at most 16 values"),
+        ('{"a": "' + "x" * 2048 + '"}', "invalid", "At most 2048 bytes"),
+        ('{"": 1}', "invalid", "1 to 64 characters"),
+        ('{"' + "x" * 65 + '": 1}', "invalid", "1 to 64 characters"),
+        ('{"a": 1e999}', "invalid", "The number 'a' has more than 32 digits"),
+        (r'{"a": "\ud800"}', "invalid", "Half of a surrogate pair"),
+        (r'{"\ud800": 1}', "invalid", "Half of a surrogate pair"),
+    ],
+)
+def test_each_mistake_in_extra_is_named(value: str, code: str, message: str) -> None:
+    body = f'{{"symbol": "A", "price": 1, "extra": {value}}}'.encode()
+    with pytest.raises(InvalidTicks) as caught:
+        decode(body)
+    [error] = caught.value.errors
+    assert (error["field"], error["code"]) == ("extra", code)
+    assert message in error["message"]
+
+
+@pytest.mark.parametrize("constant", [b"NaN", b"Infinity", b"-Infinity"])
+def test_extra_with_a_number_that_json_does_not_have_is_refused(constant: bytes) -> None:
+    with pytest.raises(ParseError):
+        decode(b'{"symbol": "A", "price": 1, "extra": {"a": ' + constant + b"}}")
+
+
+@pytest.mark.parametrize("body", [rb'{"\ud800": 1}', rb'{"\ud800": 1, "\ud800": 1}'])
+def test_a_mistake_in_a_field_whose_name_is_no_text_can_be_answered(body: bytes) -> None:
+    assert "?" in [field for _, field, _ in errors_of(body)]
 
 
 def test_lines_are_a_tick_each() -> None:
@@ -142,21 +188,26 @@ scalars = st.one_of(
     st.sampled_from(["AAPL", "1.50", "1_0", "-3", "1e2", "", '"', "\\", WHEN, "2026-05-12T15:04:05", "É", "A B"]),
     st.text(max_size=8),
 )
-items = st.dictionaries(st.sampled_from(["symbol", "price", "timestamp", "bid", "ask", "size", "x"]), scalars)
+objects = st.dictionaries(st.one_of(st.sampled_from(["venue", "é", ""]), st.text(max_size=3)), scalars, max_size=3)
+values = st.one_of(scalars, objects, st.lists(scalars, max_size=2), st.dictionaries(st.just("venue"), objects))
+items = st.dictionaries(st.sampled_from([*(field.name for field in FIELDS), "x"]), values)
 good = st.fixed_dictionaries(
     {
         "symbol": st.sampled_from(["AAPL", "EUR/USD"]),
         "price": st.one_of(st.integers(-(10**9), 10**9), st.sampled_from(["1.50", "-3", 2.5])),
     },
-    optional={"timestamp": st.just(WHEN), "bid": st.sampled_from(["1", 2]), "size": st.sampled_from([3, "4.0"])},
+    optional={
+        "timestamp": st.sampled_from([WHEN, None]),
+        "bid": st.sampled_from(["1", 2, None]),
+        "size": st.sampled_from([3, "4.0", None]),
+        "extra": st.one_of(st.none(), objects),
+    },
 )
 
 
 def outcome(way: Any, body: bytes) -> Any:
     try:
-        return [
-            tick if tick.timestamp == WHEN else (tick.symbol, tick.price, tick.bid, tick.size) for tick in way(body)
-        ]
+        return [tick if tick.timestamp == WHEN else msgspec.structs.replace(tick, timestamp="") for tick in way(body)]
     except InvalidTicks as error:
         return error.errors
     except ParseError as error:
@@ -185,8 +236,17 @@ TEXTS: dict[Any, list[str]] = {
     number: NUMBERS,
     size: SIZES,
     timestamp: [f'"{WHEN}"', '"2026-05-12T17:04:05.123456789+02:00"', r'"2026-05-12T15:04:05\u005a"'],
+    extra: [
+        "{}",
+        '{"venue":"XNAS","fee":-0.50e-3,"late":true,"note":null}',
+        r'{ "caf\u00e9": "\"\u0041\ud83d\ude00" , "n" : 12345678901234567890123456789012 }',
+    ],
 }
 """What publishers may write for a field, by its rule."""
+
+
+def _texts(field: Field) -> list[str]:
+    return TEXTS[field.rule] if field.presence == "required" else ["null", *TEXTS[field.rule]]
 
 
 @st.composite
@@ -195,7 +255,7 @@ def valid_items(draw: st.DrawFn, whitespace: str) -> str:
     fields = [field for field in FIELDS if field.presence == "required" or draw(st.booleans())]
     space = st.text(whitespace, max_size=2)
     members = [
-        draw(space).join(["", f'"{field.name}"', ":", draw(st.sampled_from(TEXTS[field.rule])), ""])
+        draw(space).join(["", f'"{field.name}"', ":", draw(st.sampled_from(_texts(field))), ""])
         for field in draw(st.permutations(fields))
     ]
     return draw(space) + "{" + ",".join(members) + "}" + draw(space)

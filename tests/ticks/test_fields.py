@@ -22,9 +22,11 @@ from gateway.protocol.asyncapi import Deployment, document
 from gateway.protocol.frames import texts
 from gateway.protocol.messages import snapshot_frame, tick_frame
 from marketmux.client import events, messages
+from tests.conformance import PUBLISHERS, Conformance
 from ticks.admin import RecordedTickAdmin
 from ticks.bus import Latest
 from ticks.decode import _decode_fast, decode_carefully
+from ticks.extra import extra
 from ticks.fields import FIELDS, OPTIONAL
 from ticks.grammar import check_symbol, number, size, timestamp
 from ticks.models import RecordedTick
@@ -41,6 +43,7 @@ SAMPLES: Final[dict[Any, str]] = {
     number: "1.0850",
     size: "1000000",
     timestamp: '"2026-05-12T15:04:05.123456789Z"',
+    extra: '{"venue":"XNAS","fee":0.0030,"lots":3,"late":false,"note":null}',
 }
 """A value of each kind of field, as JSON."""
 
@@ -145,6 +148,13 @@ def test_the_document_has_every_field_of_what_is_published() -> None:
     assert list(schema["properties"]) == [*schema["required"], *(n for n in NAMES if n not in schema["required"])]
     assert sorted(schema["properties"]) == sorted(NAMES)
     assert schema["required"] == [field.name for field in FIELDS if field.presence == "required"]
+
+
+def test_the_document_has_null_for_what_publishers_may_leave_out() -> None:
+    side = Conformance(document(Deployment("127.0.0.1:8000", False, False, "sessionid"))).client[PUBLISHERS]
+    tick = json.loads(BODY)
+    for field in FIELDS:
+        assert side.takes({**tick, field.name: None}) is (field.presence != "required")
 
 
 # The Python client

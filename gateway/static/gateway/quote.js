@@ -13,6 +13,7 @@ import { History } from "./history.js";
  * @property {string} [bid]
  * @property {string} [ask]
  * @property {string} [size]
+ * @property {Object<string, string | boolean | null>} [extra]
  * @property {string} seq
  */
 

@@ -54,6 +54,7 @@ export class Row {
     const { tick, change, percent } = this.quote;
     const sign = Math.sign(Number(change));
     this.#write(this.#cells.price, tick.price);
+    this.#explain(this.#cells.price, tick.extra);
     this.#write(this.#cells.bid, tick.bid ?? "");
     this.#write(this.#cells.ask, tick.ask ?? "");
     this.#write(this.#cells.change, signed(change, sign));
@@ -88,6 +89,12 @@ export class Row {
 
   #mark(name, value) {
     if (this.element.dataset[name] !== value) this.element.dataset[name] = value;
+  }
+
+  // What the publisher said beyond the usual fields shows when the pointer rests on the price.
+  #explain(node, extra) {
+    const text = Object.entries(extra ?? {}).map(([name, value]) => `${name}: ${value}`).join("\n");
+    if (node.title !== text) node.title = text;
   }
 
   #write(node, text) {

@@ -52,6 +52,8 @@ def body(price: str, time: str = "15:04:05") -> str:
 
 FULL: Final = Tick("EUR/USD", "1.0850", "2026-05-12T15:04:05.123456789Z", bid="1.0849", ask="1.0851", size="1000000")
 
+EXTRA: Final = '{"venue":"XNAS","fee":0.0030,"late":false}'
+
 
 def invalid_ticks() -> ProtocolError:
     with pytest.raises(InvalidTicks) as caught:
@@ -72,6 +74,8 @@ FRAMES: Final = {
         tick_frame(body("150.255", "15:04:06"), 1043),
         tick_frame(body("150.300", "15:04:07"), 1055),
         tick_frame(FULL.json(), 1042),
+        tick_frame(Tick("AAPL", "150.250", "2026-05-12T15:04:05Z", extra=EXTRA).json(), 1042),
+        snapshot_frame(Tick("AAPL", "150.250", "2026-05-12T15:04:05Z", extra=EXTRA).json(), 1042, EPOCH),
         snapshot_frame(body("150.250"), 1041, EPOCH),
         snapshot_frame(body("151.100", "15:09:30"), 7, NEW_EPOCH),
         conflated_frame("rate", {"AAPL": 3}),
