@@ -79,12 +79,21 @@ async def test_it_gets_the_last_tick_and_then_every_tick(gateway: GatewayProcess
     async with publisher(gateway) as http, Client(gateway.ws) as client:
         await publish(http, [tick("AAPL", "150.240"), tick("AAPL", "150.250")])
         await client.subscribe("AAPL", "NEVER")
-        await publish(http, [{**tick("AAPL", "150.260"), "bid": "150.2500", "ask": "150.27", "size": 300}])
+        await publish(
+            http, [{**tick("AAPL", "150.260"), "bid": "150.2500", "ask": "150.27", "size": 300, "extra": {"n": 5}}]
+        )
         events = await until(client, Tick)
     assert isinstance(events[1], Snapshot)
     assert (str(events[1].price), events[1].seq) == ("150.250", 2)
     assert events[2] == Tick(
-        "AAPL", Decimal("150.260"), "2026-05-12T15:04:05Z", 3, Decimal("150.2500"), Decimal("150.27"), Decimal(300)
+        "AAPL",
+        Decimal("150.260"),
+        "2026-05-12T15:04:05Z",
+        3,
+        Decimal("150.2500"),
+        Decimal("150.27"),
+        Decimal(300),
+        {"n": Decimal(5)},
     )
     assert str(events[2].bid) == "150.2500"
 

@@ -47,6 +47,12 @@ def test_a_batch_is_accepted(http: httpx.Client) -> None:
     assert http.get("/api/v1/ticks/S999").json()["price"] == 999
 
 
+def test_extra_is_read_as_it_was_published(http: httpx.Client) -> None:
+    extra = b'{"venue":"XNAS","fee":0.00300,"e":1.5E+3,"late":false,"note":null,"caf\xc3\xa9":"\\"\xe2\x82\xac"}'
+    assert post(http, b'{"symbol": "EXTRA", "price": 1, "extra": ' + extra + b"}").status_code == 202
+    assert b'"extra":' + extra + b',"seq":' in http.get("/api/v1/ticks/EXTRA").content
+
+
 def test_newline_delimited_json_is_accepted(http: httpx.Client) -> None:
     body = b'{"symbol":"L1","price":1}\n{"symbol":"L2","price":2.50}\n'
     assert post(http, body, "application/x-ndjson").json() == {"accepted": 2}
@@ -97,7 +103,7 @@ def test_ticks_with_an_idempotency_key_are_published_once(
         for again in (post(client, ticks, **once), post(client, lines, "application/x-ndjson", **once)):
             assert (again.status_code, again.json()) == (202, {"accepted": 2})
             assert again.headers["idempotency-replayed"] == "true"
-        others: list[Any] = [{"symbol": "A", "price": 1}, []]
+        others: list[Any] = [{"symbol": "A", "price": 1}, [ticks[0], {**ticks[1], "extra": {}}], []]
         for other in others:
             reused = post(client, other, **once)
             assert (reused.status_code, reused.json()["code"]) == (422, "idempotency_key_reused")
