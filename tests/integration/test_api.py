@@ -93,7 +93,7 @@ def test_ticks_with_an_idempotency_key_are_published_once(
     gateway = start_gateway(redis_url=request.getfixturevalue("redis_url") if bus == "redis" else None)
     once = {"idempotency-key": "feed-1/42~!"}
     with httpx.Client(base_url=gateway.http, cookies=http.cookies) as client:
-        ticks = [{"symbol": "A", "price": 1, "timestamp": WHEN}, {"symbol": "A", "price": "2.50"}]
+        ticks: list[dict[str, Any]] = [{"symbol": "A", "price": 1, "timestamp": WHEN}, {"symbol": "A", "price": "2.50"}]
         first = post(client, ticks, **once)
         assert (first.status_code, first.json(), "idempotency-replayed" in first.headers) == (
             202, {"accepted": 2}, False
