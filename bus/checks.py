@@ -1,28 +1,27 @@
-"""System checks of the gateway."""
+"""The system check of the channel layer."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
+from channels.exceptions import InvalidChannelLayerError
 from channels.layers import get_channel_layer
 from django.core.checks import CheckMessage, Error, register
 
+from bus.layers import BusLayer
+
 __all__ = ["check_channel_layer"]
+
+_HINT: Final = "CHANNEL_LAYERS['default'] must be bus.layers.RedisLayer, bus.layers.MemoryLayer or one like them."
 
 
 @register
 def check_channel_layer(**_: Any) -> list[CheckMessage]:
-    """The hub joins groups for the whole process, which not every channel layer can do."""
+    """Ticks need what only a layer with a bus can do: batches in one step, streams, and groups for a whole process."""
     try:
         layer = get_channel_layer()
-    except Exception:  # ticks.E002 says what keeps it from being set up
+    except (InvalidChannelLayerError, ImportError, TypeError, ValueError) as error:
+        return [Error(f"The default channel layer cannot be set up: {error}", hint=_HINT, id="ticks.E002")]
+    if isinstance(layer, BusLayer):
         return []
-    if layer is not None and "taps" in getattr(layer, "extensions", ()):
-        return []
-    return [
-        Error(
-            "The default channel layer cannot hand groups to the gateway.",
-            hint="Use bus.layers.RedisLayer or bus.layers.MemoryLayer in CHANNEL_LAYERS.",
-            id="gateway.E001",
-        )
-    ]
+    return [Error("The default channel layer has no bus for ticks.", hint=_HINT, id="ticks.E002")]

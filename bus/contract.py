@@ -1,17 +1,49 @@
-"""What travels on the bus: messages with their place in their group's stream."""
+"""What a bus is: it gives each message its place in the stream of its group, and brings it to every process.
+
+The messages of a group are numbered, and the last one and a short history are kept. The numbers count within an
+*epoch*, which ends when the bus has lost its memory. A process joins groups, and one :class:`Tap` gets what is
+published there. A message is any mapping; what it means is not the bus's business.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple, Protocol
 
-__all__ = ["Packet", "Position", "Since", "Tap"]
+__all__ = [
+    "HISTORY_SECONDS",
+    "HISTORY_TICKS",
+    "Bus",
+    "BusUnavailable",
+    "Idempotency",
+    "IdempotencyConflict",
+    "Losses",
+    "Packet",
+    "Position",
+    "Since",
+    "Tap",
+]
+
+logger = logging.getLogger(__name__)
+
+HISTORY_TICKS: Final = 500
+HISTORY_SECONDS: Final = 300.0
+
+
+class BusUnavailable(Exception):
+    """The bus could not be reached, or did not answer in time. Nothing is published later."""
+
+
+class IdempotencyConflict(Exception):
+    """The key was used for another batch; nothing was published."""
 
 
 class Packet(NamedTuple):
     """Consecutive messages of one group: ``seq`` is the first one's.
 
     A message that was sent by Channels' own ``group_send`` has no place in a stream: its epoch is empty and its seq 0.
+    A message that cannot be read is None, and keeps its place.
     """
 
     group: str
@@ -29,14 +61,25 @@ class Position(NamedTuple):
 
 
 class Since(NamedTuple):
-    """Where somebody stopped reading a stream."""
+    """A place in a stream: up to where somebody read it, or where a batch ended."""
 
     epoch: str
     seq: int
 
 
+class Idempotency(NamedTuple):
+    """Marks a batch: a second one with the same key within ``seconds`` is not published.
+
+    ``digest`` tells a repeat from another batch, which must not come under the same key.
+    """
+
+    key: str
+    digest: str
+    seconds: float
+
+
 class Tap(Protocol):
-    """What a layer tells the process that taps it. Called on the event loop; must not block."""
+    """What a bus tells the process that taps it. Called on the event loop; must not block."""
 
     def arrived(self, packets: Sequence[Packet]) -> None:
         """Packets of joined groups, all that arrived at once."""
@@ -46,3 +89,58 @@ class Tap(Protocol):
 
     def bus_restored(self) -> None:
         """It is back, and all joined groups are subscribed again; what was published meanwhile was missed."""
+
+
+class Losses:
+    """Counts messages that did not get where they should, and logs the first of each kind: more follow as a rule."""
+
+    def __init__(self) -> None:
+        self.malformed = 0
+        """Messages that could not be read, or that no consumer could have handled."""
+        self.overflowed = 0
+        """Messages that met the full queue of an ordinary consumer."""
+
+    def refuse(self, where: str, error: object) -> None:
+        self.malformed += 1
+        if self.malformed == 1:
+            logger.warning("Ignored a message on %s, and will ignore others like it: %s", where, error)
+
+    def overflow(self, channel: str) -> None:
+        self.overflowed += 1
+        if self.overflowed == 1:
+            logger.warning("Dropped a message for %s, whose queue is full, and will drop others like it.", channel)
+
+
+class Bus(Protocol):
+    """All methods that wait for the bus raise :class:`BusUnavailable`."""
+
+    @property
+    def losses(self) -> Losses: ...
+
+    def tap(self, tap: Tap) -> None:
+        """Tells ``tap`` what arrives in joined groups, and how the bus is."""
+
+    async def join(self, groups: Sequence[str]) -> None:
+        """Makes the process a member of groups; ``ticks.*`` is all that begin so. Joins all or, on an error, none."""
+
+    async def leave(self, groups: Sequence[str]) -> None: ...
+
+    async def publish(
+        self, batch: Mapping[str, Sequence[Any]], idempotency: Idempotency | None = None
+    ) -> Mapping[str, Since] | None:
+        """Publishes the messages of each group, all or none, in one round trip: the places of the last ones, by group.
+
+        None, and nothing is published, if it is a repeat; ``IdempotencyConflict`` if its key was another batch's.
+        """
+
+    async def positions(self, groups: Sequence[str]) -> Mapping[str, Position]:
+        """Where the streams of the groups are."""
+
+    async def history(self, since: Mapping[str, Since]) -> Mapping[str, list[Packet] | None]:
+        """What came after a place of each group; None where it cannot be had whole."""
+
+    async def names(self) -> list[str]:
+        """The groups that have a stream in this epoch, in no order."""
+
+    async def ping(self) -> None:
+        """Returns if the bus can be used."""

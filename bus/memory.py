@@ -1,18 +1,32 @@
-"""The streams of a bus that is one process's memory: sequence, last values, history, idempotency keys."""
+"""The bus within one process: streams, taps, history and idempotency keys in its memory."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import secrets
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bus.contract import Packet, Position, Since
-from ticks.idempotency import Idempotency, IdempotencyConflict
+from bus.contract import (
+    HISTORY_SECONDS,
+    HISTORY_TICKS,
+    Idempotency,
+    IdempotencyConflict,
+    Losses,
+    Packet,
+    Position,
+    Since,
+    Tap,
+)
 
-__all__ = ["Streams"]
+__all__ = ["MemoryBus"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -23,66 +37,141 @@ class _Stream:
     history: deque[tuple[float, int, Sequence[Any]]] = field(default_factory=deque)
 
 
-class Streams:
-    """What the scripts in gateway/lua keep in Redis, for any thread of one process. Seconds are those of ``clock``."""
+class MemoryBus:
+    """What the scripts in bus/redis/lua keep in Redis, for any thread of one process.
 
-    def __init__(self, history_ticks: int, history_seconds: float, clock: Callable[[], float]) -> None:
+    The tap is told on the event loop that was running when it was set. ``enqueue`` gets every packet of a stream, for
+    ordinary consumers. ``clock`` is in seconds.
+    """
+
+    def __init__(
+        self,
+        enqueue: Callable[[Packet], None] = lambda _: None,
+        losses: Losses | None = None,
+        *,
+        history_ticks: int = HISTORY_TICKS,
+        history_seconds: float = HISTORY_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.losses = losses or Losses()
+        self._enqueue = enqueue
         self._history_ticks = history_ticks if history_seconds > 0 else 0
         self._history_seconds = history_seconds
         self._clock = clock
         self._lock = threading.RLock()
-        self.clear()
+        self._tap: Tap | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._due: deque[Packet] = deque()
+        self._leave_all()
+        self.forget()
 
-    def clear(self) -> None:
-        """Begins a new epoch."""
+    def forget(self) -> None:
+        """Begins a new epoch, with nothing in it."""
         with self._lock:
-            self.epoch = secrets.token_hex(6)
+            self._epoch = secrets.token_hex(6)
             self._streams: dict[str, _Stream] = {}
             self._keys: dict[str, tuple[str, float]] = {}
 
-    def publish(
-        self,
-        batch: Mapping[str, Sequence[Any]],
-        idempotency: Idempotency | None,
-        then: Callable[[list[Packet]], None],
-    ) -> bool:
-        """Takes in the messages of each group, and hands ``then`` the packets before another batch can come.
+    def flush(self) -> None:
+        """Makes it like new, except for its tap."""
+        self.forget()
+        self._leave_all()
+        self._due.clear()
 
-        False if they came before, :class:`~ticks.idempotency.IdempotencyConflict` if others came under that key.
-        """
-        with self._lock:
+    def _leave_all(self) -> None:
+        self._joined: set[str] = set()
+        self._patterns: tuple[str, ...] = ()
+
+    async def ping(self) -> None:
+        """It can always be used."""
+
+    # Taps
+
+    def tap(self, tap: Tap) -> None:
+        self._tap = tap
+        self._loop = asyncio.get_running_loop()
+
+    async def join(self, groups: Sequence[str]) -> None:
+        self._follow(self._joined.union(groups))
+
+    async def leave(self, groups: Sequence[str]) -> None:
+        self._follow(self._joined.difference(groups))
+
+    def _follow(self, joined: set[str]) -> None:
+        self._joined = joined
+        self._patterns = tuple(group[:-1] for group in joined if group.endswith("*"))
+
+    def hand_over(self, packets: Iterable[Packet]) -> None:
+        """Hands the tap those of joined groups."""
+        if self._tap is None or self._loop is None or self._loop.is_closed():
+            return
+        self._due.extend(packet for packet in packets if self._is_joined(packet.group))
+        if not self._due:
+            return
+        if self._loop is asyncio.get_running_loop():
+            self._hand_over_due()
+        else:
+            # Sent from another thread's loop, as async_to_sync makes one for a plain thread. What is sent on this loop
+            # meanwhile does not overtake it.
+            self._loop.call_soon_threadsafe(self._hand_over_due)
+
+    def _hand_over_due(self) -> None:
+        due = []
+        while self._due:
+            due.append(self._due.popleft())
+        if not due or self._tap is None:
+            return
+        try:
+            self._tap.arrived(due)
+        except Exception:  # the publisher is not to blame
+            logger.exception("Delivering %d packets failed.", len(due))
+
+    def _is_joined(self, group: str) -> bool:
+        return group in self._joined or (bool(self._patterns) and group.startswith(self._patterns))
+
+    # Streams
+
+    async def publish(
+        self, batch: Mapping[str, Sequence[Any]], idempotency: Idempotency | None = None
+    ) -> dict[str, Since] | None:
+        with self._lock:  # also while packets are handed over: no other batch may come in between
             now = self._clock()
             if idempotency is not None and not self._is_first(idempotency, now):
-                return False
-            then([self._append(group, messages, now) for group, messages in batch.items()])
-        return True
+                return None
+            packets = [self._append(group, messages, now) for group, messages in batch.items()]
+            for packet in packets:
+                self._enqueue(packet)
+            self.hand_over(packets)
+            return {group: Since(self._epoch, self._streams[group].seq) for group in batch}
 
-    def groups(self) -> list[str]:
+    async def positions(self, groups: Sequence[str]) -> dict[str, Position]:
+        with self._lock:
+            streams = ((group, self._streams.get(group, _Stream())) for group in groups)
+            return {group: Position(self._epoch, stream.seq, stream.message) for group, stream in streams}
+
+    async def history(self, since: Mapping[str, Since]) -> dict[str, list[Packet] | None]:
+        with self._lock:
+            return {group: self._missed(group, place) for group, place in since.items()}
+
+    async def names(self) -> list[str]:
         with self._lock:
             return list(self._streams)
 
-    def position(self, group: str) -> Position:
-        with self._lock:
-            stream = self._streams.get(group)
-            return Position(self.epoch, 0, None) if stream is None else Position(self.epoch, stream.seq, stream.message)
-
-    def missed(self, group: str, since: Since) -> list[Packet] | None:
-        """The packets after ``since``, or None if they are not all there."""
-        with self._lock:
-            newest = self.position(group).seq
-            if since.epoch != self.epoch or since.seq > newest:
-                return None
-            if since.seq == newest:
-                return []
-            oldest = self._clock() - self._history_seconds
-            entries = [
-                (time, max(seq, since.seq + 1), messages[max(0, since.seq + 1 - seq) :])
-                for time, seq, messages in self._streams[group].history
-                if seq + len(messages) > since.seq + 1
-            ]
-            if not entries or entries[0][1] != since.seq + 1 or entries[0][0] < oldest:
-                return None
-            return [Packet(group, self.epoch, seq, messages) for _, seq, messages in entries]
+    def _missed(self, group: str, since: Since) -> list[Packet] | None:
+        stream = self._streams.get(group, _Stream())
+        if since.epoch != self._epoch or since.seq > stream.seq:
+            return None
+        if since.seq == stream.seq:
+            return []
+        oldest = self._clock() - self._history_seconds
+        entries = [
+            (time, max(seq, since.seq + 1), messages[max(0, since.seq + 1 - seq) :])
+            for time, seq, messages in stream.history
+            if seq + len(messages) > since.seq + 1
+        ]
+        if not entries or entries[0][1] != since.seq + 1 or entries[0][0] < oldest:
+            return None
+        return [Packet(group, self._epoch, seq, messages) for _, seq, messages in entries]
 
     def _is_first(self, idempotency: Idempotency, now: float) -> bool:
         for key, (_, expiry) in list(self._keys.items()):
@@ -108,4 +197,4 @@ class Streams:
             stream.history.append((now, first, messages))
             while stream.seq - stream.history[0][1] - len(stream.history[0][2]) + 1 >= self._history_ticks:
                 stream.history.popleft()
-        return Packet(group, self.epoch, first, messages)
+        return Packet(group, self._epoch, first, messages)

@@ -5,6 +5,3 @@ from gateway.server import reactor  # noqa: F401 - before Daphne installs Twiste
 
 class GatewayConfig(AppConfig):
     name = "gateway"
-
-    def ready(self) -> None:
-        from bus import checks  # noqa: F401, PLC0415 - registers the system checks

@@ -15,7 +15,7 @@ from gateway.protocol.commands import MAX_RATE, MIN_RATE
 from gateway.server import inbox, supervisor, worker
 from gateway.server.timeouts import Timeouts
 from marketmux.client import Backoff
-from ticks.idempotency import MAX_KEY_LENGTH
+from ticks.publish import MAX_KEY_LENGTH
 from ticks.tick import MAX_BATCH, MAX_BODY_BYTES
 
 ROOT = Path(__file__).resolve().parent.parent

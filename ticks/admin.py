@@ -17,7 +17,8 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.functional import cached_property
 
-from ticks import bus
+from bus.contract import BusUnavailable
+from ticks import publish
 from ticks.grammar import is_symbol
 from ticks.models import ApiKey, Instrument, RecordedTick
 from ticks.tick import Tick
@@ -70,21 +71,21 @@ class InstrumentAdmin(InstrumentModelAdmin):
         return tick.timestamp if tick is not None else None
 
 
-def latest_of(symbols: Sequence[str]) -> dict[str, bus.Latest]:
+def latest_of(symbols: Sequence[str]) -> dict[str, publish.Latest]:
     """The latest tick of each of ``symbols``; nothing if the bus does not say: the page works without."""
     try:
         return async_to_sync(_latest_of)([symbol for symbol in symbols if is_symbol(symbol)])
-    except (bus.BusUnavailable, TimeoutError):
+    except (BusUnavailable, TimeoutError):
         return {}
 
 
-async def _latest_of(symbols: Sequence[str]) -> dict[str, bus.Latest]:
+async def _latest_of(symbols: Sequence[str]) -> dict[str, publish.Latest]:
     async with asyncio.timeout(_LATEST_SECONDS):
-        return await bus.latest_of(symbols)
+        return await publish.latest_of(symbols)
 
 
 def _latest(instrument: Instrument) -> Tick | None:
-    latest: bus.Latest | None = getattr(instrument, "latest", None)
+    latest: publish.Latest | None = getattr(instrument, "latest", None)
     return None if latest is None else latest.tick
 
 

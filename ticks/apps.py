@@ -1,8 +1,15 @@
 from django.apps import AppConfig
 
+from ticks.tick import GROUP_PREFIX
+
 
 class TicksConfig(AppConfig):
     name = "ticks"
 
     def ready(self) -> None:
-        from ticks import checks  # noqa: F401, PLC0415 - registers the system checks
+        # Registers the system checks.
+        from bus import checks as bus_checks  # noqa: F401, PLC0415
+        from bus.layers import expect_in_groups  # noqa: PLC0415
+        from ticks import checks  # noqa: F401, PLC0415
+
+        expect_in_groups(GROUP_PREFIX, "tick")

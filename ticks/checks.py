@@ -5,15 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from channels.exceptions import InvalidChannelLayerError
-from channels.layers import get_channel_layer
 from django.conf import settings
 from django.core import checks
 from redis.asyncio.connection import parse_url
 
-from ticks.bus import BATCHES
-
-__all__ = ["check_allowed_origins", "check_anonymous", "check_channel_layer", "check_environment", "check_secret_key"]
+__all__ = ["check_allowed_origins", "check_anonymous", "check_environment", "check_secret_key"]
 
 # As browsers send it: a lower-case scheme, a host (in ASCII), and the port unless it is the usual one.
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
@@ -29,18 +25,6 @@ def check_environment(**_: Any) -> list[checks.CheckMessage]:
         )
         for name, problem in settings.ENVIRONMENT_PROBLEMS.items()
     ]
-
-
-@checks.register()
-def check_channel_layer(**_: Any) -> list[checks.CheckMessage]:
-    hint = "CHANNEL_LAYERS['default'] must be bus.layers.RedisLayer, bus.layers.MemoryLayer or one like them."
-    try:
-        layer = get_channel_layer()
-    except (InvalidChannelLayerError, ImportError, TypeError, ValueError) as error:
-        return [checks.Error(f"The default channel layer cannot be set up: {error}", hint=hint, id="ticks.E002")]
-    if BATCHES not in getattr(layer, "extensions", ()):
-        return [checks.Error("The default channel layer cannot publish batches of ticks.", hint=hint, id="ticks.E002")]
-    return []
 
 
 @checks.register()

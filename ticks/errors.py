@@ -11,8 +11,8 @@ from rest_framework import exceptions, status
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as default_handler
 
-from ticks.bus import BusUnavailable
-from ticks.idempotency import MAX_KEY_LENGTH, IdempotencyConflict
+from bus.contract import BusUnavailable, IdempotencyConflict
+from ticks.publish import MAX_KEY_LENGTH
 
 __all__ = [
     "IdempotencyKeyReused",

@@ -20,7 +20,7 @@ from typing import Final
 from channels.db import database_sync_to_async
 from django.db import DatabaseError
 
-from ticks.bus import BusUnavailable
+from bus.contract import BusUnavailable
 from ticks.grammar import now
 from ticks.tick import MAX_BATCH, Tick
 

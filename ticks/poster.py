@@ -7,7 +7,7 @@ import http.client
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from ticks.bus import BusUnavailable
+from bus.contract import BusUnavailable
 from ticks.tick import Tick
 
 __all__ = ["Poster", "PublishRefused"]

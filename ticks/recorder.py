@@ -201,7 +201,7 @@ def _recorder() -> Recorder:
 
 
 def _write(ticks: list[Tick]) -> None:
-    # ticks.bus, and with it this module, is also imported before Django has loaded its models.
+    # ticks.publish, and with it this module, is also imported before Django has loaded its models.
     from ticks.models import RecordedTick  # noqa: PLC0415
 
     close_old_connections()

@@ -20,13 +20,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from ticks import bus
+from ticks import publish
 from ticks.authentication import MayPublish, MaySubscribe, identity_of
 from ticks.errors import InvalidIdempotencyKey
 from ticks.fields import FIELDS
 from ticks.grammar import is_symbol, now
-from ticks.idempotency import is_key
 from ticks.parsers import NdjsonParser, TickParser
+from ticks.publish import is_key
 from ticks.renderers import ExactJSONRenderer, PublisherNegotiation
 from ticks.serializers import TickSerializer
 from ticks.tick import MAX_BODY_BYTES, Tick
@@ -111,8 +111,8 @@ class TickListView(AsyncAPIView):
         return [MayPublish() if self.request.method == "POST" else MaySubscribe()]
 
     async def get(self, request: Request) -> Response:
-        page = self.paginator.paginate_queryset(await bus.symbols(), request, view=self)
-        latest = await bus.latest_of(page or [])
+        page = self.paginator.paginate_queryset(await publish.symbols(), request, view=self)
+        latest = await publish.latest_of(page or [])
         return self.paginator.get_paginated_response([represent(one) for one in latest.values()])
 
     async def post(self, request: Request) -> Response:
@@ -120,7 +120,7 @@ class TickListView(AsyncAPIView):
         if key is not None:
             return await self._post_once(request, key)
         ticks = _ticks_of(request)
-        await bus.publish(ticks)
+        await publish.publish(ticks)
         return _accepted(ticks)
 
     async def _post_once(self, request: Request, key: str) -> Response:
@@ -131,7 +131,7 @@ class TickListView(AsyncAPIView):
         received = request.parser_context["received"] = now()
         ticks = _ticks_of(request)
         publisher = identity_of(request).key
-        is_published = await bus.publish(ticks, bus.idempotency(key, publisher, ticks, received))
+        is_published = await publish.publish(ticks, publish.idempotency(key, publisher, ticks, received))
         response = _accepted(ticks)
         if not is_published:
             response.headers["Idempotency-Replayed"] = "true"
@@ -146,7 +146,7 @@ class TickDetailView(AsyncAPIView):
     name = "Tick"
 
     async def get(self, request: Request, symbol: str) -> Response:
-        latest = await bus.latest_of([symbol]) if is_symbol(symbol) else {}
+        latest = await publish.latest_of([symbol]) if is_symbol(symbol) else {}
         if symbol not in latest:
             raise NotFound(f"No tick of {symbol[:64]!r} has been published.")
         return Response(represent(latest[symbol]))
@@ -177,7 +177,7 @@ def _accepted(ticks: list[Tick]) -> Response:
     return Response({"accepted": accepted}, status=status.HTTP_202_ACCEPTED)
 
 
-def represent(latest: bus.Latest) -> dict[str, Any]:
+def represent(latest: publish.Latest) -> dict[str, Any]:
     """The last tick of a symbol as a value to render: numbers as they were sent."""
     tick, seq, epoch = latest
     values = {

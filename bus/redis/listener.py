@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 
 from bus.redis.connection import abort, connect
 
-__all__ = ["Arrived", "Listener"]
+__all__ = ["Listener", "RawMessage"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ _PROBE_PATIENCE: Final = 6
 """Steps that it has to answer."""
 _PROBE: Final = b"alive?"
 
-Arrived: TypeAlias = tuple[str, bytes, str | None]
+RawMessage: TypeAlias = tuple[str, bytes, str | None]
 """A channel, a payload, and the pattern under which it came, if it did."""
 
 
@@ -54,7 +54,7 @@ class Listener:
     def __init__(
         self,
         pool: Callable[[], ConnectionPool],
-        deliver: Callable[[list[Arrived]], None],
+        deliver: Callable[[list[RawMessage]], None],
         lost: Callable[[], None],
         restored: Callable[[], None],
         timeout: float = 3.0,
@@ -71,7 +71,7 @@ class Listener:
         self._is_up = False
         self._is_lost = False
         self._is_away = False
-        self._arrived: list[Arrived] = []
+        self._arrived: list[RawMessage] = []
         self.patterns: set[str] = set()
         """The patterns that Redis has confirmed. Changes between two deliveries, exactly where it changes in Redis."""
 

@@ -15,9 +15,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
-from typing import Final, TypeAlias
+from typing import Final
 
-__all__ = ["EPOCH_LENGTH", "MAGIC", "Bundle", "bundle", "is_consecutive", "unbundle"]
+from bus.contract import Packet
+
+__all__ = ["EPOCH_LENGTH", "MAGIC", "is_consecutive", "pack", "unpack"]
 
 MAGIC: Final = 0xC1
 EPOCH_LENGTH: Final = 13
@@ -29,11 +31,8 @@ _LENGTH: Final = struct.Struct(">I")
 
 _unpack_header = _HEADER.unpack_from
 
-Bundle: TypeAlias = tuple[str, int, Sequence[bytes]]
-"""A packet whose messages are still serialized: its epoch, the seq of the first, and the messages."""
 
-
-def bundle(messages: Sequence[bytes]) -> tuple[bytes, int]:
+def pack(messages: Sequence[bytes]) -> tuple[bytes, int]:
     """The body of a packet of several messages, and where in it the last one begins, counted from 1 as Lua does."""
     parts: list[bytes] = []
     for message in messages:
@@ -42,35 +41,35 @@ def bundle(messages: Sequence[bytes]) -> tuple[bytes, int]:
     return body, len(body) - len(messages[-1]) + 1
 
 
-def unbundle(packet: bytes) -> Bundle:
-    """What is in a packet; ``ValueError`` if it is none, or of another version."""
+def unpack(group: str, raw: bytes) -> Packet:
+    """The packet of ``group``, its messages still serialized; ``ValueError`` if it is none, or of another version."""
     try:
-        magic, version, epoch, _, seq, count = _unpack_header(packet)
+        magic, version, epoch, _, seq, count = _unpack_header(raw)
         if magic != MAGIC or version != _VERSION:
             raise ValueError(f"a packet of version {version}")
-        return epoch.decode(), seq, (packet[_HEADER_SIZE:],) if count == 1 else _split(packet, count)
+        return Packet(group, epoch.decode(), seq, (raw[_HEADER_SIZE:],) if count == 1 else _split(raw, count))
     except struct.error as error:
         raise ValueError(f"a packet that is cut short: {error}") from None
 
 
-def is_consecutive(bundles: Iterable[Bundle], seq: int) -> bool:
+def is_consecutive(packets: Iterable[Packet], seq: int) -> bool:
     """True if each begins where the one before it ends, and the first has what follows ``seq``."""
     following: int | None = None
-    for _, first, messages in bundles:
+    for _, _, first, messages in packets:
         if first != following if following is not None else not first <= seq + 1 < first + len(messages):
             return False
         following = first + len(messages)
     return True
 
 
-def _split(packet: bytes, count: int) -> list[bytes]:
+def _split(raw: bytes, count: int) -> list[bytes]:
     messages = []
     start = _HEADER_SIZE
     for _ in range(count):
-        (size,) = _LENGTH.unpack_from(packet, start)
+        (size,) = _LENGTH.unpack_from(raw, start)
         start += _LENGTH.size
-        messages.append(packet[start : start + size])
+        messages.append(raw[start : start + size])
         start += size
-    if not count or start != len(packet):
+    if not count or start != len(raw):
         raise ValueError("a packet of another length than it says")
     return messages

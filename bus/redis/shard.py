@@ -12,11 +12,10 @@ from channels_redis.utils import create_pool
 from redis.asyncio import ConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from bus.contract import Since
-from bus.redis.listener import Arrived, Listener
-from bus.redis.packing import bundle
+from bus.contract import Idempotency, IdempotencyConflict, Since
+from bus.redis.listener import Listener, RawMessage
+from bus.redis.packing import pack
 from bus.redis.pipe import Link, Pipe, Script
-from ticks.idempotency import Idempotency, IdempotencyConflict
 
 __all__ = ["Shard"]
 
@@ -55,7 +54,7 @@ class Shard:
         channel_prefix: str,
         history_ticks: int,
         history_seconds: float,
-        deliver: Callable[[Shard, list[Arrived]], None],
+        deliver: Callable[[Shard, list[RawMessage]], None],
         lost: Callable[[Shard], None],
         restored: Callable[[Shard], None],
     ) -> None:
@@ -72,12 +71,13 @@ class Shard:
     # Listening
 
     def _on_lost(self) -> None:
-        # If one connection is dead the others are, and whoever asks first after the outage would pay for finding out.
+        # If one connection is dead the others are, and the first to ask after the outage would pay for finding out.
         self._publishing.renew()
         self._asking.renew()
         self._lost()
 
     async def subscribe(self, channel: str) -> None:
+        """As channels_redis's own connection does it."""
         await self.listener.add([channel])
 
     # Publishing
@@ -85,41 +85,52 @@ class Shard:
     async def publish(self, channel: str, message: bytes) -> None:
         await self._publishing.call("PUBLISH", channel, message)
 
-    async def publish_batch(self, groups: Mapping[str, list[bytes]], idempotency: Idempotency | None) -> bool:
-        """Publishes and keeps the messages of each group, all or none; false if it was published before."""
+    async def publish_batch(
+        self, groups: Mapping[str, list[bytes]], idempotency: Idempotency | None
+    ) -> dict[str, Since] | None:
+        """Publishes and keeps the messages of each group, all or none: where they ended; None if it is a repeat."""
         arguments: list[bytes | str | int] = [*self._publish_options]
         if idempotency is None:
             arguments += ("", "", 0)
         else:
             arguments += (idempotency.key, idempotency.digest, max(1, int(idempotency.seconds * 1_000)))
-        several: list[bytes | str | int] = []
+        singles: list[str] = []
+        several: list[str] = []
+        packed: list[bytes | str | int] = []
         place = len(arguments)
         for group, messages in groups.items():
             if len(messages) == 1:
+                singles.append(group)
                 arguments += (group, messages[0])
             else:
-                body, tail = bundle(messages)
-                several += (group, body, len(messages), tail)
-        arguments.insert(place, (len(arguments) - place) // 2)
-        arguments += several
-        return await self._publishing.perform(partial(self._publish, arguments))
+                several.append(group)
+                body, tail = pack(messages)
+                packed += (group, body, len(messages), tail)
+        arguments.insert(place, len(singles))
+        arguments += packed
+        reply = await self._publishing.perform(partial(self._publish, arguments))
+        if reply is None:
+            return None
+        epoch, seqs = reply[0].decode(), reply[1:]
+        return {group: Since(epoch, seq) for group, seq in zip(singles + several, seqs, strict=True)}
 
-    async def _publish(self, arguments: Sequence[bytes | str | int], link: Link, give_up: float) -> bool:
+    async def _publish(self, arguments: Sequence[bytes | str | int], link: Link, give_up: float) -> list[Any] | None:
+        """The epoch, and the last seq of each group; None if it is a repeat."""
         clock = asyncio.get_running_loop().time
         latest = give_up - (PUBLISH_SECONDS - EXECUTE_SECONDS)
         while True:
             sent = clock()
-            reply = await link.evaluate(
+            reply: list[Any] = await link.evaluate(
                 _PUBLISH, self._prefix, link.run_id, int(link.clock.at(latest) * 1_000), *arguments
             )
-            why, time = (None, reply) if type(reply) is int else reply
             received = clock()
+            time, outcome = reply[:2]
             link.clock.learn(sent, received, time / 1_000)
-            if why is None:
-                return True
-            if why == b"repeated":
-                return False
-            if why == b"reused":
+            if outcome == b"published":
+                return reply[2:]
+            if outcome == b"repeated":
+                return None
+            if outcome == b"reused":
                 raise IdempotencyConflict
             if received >= latest:
                 raise RedisConnectionError("Redis came to the batch too late.")
@@ -140,7 +151,7 @@ class Shard:
         answer: list[list[bytes] | None] = await self._ask(_HISTORY, self._history_ms, *arguments)
         return answer
 
-    async def retained_groups(self) -> list[str]:
+    async def names(self) -> list[str]:
         return [group.decode() for group in await self._ask(_GROUPS)]
 
     async def ping(self) -> None:
@@ -165,6 +176,6 @@ class Shard:
 
     def _get_pool(self) -> ConnectionPool:
         if self._pool is None:
-            # Whoever waits for Redis here has a time-out of his own (bus/redis/connection.py).
+            # All that wait for Redis here have time-outs of their own (bus/redis/connection.py).
             self._pool = create_pool({"socket_timeout": None, **self._host})
         return self._pool

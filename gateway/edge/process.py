@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import cast
 from weakref import WeakKeyDictionary
 
-from channels.layers import get_channel_layer
 from django.conf import settings
 
-from gateway.fanout.node import Node, TappedLayer
+from bus.layers import get_bus
+from gateway.fanout.node import Node
 from gateway.server.collector import Collector
 from gateway.wires.io_uring import Ring
 
@@ -30,7 +29,7 @@ def get_node() -> Node:
     node = _nodes.get(loop)
     if node is None:
         node = _nodes[loop] = Node(
-            cast(TappedLayer, get_channel_layer()),
+            get_bus(),
             settings.MARKETMUX_LEAVE_DELAY_SECONDS,
             settings.MARKETMUX_SLOW_CLIENT_SECONDS,
             settings.MARKETMUX_LINGER_MS / 1_000,

@@ -18,17 +18,18 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 from rest_framework.exceptions import APIException
 
+from bus.contract import Idempotency, IdempotencyConflict
 from gateway import VERSION
 from gateway.fanout.outbox import Outbox
 from gateway.protocol.codes import TOO_BIG, ErrorCode, ProtocolError
 from gateway.protocol.messages import checked_text, error_frame, published_frame, welcome_frame
 from gateway.wires.asgi import SendEvent
 from gateway.wires.choose import wire_for
-from ticks import bus
+from ticks import publish
 from ticks.decode import decode
 from ticks.errors import InvalidTicks
 from ticks.grammar import now
-from ticks.idempotency import MAX_KEY_LENGTH, Idempotency, IdempotencyConflict, is_key
+from ticks.publish import MAX_KEY_LENGTH, is_key
 from ticks.tick import MAX_BATCH, MAX_BODY_BYTES, Tick
 
 __all__ = ["PublishConsumer"]
@@ -100,7 +101,7 @@ class PublishConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
             raise ProtocolError(ErrorCode.INVALID_TICKS, str(error.detail), number, error.errors) from None
         except APIException as error:
             raise ProtocolError(ErrorCode.INVALID_JSON, str(error.detail), number) from None
-        publication = asyncio.get_running_loop().create_task(bus.publish(ticks, idempotency))
+        publication = asyncio.get_running_loop().create_task(publish.publish(ticks, idempotency))
         publication.add_done_callback(self.acknowledge)
         self.under_way.append(Message(number, len(ticks), publication))
 
@@ -110,7 +111,7 @@ class PublishConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
             raise ProtocolError(ErrorCode.INVALID_MESSAGE, detail, number)
         received = now()
         ticks = decode(bytes(keyed.ticks), received=received)
-        return ticks, bus.idempotency(keyed.key, self.publisher, ticks, received)
+        return ticks, publish.idempotency(keyed.key, self.publisher, ticks, received)
 
     def acknowledge(self, _: asyncio.Task[bool]) -> None:
         """Answers the messages that are done, in their order; one answer acknowledges all up to its number."""

@@ -14,6 +14,7 @@ from typing import Any
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 
+from bus.contract import BusUnavailable
 from gateway import VERSION
 from gateway.edge.process import get_node
 from gateway.protocol.budget import CommandBudget
@@ -31,7 +32,6 @@ from gateway.protocol.messages import (
 )
 from gateway.wires.asgi import SendEvent
 from gateway.wires.choose import wire_for
-from ticks.bus import BUS_ERRORS
 
 __all__ = ["TickConsumer"]
 
@@ -111,7 +111,7 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
             reception = await self.hub.subscribe(
                 self.outbox, command.symbols, snapshot=command.snapshot, rate=command.rate, since=command.since
             )
-        except BUS_ERRORS as error:
+        except BusUnavailable as error:
             # Only debug: the listener has logged that the bus is away, and thousands of clients may retry meanwhile.
             logger.debug("Could not join the groups of %d symbols: %s", len(command.symbols), error)
             raise ProtocolError(

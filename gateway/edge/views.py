@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any, Final, TypedDict
+from typing import Final, TypedDict
 
-from channels.layers import get_channel_layer
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render, resolve_url
@@ -16,6 +15,7 @@ from django.utils.http import urlencode
 from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_safe
 
+from bus.layers import get_bus
 from gateway import VERSION
 from gateway.edge.metrics import collect
 from gateway.edge.metrics import render as render_metrics
@@ -126,10 +126,9 @@ async def asyncapi(request: HttpRequest) -> HttpResponse:
 
 
 async def _bus_answers() -> bool:
-    layer: Any = get_channel_layer()
     try:
         async with asyncio.timeout(PING_TIMEOUT):
-            await layer.ping()
+            await get_bus().ping()
     except Exception as error:  # the answer is the same for any failure of the bus
         logger.warning("The bus did not answer a ping: %r", error)
         return False

@@ -1,4 +1,4 @@
-"""What one process of the gateway consists of: its hub, its memberships in the channel layer's groups, its counts."""
+"""What one process of the gateway consists of: its hub, its memberships in the bus's groups, its counts."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ import logging
 from collections.abc import Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol
 
-from bus.contract import Packet, Position, Since, Tap
+from bus.contract import Bus, BusUnavailable, Losses, Packet, Position, Since
 from gateway.fanout.hub import Hub
 from gateway.fanout.memberships import Memberships
 from gateway.fanout.outbox import Outbox
 from gateway.protocol.messages import EVERYTHING
 from gateway.wires.io_uring import Ring
 from gateway.wires.wire import Wire
-from ticks.bus import BUS_ERRORS
 from ticks.tick import GROUP_PREFIX, Tick, group_name, symbol_of
 
-__all__ = ["Collector", "Node", "TappedLayer"]
+__all__ = ["Collector", "Node"]
 
 logger = logging.getLogger(__name__)
 
@@ -26,26 +25,8 @@ _CHUNK: Final = 1_000
 _RETRY_SECONDS: Final = 0.25
 
 
-class TappedLayer(Protocol):
-    """What the gateway asks of a channel layer beyond the standard (bus/layers.py)."""
-
-    def tap(self, tap: Tap) -> None:
-        """Tells ``tap`` what arrives in joined groups, and how the bus is."""
-
-    async def join(self, groups: Sequence[str]) -> None:
-        """Makes the process a member of groups; ``ticks.*`` is all that begin so."""
-
-    async def leave(self, groups: Sequence[str]) -> None: ...
-
-    async def retained_groups(self) -> list[str]: ...
-
-    async def positions(self, groups: Sequence[str]) -> dict[str, Position]: ...
-
-    async def history(self, since: Mapping[str, Since]) -> dict[str, list[Packet] | None]: ...
-
-
 class Collector(Protocol):
-    """Whoever looks after the garbage collector (gateway/server/collector.py)."""
+    """Looks after the garbage collector (gateway/server/collector.py)."""
 
     collections: int
     """How often it walked the whole heap."""
@@ -56,11 +37,11 @@ class Collector(Protocol):
 
 
 class Node:
-    """Connects a hub to a channel layer."""
+    """Connects a hub to the bus."""
 
     def __init__(
         self,
-        layer: TappedLayer,
+        bus: Bus,
         leave_delay: float,
         patience: float,
         linger: float = 0.0,
@@ -73,7 +54,7 @@ class Node:
         pass waits for more ticks, and the time between heartbeats, 0 for none. ``ring`` is the hub's;
         ``collector`` is told of clients that come and go.
         """
-        self._layer = layer
+        self._bus = bus
         self._linger = linger
         self._lingering: list[Packet] = []
         self._patience = patience
@@ -83,9 +64,10 @@ class Node:
         self.memberships = Memberships(self._join, self._leave, leave_delay)
         self.hub = Hub(self.memberships, self._history, ring)
         self._collector = collector
-        self.malformed = 0
+        self.losses = Losses()
+        """Messages that are no ticks."""
         self.lost = 0
-        layer.tap(self)
+        bus.tap(self)
 
     def open(self, wire: Wire) -> Outbox:
         """Takes in a client that is reached through ``wire``."""
@@ -121,29 +103,29 @@ class Node:
         self.hub.subscriptions.open(symbols)
         groups = [_group(symbol) for symbol in symbols]
         try:
-            await self._layer.join(groups)
+            await self._bus.join(groups)
             if EVERYTHING in symbols:
                 await self._open_all()
             # A stream that has been running all along is ahead of what the bus answers.
             await self._settle(self.hub.subscriptions.unplaced)
         except BaseException:
             self.hub.subscriptions.drop(symbols, self.memberships.joined)
-            await self._layer.leave(groups)
+            await self._bus.leave(groups)
             raise
 
     async def _leave(self, symbols: Sequence[str]) -> None:
         self.hub.subscriptions.drop(symbols, self.memberships.joined)
-        await self._layer.leave([_group(symbol) for symbol in symbols])
+        await self._bus.leave([_group(symbol) for symbol in symbols])
 
     async def _open_all(self) -> None:
-        symbols = map(self._symbol, await self._layer.retained_groups())
+        symbols = map(self._symbol, await self._bus.names())
         self.hub.subscriptions.open(symbol for symbol in symbols if symbol is not None)
 
     async def _settle(self, symbols: Collection[str]) -> None:
         asked = list(symbols)
         for start in range(0, len(asked), _CHUNK):
             groups = [group_name(symbol) for symbol in asked[start : start + _CHUNK]]
-            positions = await self._layer.positions(groups)
+            positions = await self._bus.positions(groups)
             if self._lingering:  # it came before the answer
                 self._deliver_lingering()
             self.hub.recovery.settle(
@@ -157,8 +139,8 @@ class Node:
     async def _history(self, since: Mapping[str, Since]) -> dict[str, list[tuple[int, str]] | None]:
         """All ticks after a place of each symbol, as ``(seq, body)``; None where the bus has not all of them."""
         try:
-            answer = await self._layer.history({group_name(symbol): place for symbol, place in since.items()})
-        except BUS_ERRORS as error:
+            answer = await self._bus.history({group_name(symbol): place for symbol, place in since.items()})
+        except BusUnavailable as error:
             logger.warning("Could not ask the bus for the history of %d symbols: %s", len(since), error)
             return dict.fromkeys(since)
         return {symbol_of(group): self._ticks(packets) for group, packets in answer.items()}
@@ -176,7 +158,7 @@ class Node:
                 ticks.append((seq, body))
         return ticks
 
-    # What the layer tells
+    # What the bus tells
 
     def arrived(self, packets: Sequence[Packet]) -> None:
         if not self._linger:
@@ -210,7 +192,7 @@ class Node:
                     await self._open_all()
                 await self._settle(self.hub.subscriptions.streams)
                 break
-            except BUS_ERRORS as error:
+            except BusUnavailable as error:
                 logger.warning("The bus is back but does not say where its streams are, trying again: %s", error)
                 await asyncio.sleep(_RETRY_SECONDS)
         await _in_slices(self.hub.outage.end())
@@ -226,7 +208,7 @@ class Node:
             if symbol is None:
                 continue
             if not packet.epoch:
-                self._refuse(symbol, ValueError("it was not published as a tick, and has no place in a sequence"))
+                self.losses.refuse(symbol, ValueError("it was not published as a tick, and has no place in a sequence"))
                 continue
             bodies = [self._body(symbol, message) for message in packet.messages]
             if None not in bodies:
@@ -244,7 +226,7 @@ class Node:
         try:
             return symbol_of(group)
         except ValueError as error:
-            self._refuse(group, error)
+            self.losses.refuse(group, error)
             return None
 
     def _body(self, symbol: str, message: Any) -> str | None:
@@ -254,22 +236,16 @@ class Node:
             if tick.symbol != symbol:
                 raise ValueError(f"a tick of {tick.symbol}")
         except ValueError as error:
-            self._refuse(symbol, error)
+            self.losses.refuse(symbol, error)
             return None
         return tick.json()
-
-    def _refuse(self, name: str, error: ValueError) -> None:
-        """Counts what is no tick; whoever sends such messages sends many, so only the first is logged."""
-        self.malformed += 1
-        if self.malformed == 1:
-            logger.warning("Ignored a message on %s, and will ignore others like it: %s", name, error)
 
     def counts(self) -> dict[str, int]:
         return {
             **self.hub.counts(),
             "bus_lost_total": self.lost,
-            "malformed_total": self.malformed + getattr(self._layer, "malformed", 0),
-            "queue_dropped_total": getattr(self._layer, "dropped", 0),
+            "malformed_total": self.losses.malformed + self._bus.losses.malformed,
+            "queue_dropped_total": self._bus.losses.overflowed,
             "full_collections_total": 0 if self._collector is None else self._collector.collections,
         }
 

@@ -36,7 +36,7 @@ class Sink:
         self.count = 0
         self._due = 0
         self._arrived = asyncio.Event()
-        layer.tap(self)
+        layer.bus.tap(self)
 
     def expect(self, count: int) -> None:
         self._arrived.clear()
@@ -65,8 +65,11 @@ async def _open(layer: Layer) -> AsyncIterator[Layer]:
         await layer.flush()
 
 
-def _batch(ticks: int) -> list[tuple[str, Any]]:
-    return [(group_name(tick.symbol), tick.message()) for tick in sample_ticks(ticks)]
+def _batch(ticks: int) -> dict[str, list[Any]]:
+    batch: dict[str, list[Any]] = {}
+    for tick in sample_ticks(ticks):
+        batch.setdefault(group_name(tick.symbol), []).append(tick.message())
+    return batch
 
 
 @asynccontextmanager
@@ -78,19 +81,19 @@ async def publishing(
     The memory layer always has one: it is its own listener.
     """
     batch = _batch(ticks)
-    groups = list({group for group, _ in batch})
+    groups = list(batch)
     batches = effort.of(max(1, 200 // ticks))
     async with _open(make()) as layer, _audience(make, groups, listeners) as sinks:
         if isinstance(layer, MemoryLayer):
             sinks.append(Sink(layer))
-            await layer.join(groups)
+            await layer.bus.join(groups)
 
         async def work() -> int:
             before = [sink.count for sink in sinks]
             for sink in sinks:
                 sink.expect(batches * ticks)
             for _ in range(batches):
-                await layer.group_send_batch(batch)
+                await layer.bus.publish(batch)
             for sink, count in zip(sinks, before, strict=True):
                 await sink.wait()
                 finished(batches * ticks, sink.count - count)
@@ -105,7 +108,7 @@ async def _audience(make: Callable[[], Layer], groups: list[str], listeners: int
     sinks = [Sink(layer) for layer in layers]
     try:
         for layer in layers:
-            await layer.join(groups)
+            await layer.bus.join(groups)
         yield sinks
     finally:
         for layer in layers:
@@ -120,8 +123,8 @@ async def receiving(effort: Effort, *, url: str) -> AsyncIterator[Work]:
     count = effort.of(1_000)
     async with _open(RedisLayer(hosts=[url])) as layer, Redis.from_url(url) as redis:
         sink = Sink(layer)
-        await layer.join([group])
-        await layer.group_send_batch([(group, tick.message())])
+        await layer.bus.join([group])
+        await layer.bus.publish({group: [tick.message()]})
         (payload,) = await redis.hmget("asgi:streams", [group])  # a packet as it was published
         assert isinstance(payload, bytes)
         publish_many = redis.register_script(_PUBLISH_MANY)

@@ -16,9 +16,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from ticks import admin, bus, keys
+from bus.contract import BusUnavailable
+from ticks import admin, keys, publish
 from ticks.admin import period_of
-from ticks.bus import BusUnavailable
 from ticks.keys import find_key
 from ticks.models import ApiKey, Instrument, RecordedTick
 from ticks.tick import Tick
@@ -39,19 +39,21 @@ class Bus:
         self.error: Exception | None = None
         self.hangs = False
 
-    async def latest_of(self, symbols: Iterable[str]) -> dict[str, bus.Latest]:
+    async def latest_of(self, symbols: Iterable[str]) -> dict[str, publish.Latest]:
         self.asked.append(list(symbols))
         if self.error is not None:
             raise self.error
         if self.hangs:
             await asyncio.sleep(60)
-        return {symbol: bus.Latest(self.ticks[symbol], 1, "e1") for symbol in self.asked[-1] if symbol in self.ticks}
+        return {
+            symbol: publish.Latest(self.ticks[symbol], 1, "e1") for symbol in self.asked[-1] if symbol in self.ticks
+        }
 
 
 @pytest.fixture(autouse=True)
 def fake_bus(monkeypatch: pytest.MonkeyPatch) -> Bus:
     fake = Bus()
-    monkeypatch.setattr(bus, "latest_of", fake.latest_of)
+    monkeypatch.setattr(publish, "latest_of", fake.latest_of)
     return fake
 
 
@@ -127,7 +129,7 @@ def test_the_list_shows_what_the_bus_of_the_project_retained(
     monkeypatch.undo()
     monkeypatch.setattr(channel_layers, "backends", {})
     Instrument.objects.create(symbol="EUR/USD", name="Euro / US Dollar")
-    asyncio.run(bus.publish([Tick("EUR/USD", "1.08420", "2026-05-12T15:04:05Z")]))
+    asyncio.run(publish.publish([Tick("EUR/USD", "1.08420", "2026-05-12T15:04:05Z")]))
     assert "1.08420 2026-05-12T15:04:05Z" in text(admin_client.get(INSTRUMENTS))
 
 

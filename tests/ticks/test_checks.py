@@ -32,22 +32,6 @@ def test_each_variable_that_makes_no_sense_is_an_error(settings: Settings) -> No
 
 
 @pytest.mark.parametrize(
-    "layer",
-    [
-        {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}},
-        {"default": {"BACKEND": "nowhere.NoLayer"}},
-        {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer", "CONFIG": {"nonsense": 1}}},
-        {},
-    ],
-)
-def test_a_channel_layer_that_cannot_publish_batches_is_an_error(layer: dict[str, object], settings: Settings) -> None:
-    settings.CHANNEL_LAYERS = layer
-    messages = checks.check_channel_layer()
-    assert ids(messages) == ["ticks.E002"]
-    assert messages[0].hint
-
-
-@pytest.mark.parametrize(
     "origin", ["*", "https://example.com", "http://localhost:8000", "http://127.0.0.1", "http://[::1]:8000"]
 )
 def test_an_origin_is_a_scheme_a_host_and_perhaps_a_port(origin: str, settings: Settings) -> None:

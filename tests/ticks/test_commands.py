@@ -14,7 +14,7 @@ from pytest_django.fixtures import Settings
 
 from tests.environment import clean_environment
 from tests.servers import ROOT, free_port
-from ticks import bus, feed
+from ticks import feed, publish
 from ticks.feed import LISTINGS
 from ticks.models import ApiKey, Instrument
 from ticks.poster import Poster, PublishRefused
@@ -105,10 +105,10 @@ def test_with_redis_the_publisher_publishes_to_the_bus(settings: Settings, monke
     settings.REDIS_URL = "redis://127.0.0.1/0"
     published: list[Tick] = []
 
-    async def publish(ticks: Sequence[Tick]) -> None:
+    async def take(ticks: Sequence[Tick]) -> None:
         published.extend(ticks)
 
-    monkeypatch.setattr(bus, "publish", publish)
+    monkeypatch.setattr(publish, "publish", take)
     output = run("mock_publisher", "--symbols", "AAPL,^GSPC", "--rate", "200", "--seconds", "0.3")
     assert {tick.symbol for tick in published} == {"AAPL", "^GSPC"}
     assert "Publishing 200 ticks/s to the bus. Ctrl-C stops.\n" in output

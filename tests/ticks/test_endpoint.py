@@ -15,7 +15,7 @@ from django.urls import reverse
 from pytest_django.fixtures import Settings
 
 from bus.layers import MemoryLayer
-from ticks import bus, endpoint
+from ticks import endpoint, publish
 from ticks.endpoint import TicksEndpoint
 from ticks.tick import MAX_BODY_BYTES
 from ticks.views import TickListView
@@ -89,7 +89,7 @@ async def post(*bodies: bytes, **options: Any) -> Answer:
 
 
 async def prices(symbol: str) -> list[str]:
-    return [latest.tick.price for latest in (await bus.latest_of([symbol])).values()]
+    return [latest.tick.price for latest in (await publish.latest_of([symbol])).values()]
 
 
 # The body

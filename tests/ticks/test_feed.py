@@ -12,8 +12,8 @@ from random import Random
 import pytest
 from django.db import DatabaseError
 
+from bus.contract import BusUnavailable
 from ticks import feed
-from ticks.bus import BusUnavailable
 from ticks.feed import LISTINGS, Grid, Listing, Market, Pacer, Walk, listing_of
 from ticks.grammar import check_symbol, number, size, timestamp
 from ticks.models import Instrument

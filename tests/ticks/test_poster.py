@@ -7,8 +7,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from bus.contract import BusUnavailable
 from tests.servers import free_port
-from ticks.bus import BusUnavailable
 from ticks.poster import Poster, PublishRefused
 from ticks.tick import Tick
 

@@ -10,7 +10,7 @@ import pytest
 from channels.layers import channel_layers
 from pytest_django.fixtures import Settings
 
-from ticks import bus, recorder
+from ticks import publish, recorder
 from ticks.models import RecordedTick
 from ticks.recorder import Recorder
 from ticks.tick import Tick
@@ -249,7 +249,7 @@ def test_with_recording_on_ticks_reach_the_database() -> None:
 @pytest.mark.django_db(transaction=True)
 async def test_what_is_published_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(channel_layers, "backends", {})
-    await bus.publish([Tick("AAPL", "150.250", "2026-05-12T15:04:05Z", "150.24", "150.26", "100")])
+    await publish.publish([Tick("AAPL", "150.250", "2026-05-12T15:04:05Z", "150.24", "150.26", "100")])
     assert await asyncio.to_thread(recorder.flush, TIMEOUT)
     assert await RecordedTick.objects.filter(symbol="AAPL", price="150.250", bid="150.24").acount() == 1
 

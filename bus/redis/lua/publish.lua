@@ -5,7 +5,8 @@
 -- a single message, and each one's name and message; and for each of the others its name, its messages in one string,
 -- their count, and where in it the last one begins.
 --
--- Returns the time in ms, or {why it was not published, the time in ms}.
+-- Returns the time in ms and what became of the batch: 'late', 'repeated' or 'reused' if it was not published, else
+-- 'published', the epoch, and the last seq of each group: first those with a single message, then the others.
 
 local latest, channels = tonumber(ARGV[3]), ARGV[4]
 local history_ticks, history_ms = tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -13,13 +14,13 @@ local singles = tonumber(ARGV[10])
 local FIRST = 11
 
 if now > latest then
-  return {'late', now}
+  return {now, 'late'}
 end
 
 if ARGV[7] ~= '' then
   local key = prefix .. ':idempotency:' .. ARGV[7]
   if not call('SET', key, ARGV[8], 'NX', 'PX', ARGV[9]) then
-    return {call('GET', key) == ARGV[8] and 'repeated' or 'reused', now}
+    return {now, call('GET', key) == ARGV[8] and 'repeated' or 'reused'}
   end
 end
 
@@ -65,9 +66,11 @@ for i = FIRST + 2 * singles, #ARGV, 4 do
   groups[#at] = ARGV[i]
 end
 
+local answer = {now, 'published', ''}
 for from = 1, #groups, CHUNK do
   local to = math.min(from + CHUNK - 1, #groups)
   local epoch, known = place(groups, from, to)
+  answer[3] = epoch
   local history = prefix .. ':history:' .. epoch .. ':'
   local head = '\193\1' .. epoch .. struct.pack('>I8', now)
   local retained, size = {}, 0
@@ -93,7 +96,8 @@ for from = 1, #groups, CHUNK do
       keep(history .. group, packet, before, newest, sent)
     end
     call('PUBLISH', channels .. group, packet)
+    answer[i + 3] = newest
   end
   call('HSET', streams, unpack(retained))
 end
-return now
+return answer

@@ -22,7 +22,7 @@ from django.db.migrations.executor import MigrationExecutor
 from gateway.protocol.codes import SERVICE_RESTART
 from gateway.server.supervisor import Supervisor, bind, url
 from gateway.server.worker import BACKLOG, GatewayServer, Job, raise_open_file_limit
-from ticks import bus, feed
+from ticks import feed, publish
 from ticks.tick import MAX_BODY_BYTES
 
 logger = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ class Command(BaseCommand):
 def _work(listen_fd: int, lifeline_fd: int, feed_rate: int | None) -> None:
     """Serves as one worker on the descriptors that the supervisor has handed over."""
     raise_open_file_limit()
-    jobs: Sequence[Job] = () if feed_rate is None else (partial(feed.run, None, feed_rate, bus.publish),)
+    jobs: Sequence[Job] = () if feed_rate is None else (partial(feed.run, None, feed_rate, publish.publish),)
     application = get_default_application()
     listener = socket.socket(fileno=listen_fd)
     try:

@@ -12,7 +12,7 @@ from redis.asyncio import ConnectionPool, Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from bus.redis import listener
-from bus.redis.listener import Arrived, Listener
+from bus.redis.listener import Listener, RawMessage
 from tests.servers import RedisServer
 
 
@@ -22,7 +22,7 @@ class Ear:
     def __init__(self, url: str, timeout: float = 20.0) -> None:
         pool = ConnectionPool.from_url(url, socket_timeout=None)
         self.listener = Listener(lambda: pool, self._deliver, self._lost, self._restored, timeout)
-        self.heard: list[Arrived] = []
+        self.heard: list[RawMessage] = []
         self.news: list[str] = []
         self._changed = asyncio.Event()
 
@@ -36,7 +36,7 @@ class Ear:
                 self._changed.clear()
                 await self._changed.wait()
 
-    def _deliver(self, arrived: list[Arrived]) -> None:
+    def _deliver(self, arrived: list[RawMessage]) -> None:
         self.heard += arrived
         self._changed.set()
         if b"raise" in self.payloads[-1:]:
@@ -155,7 +155,7 @@ async def test_where_a_pattern_begins_and_ends_is_exact(
     in_force: list[bool] = []
     deliver = ear.listener._deliver
 
-    def note(arrived: list[Arrived]) -> None:
+    def note(arrived: list[RawMessage]) -> None:
         # A message comes under its channel's name and again under a pattern, or under the name alone.
         in_force.extend(bool(ear.listener.patterns) for _ in arrived)
         deliver(arrived)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -13,16 +13,18 @@ from channels.layers import channel_layers
 from channels.testing import WebsocketCommunicator
 from pytest_django.fixtures import Settings
 
+from bus.contract import BusUnavailable, Idempotency, Since
 from bus.layers import MemoryLayer
+from bus.memory import MemoryBus
 from gateway.edge.publisher import WINDOW
 from marketmux.asgi import application
 from tests.clients import tick
 from tests.gateway.fakes import until
-from ticks import bus
+from ticks import publish
 from ticks.models import ApiKey
 
 
-class GatedLayer(MemoryLayer):
+class GatedBus(MemoryBus):
     """A bus that takes batches only while its gate is open, and none while it is away."""
 
     def __init__(self) -> None:
@@ -32,21 +34,24 @@ class GatedLayer(MemoryLayer):
         self.is_away = False
         self.offered = 0
 
-    async def group_send_batch(self, batch: Sequence[tuple[str, Any]], idempotency: Any = None) -> bool:
+    async def publish(
+        self, batch: Mapping[str, Sequence[Any]], idempotency: Idempotency | None = None
+    ) -> dict[str, Since] | None:
         self.offered += 1
         await self.gate.wait()
         if self.is_away:
-            raise ConnectionError("away")
-        return await super().group_send_batch(batch, idempotency)
+            raise BusUnavailable("away")
+        return await super().publish(batch, idempotency)
 
 
 @pytest.fixture(autouse=True)
-async def layer(settings: Settings) -> AsyncIterator[GatedLayer]:
+async def bus(settings: Settings) -> AsyncIterator[GatedBus]:
     """The bus; anybody may publish."""
     settings.MARKETMUX_ANONYMOUS = True
-    layer = GatedLayer()
+    layer = MemoryLayer()
+    layer.bus = GatedBus()
     channel_layers.set("default", layer)
-    yield layer
+    yield layer.bus
     channel_layers.backends.clear()
 
 
@@ -90,7 +95,7 @@ def published(messages: int, ticks: int, number: int) -> dict[str, Any]:
 
 async def latest(symbol: str) -> tuple[int, str]:
     """Seq and price of the last tick of ``symbol``; seq 0 if there is none."""
-    found = (await bus.latest_of([symbol])).get(symbol)
+    found = (await publish.latest_of([symbol])).get(symbol)
     return (0, "") if found is None else (found.seq, found.tick.price)
 
 
@@ -138,38 +143,38 @@ async def test_a_binary_message_is_refused() -> None:
         assert await publisher.ask(tick("A", 1)) == published(1, 1, 2)
 
 
-async def test_an_error_is_answered_after_the_messages_before_it(layer: GatedLayer) -> None:
+async def test_an_error_is_answered_after_the_messages_before_it(bus: GatedBus) -> None:
     async with Publisher() as publisher:
-        layer.gate.clear()
+        bus.gate.clear()
         for message in (tick("A", 1), tick("A", 2), "nope", tick("A", 3)):
             await publisher.send(message)
-        await until(lambda: layer.offered == 2)
+        await until(lambda: bus.offered == 2)
         assert await publisher.socket.receive_nothing(0.05)
-        layer.gate.set()
+        bus.gate.set()
         answers = await publisher.answers(4)
     assert [(answer["type"], answer["id"]) for answer in answers] == [("published", 2), ("error", 3), ("published", 4)]
     assert answers[-1] == published(3, 3, 4)
 
 
-async def test_one_answer_speaks_for_all_messages_that_are_done(layer: GatedLayer) -> None:
+async def test_one_answer_speaks_for_all_messages_that_are_done(bus: GatedBus) -> None:
     async with Publisher() as publisher:
-        layer.gate.clear()
+        bus.gate.clear()
         for price in range(3):
             await publisher.send(tick("A", price))
-        await until(lambda: layer.offered == 3)
-        layer.gate.set()
+        await until(lambda: bus.offered == 3)
+        bus.gate.set()
         assert await publisher.receive() == published(3, 3, 3)
 
 
-async def test_no_more_messages_than_the_window_holds_are_under_way(layer: GatedLayer) -> None:
+async def test_no_more_messages_than_the_window_holds_are_under_way(bus: GatedBus) -> None:
     async with Publisher() as publisher:
-        layer.gate.clear()
+        bus.gate.clear()
         for price in range(3 * WINDOW):
             await publisher.send(tick("A", price))
-        await until(lambda: layer.offered == WINDOW)
+        await until(lambda: bus.offered == WINDOW)
         await asyncio.sleep(0.02)
-        assert layer.offered == WINDOW
-        layer.gate.set()
+        assert bus.offered == WINDOW
+        bus.gate.set()
         assert (await publisher.answers(3 * WINDOW))[-1] == published(3 * WINDOW, 3 * WINDOW, 3 * WINDOW)
     assert await latest("A") == (3 * WINDOW, str(3 * WINDOW - 1))
 
@@ -223,27 +228,27 @@ async def test_where_anybody_may_publish_a_key_that_is_wrong_does_no_harm() -> N
         assert await publisher.ask({"key": "1", "ticks": tick("A", 1)}) == published(1, 1, 1)
 
 
-async def test_a_bus_that_is_away_is_an_error_and_the_message_can_be_sent_again(layer: GatedLayer) -> None:
+async def test_a_bus_that_is_away_is_an_error_and_the_message_can_be_sent_again(bus: GatedBus) -> None:
     async with Publisher() as publisher:
-        layer.is_away = True
+        bus.is_away = True
         error = await publisher.ask(tick("A", 1))
         assert (error["code"], error["id"]) == ("bus_unavailable", 1)
-        layer.is_away = False
+        bus.is_away = False
         assert await publisher.ask(tick("A", 1)) == published(1, 1, 2)
     assert await latest("A") == (1, "1")
 
 
-async def test_what_was_sent_before_a_disconnect_is_published(layer: GatedLayer) -> None:
+async def test_what_was_sent_before_a_disconnect_is_published(bus: GatedBus) -> None:
     publisher = Publisher()
     async with publisher:
-        layer.gate.clear()
+        bus.gate.clear()
         for price in range(3):
             await publisher.send(tick("A", price))
-        await until(lambda: layer.offered == 3)
+        await until(lambda: bus.offered == 3)
         await publisher.socket.send_input({"type": "websocket.disconnect", "code": 1006})
         await asyncio.sleep(0.02)
         assert await latest("A") == (0, "")
-        layer.gate.set()
+        bus.gate.set()
         await publisher.socket.wait(timeout=5)
     assert await latest("A") == (3, "2")
 

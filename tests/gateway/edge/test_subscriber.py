@@ -16,11 +16,13 @@ from channels.testing import WebsocketCommunicator
 from django.urls import path
 from pytest_django.fixtures import Settings
 
+from bus.contract import BusUnavailable
 from bus.layers import MemoryLayer, RedisLayer
+from bus.memory import MemoryBus
 from gateway.edge.process import get_node
 from marketmux.asgi import application
 from tests.gateway.fakes import until
-from ticks import bus
+from ticks import publish
 from ticks.tick import Tick, group_name
 
 WHEN = "2026-05-12T15:04:05Z"
@@ -113,7 +115,7 @@ async def test_a_published_tick_reaches_its_subscribers_with_its_digits(layer: A
     async with Client() as client, Client() as other:
         await client.subscribe("EUR/USD")
         await other.subscribe("AAPL")
-        await bus.publish([Tick("EUR/USD", "1.0850", WHEN, bid="1.08"), tick("AAPL", 2)])
+        await publish.publish([Tick("EUR/USD", "1.0850", WHEN, bid="1.08"), tick("AAPL", 2)])
         assert await client.socket.receive_from(timeout=TIMEOUT) == (
             '{"type":"tick","symbol":"EUR/USD","price":1.0850,"timestamp":"2026-05-12T15:04:05Z","bid":1.08,"seq":1}'
         )
@@ -122,7 +124,7 @@ async def test_a_published_tick_reaches_its_subscribers_with_its_digits(layer: A
 
 
 async def test_a_snapshot_comes_before_the_ticks_behind_it(layer: Any) -> None:
-    await bus.publish([Tick("EUR/USD", "1.0850", WHEN), Tick("EUR/USD", "1.0851", WHEN, bid="1.08")])
+    await publish.publish([Tick("EUR/USD", "1.0850", WHEN), Tick("EUR/USD", "1.0851", WHEN, bid="1.08")])
     async with Client() as client, Client() as later, Client() as bare:
         position = (await client.subscribe("EUR/USD", "AAPL"))["positions"]["EUR/USD"]
         assert position["seq"] == 2
@@ -130,11 +132,11 @@ async def test_a_snapshot_comes_before_the_ticks_behind_it(layer: Any) -> None:
             '{"type":"snapshot","symbol":"EUR/USD","price":1.0851,"timestamp":"2026-05-12T15:04:05Z","bid":1.08,'
             f'"seq":2,"epoch":"{position["epoch"]}"}}'
         )
-        await bus.publish([tick("EUR/USD", 3)])
+        await publish.publish([tick("EUR/USD", 3)])
         assert await client.seqs(1) == [("tick", "EUR/USD", 3)]
         await later.subscribe("EUR/USD")
         await bare.subscribe("EUR/USD", snapshot=False)
-        await bus.publish([tick("EUR/USD", 4)])
+        await publish.publish([tick("EUR/USD", 4)])
         assert await later.seqs(2) == [("snapshot", "EUR/USD", 3), ("tick", "EUR/USD", 4)]
         assert await client.seqs(1) == await bare.seqs(1) == [("tick", "EUR/USD", 4)]
 
@@ -142,19 +144,19 @@ async def test_a_snapshot_comes_before_the_ticks_behind_it(layer: Any) -> None:
 async def test_a_client_that_comes_back_gets_what_it_missed(layer: Any) -> None:
     async with Client() as client:
         position = (await client.subscribe("AAPL"))["positions"]["AAPL"]
-        await bus.publish([tick("AAPL", 1)])
+        await publish.publish([tick("AAPL", 1)])
         assert await client.seqs(1) == [("tick", "AAPL", 1)]
-    await bus.publish([tick("AAPL", price) for price in (2, 3, 4)])
+    await publish.publish([tick("AAPL", price) for price in (2, 3, 4)])
     async with Client() as client:
         answer = await client.subscribe("AAPL", "MSFT", since={"AAPL": {**position, "seq": 1}})
         assert answer["positions"]["AAPL"] == {"seq": 4, "epoch": position["epoch"], "recovered": True}
         assert "recovered" not in answer["positions"]["MSFT"]
-        await bus.publish([tick("AAPL", 5)])
+        await publish.publish([tick("AAPL", 5)])
         assert await client.seqs(4) == [("tick", "AAPL", seq) for seq in (2, 3, 4, 5)]
 
 
 async def test_a_client_that_comes_back_too_late_is_told_so(layer: Any) -> None:
-    await bus.publish([tick("AAPL", 1)])
+    await publish.publish([tick("AAPL", 1)])
     async with Client() as client:
         assert (await client.receive())["type"] == "welcome"
         since = {"seq": 1041, "epoch": "00000000"}
@@ -164,30 +166,30 @@ async def test_a_client_that_comes_back_too_late_is_told_so(layer: Any) -> None:
 
 
 async def test_everything_is_every_symbol_now_and_later(layer: Any) -> None:
-    await bus.publish([tick("AAPL", 1)])
+    await publish.publish([tick("AAPL", 1)])
     async with Client() as client:
         answer = await client.subscribe("*", "MSFT")
         assert answer["symbols"] == ["*", "MSFT"]
         assert {symbol: position["seq"] for symbol, position in answer["positions"].items()} == {"AAPL": 1, "MSFT": 0}
         assert await client.seqs(1) == [("snapshot", "AAPL", 1)]
-        await bus.publish([tick("AAPL", 2)])
-        await bus.publish([tick("EUR/USD", 1)])
-        await bus.publish([tick("EUR/USD", 2)])
+        await publish.publish([tick("AAPL", 2)])
+        await publish.publish([tick("EUR/USD", 1)])
+        await publish.publish([tick("EUR/USD", 2)])
         assert await client.seqs(3) == [("tick", "AAPL", 2), ("snapshot", "EUR/USD", 1), ("tick", "EUR/USD", 2)]
-        await bus.publish([tick("MSFT", 1)])
+        await publish.publish([tick("MSFT", 1)])
         assert (await client.receive())["symbol"] == "MSFT"
         assert await client.socket.receive_nothing(0.05)
         assert (await client.ask(action="unsubscribe", symbol="*"))["symbols"] == ["MSFT"]
-        await bus.publish([tick("AAPL", 3), tick("MSFT", 2)])
+        await publish.publish([tick("AAPL", 3), tick("MSFT", 2)])
         assert await client.seqs(1) == [("tick", "MSFT", 2)]
 
 
 async def test_a_rate_holds_ticks_back_and_says_how_many(layer: Any) -> None:
     async with Client() as client:
         await client.subscribe("AAPL", max_rate=1)
-        await bus.publish([tick("AAPL", 1)])
+        await publish.publish([tick("AAPL", 1)])
         assert await client.seqs(1) == [("tick", "AAPL", 1)]
-        await bus.publish([tick("AAPL", price) for price in (2, 3, 4)])
+        await publish.publish([tick("AAPL", price) for price in (2, 3, 4)])
         assert await client.receive() == {"type": "conflated", "reason": "rate", "skipped": {"AAPL": 2}}
         assert await client.seqs(1) == [("tick", "AAPL", 4)]
 
@@ -198,7 +200,7 @@ async def test_an_idle_client_gets_heartbeats(layer: Any, settings: Settings) ->
         assert (await silent.receive())["heartbeat"] == 0.05
         await client.socket.send_to(text_data='{"action":"subscribe","symbol":"AAPL"}')
         await client.receive_until(lambda message: message["type"] == "subscribed")
-        await bus.publish([tick("AAPL", 1)])
+        await publish.publish([tick("AAPL", 1)])
         await client.receive_until(lambda message: message.get("seqs") == {"AAPL": 1})
         told = await client.receive_until(lambda message: "seqs" not in message)
         assert told == [{"type": "heartbeat"}], "what has not changed is told once"
@@ -220,27 +222,28 @@ async def test_clients_are_told_that_the_bus_is_away_and_so_are_those_who_come_t
             assert (await later.ask(action="ping"))["type"] == "pong"
 
 
-class AwayLayer(MemoryLayer):
+class AwayBus(MemoryBus):
     """A bus that cannot be reached for as long as a test likes."""
 
     is_away = True
 
     async def join(self, groups: Sequence[str]) -> None:
         if self.is_away:
-            raise ConnectionError("away")
+            raise BusUnavailable("away")
         await super().join(groups)
 
 
 @pytest.fixture
-async def away() -> AsyncIterator[AwayLayer]:
-    """The default channel layer, out of reach."""
-    layer = AwayLayer()
+async def away() -> AsyncIterator[AwayBus]:
+    """The bus of the default channel layer, out of reach."""
+    layer = MemoryLayer()
+    layer.bus = AwayBus()
     channel_layers.set("default", layer)
-    yield layer
+    yield layer.bus
     channel_layers.backends.clear()
 
 
-async def test_a_bus_that_cannot_be_reached_is_an_error_and_changes_nothing(away: AwayLayer) -> None:
+async def test_a_bus_that_cannot_be_reached_is_an_error_and_changes_nothing(away: AwayBus) -> None:
     async with Client() as client:
         assert (await client.receive())["type"] == "welcome"
         error = await client.ask(action="subscribe", symbols=["A", "B"], id=3)
@@ -268,7 +271,7 @@ class Ordinary(AsyncJsonWebsocketConsumer):  # type: ignore[misc] # channels has
 async def test_an_ordinary_consumer_gets_the_ticks_of_a_group_it_joins(layer: Any) -> None:
     async with Client(URLRouter([path("plain", Ordinary.as_asgi())]), "/plain") as plain, Client() as client:
         await client.subscribe("AAPL")
-        await bus.publish([Tick("AAPL", "150.250", WHEN), Tick("MSFT", "1", WHEN), Tick("AAPL", "150.260", WHEN)])
+        await publish.publish([Tick("AAPL", "150.250", WHEN), Tick("MSFT", "1", WHEN), Tick("AAPL", "150.260", WHEN)])
         first, second = await plain.receive(), await plain.receive()
         assert first == {
             "type": "tick", "symbol": "AAPL", "price": "150.250", "timestamp": WHEN, "seq": 1, "epoch": first["epoch"]
@@ -285,7 +288,7 @@ async def test_messages_that_are_no_ticks_are_counted_and_nobody_is_disconnected
             group_name("AAPL"), {"type": "tick", "symbol": "AAPL", "price": "NaN", "timestamp": WHEN}
         )
         await layer.group_send(group_name("AAPL"), Tick("MSFT", "1", WHEN).message())
-        await bus.publish([Tick("AAPL", "2", WHEN)])
+        await publish.publish([Tick("AAPL", "2", WHEN)])
         assert (await client.receive())["price"] == 2
         assert get_node().counts()["malformed_total"] == 3
 
@@ -362,7 +365,7 @@ async def test_what_a_client_held_is_gone_with_it(layer: Any, settings: Settings
         async with Client() as client:
             await client.subscribe("A", "B")
             await client.ask(action="subscribe", symbols=["*", "C"], max_rate=5, id=number)
-            await bus.publish([tick("A", 1), tick("D", 1)])
+            await publish.publish([tick("A", 1), tick("D", 1)])
     names = ("connections", "subscriptions", "memberships", "symbols", "rates", "behind")
     await until(lambda: not any(get_node().counts()[name] for name in names))
 

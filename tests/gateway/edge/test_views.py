@@ -14,8 +14,8 @@ from gateway.edge import views
 from ticks.models import Instrument
 
 
-class Layer:
-    """A channel layer that only answers pings, or does not."""
+class Bus:
+    """One that only answers pings, or does not."""
 
     def __init__(self, error: Exception | None = None, delay: float = 0.0) -> None:
         self._error = error
@@ -27,8 +27,8 @@ class Layer:
             raise self._error
 
 
-def install(monkeypatch: pytest.MonkeyPatch, layer: Any) -> None:
-    monkeypatch.setattr(views, "get_channel_layer", lambda: layer)
+def install(monkeypatch: pytest.MonkeyPatch, bus: Any) -> None:
+    monkeypatch.setattr(views, "get_bus", lambda: bus)
 
 
 async def test_healthz_is_ok_if_the_bus_answers(async_client: AsyncClient) -> None:
@@ -47,11 +47,11 @@ async def test_healthz_names_redis(async_client: AsyncClient, settings: Settings
     assert (await async_client.get("/healthz")).json()["bus"] == "redis"
 
 
-@pytest.mark.parametrize("layer", [Layer(ConnectionError("refused")), Layer(RuntimeError("closed")), None])
+@pytest.mark.parametrize("bus", [Bus(ConnectionError("refused")), Bus(RuntimeError("closed")), None])
 async def test_healthz_is_unavailable_if_the_bus_fails(
-    async_client: AsyncClient, monkeypatch: pytest.MonkeyPatch, layer: Any
+    async_client: AsyncClient, monkeypatch: pytest.MonkeyPatch, bus: Any
 ) -> None:
-    install(monkeypatch, layer)
+    install(monkeypatch, bus)
     response = await async_client.get("/healthz")
     assert response.status_code == 503
     assert response.json()["status"] == "unavailable"
@@ -60,7 +60,7 @@ async def test_healthz_is_unavailable_if_the_bus_fails(
 async def test_healthz_does_not_wait_for_a_bus_that_hangs(
     async_client: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    install(monkeypatch, Layer(delay=60))
+    install(monkeypatch, Bus(delay=60))
     monkeypatch.setattr(views, "PING_TIMEOUT", 0.01)
     assert (await async_client.get("/healthz")).status_code == 503
 

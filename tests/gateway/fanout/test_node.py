@@ -1,4 +1,4 @@
-"""The node between the hub and a channel layer: what it asks the bus, and what it makes of what the bus says."""
+"""The node between the hub and a channel bus: what it asks the bus, and what it makes of what the bus says."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bus.contract import Packet, Position, Since, Tap
+from bus.contract import BusUnavailable, Idempotency, Losses, Packet, Position, Since, Tap
 from gateway.edge.process import get_node
 from gateway.fanout.node import Node
 from tests.gateway.fakes import Books, FakeClient, until
@@ -18,10 +18,11 @@ from ticks.tick import GROUP_PREFIX, Tick, group_name
 WHEN = "2026-05-12T15:04:05Z"
 
 
-class FakeLayer:
-    """A channel layer that does and refuses what the test says; what is accepted arrives when the test hands it over."""
+class FakeBus:
+    """A bus that does and refuses what the test says; what is accepted arrives when the test hands it over."""
 
     def __init__(self) -> None:
+        self.losses = Losses()
         self.epoch = "e0000001"
         self.joined: set[str] = set()
         self.asked: list[Sequence[str]] = []
@@ -44,7 +45,7 @@ class FakeLayer:
     async def leave(self, groups: Sequence[str]) -> None:
         self.joined.difference_update(groups)
 
-    async def retained_groups(self) -> list[str]:
+    async def names(self) -> list[str]:
         self._reach()
         return list(self.messages)
 
@@ -52,7 +53,7 @@ class FakeLayer:
         self._reach()
         self.asked.append(groups)
         if not self.has_positions:
-            raise ConnectionError("loading")
+            raise BusUnavailable("loading")
         answer = {group: self._position(group) for group in groups}
         await self.answers.wait()
         return answer
@@ -63,6 +64,14 @@ class FakeLayer:
             group: [Packet(group, self.epoch, seq + 1, self.messages[group][seq:])] if epoch == self.epoch else None
             for group, (epoch, seq) in since.items()
         }
+
+    async def publish(
+        self, batch: Mapping[str, Sequence[Any]], idempotency: Idempotency | None = None
+    ) -> Mapping[str, Since] | None:
+        raise AssertionError("a node does not publish")
+
+    async def ping(self) -> None:
+        self._reach()
 
     def accept(self, symbol: str, *messages: Any) -> Packet:
         """The next messages of the symbol's group, ticks at 1, 2, ... unless others are given, as they will arrive."""
@@ -80,12 +89,12 @@ class FakeLayer:
         for tap in self.taps:
             tap.arrived(packets)
 
-    def publish(self, *symbols: str) -> None:
+    def tick(self, *symbols: str) -> None:
         self.arrive(*[self.accept(symbol) for symbol in symbols])
 
     def _reach(self) -> None:
         if self.is_away:
-            raise ConnectionError("away")
+            raise BusUnavailable("away")
 
     def _position(self, group: str) -> Position:
         kept = self.messages.get(group, [])
@@ -93,13 +102,13 @@ class FakeLayer:
 
 
 @pytest.fixture
-async def layer() -> FakeLayer:
-    return FakeLayer()
+async def bus() -> FakeBus:
+    return FakeBus()
 
 
 @pytest.fixture
-async def node(layer: FakeLayer) -> Node:
-    return Node(layer, leave_delay=0.01, patience=60)
+async def node(bus: FakeBus) -> Node:
+    return Node(bus, leave_delay=0.01, patience=60)
 
 
 async def subscriber(node: Node, *symbols: str, **options: Any) -> FakeClient:
@@ -113,72 +122,70 @@ async def subscriber(node: Node, *symbols: str, **options: Any) -> FakeClient:
 # Joining
 
 
-async def test_a_tick_comes_with_its_digits(layer: FakeLayer, node: Node) -> None:
+async def test_a_tick_comes_with_its_digits(bus: FakeBus, node: Node) -> None:
     client = await subscriber(node, "EUR/USD")
-    layer.arrive(layer.accept("EUR/USD", Tick("EUR/USD", "1.0850", WHEN, bid="1.08").message()))
+    bus.arrive(bus.accept("EUR/USD", Tick("EUR/USD", "1.0850", WHEN, bid="1.08").message()))
     assert client.wire.texts[-1] == (
         '{"type":"tick","symbol":"EUR/USD","price":1.0850,"timestamp":"2026-05-12T15:04:05Z","bid":1.08,"seq":1}'
     )
 
 
 async def test_what_arrives_while_the_bus_is_asked_for_the_place_is_neither_lost_nor_sent_twice(
-    layer: FakeLayer, node: Node
+    bus: FakeBus, node: Node
 ) -> None:
-    layer.accept("A")
-    layer.accept("B")
-    layer.answers.clear()
+    bus.accept("A")
+    bus.accept("B")
+    bus.answers.clear()
     client = await subscriber(node)
     subscribing = asyncio.create_task(client.subscribe("A", "B"))
-    await until(lambda: layer.asked)
-    layer.publish("A")
-    layer.publish("A")
-    layer.answers.set()
+    await until(lambda: bus.asked)
+    bus.tick("A")
+    bus.tick("A")
+    bus.answers.set()
     await subscribing
-    layer.publish("A", "B")
+    bus.tick("A", "B")
     assert client.news() == ["subscribed", "=A3", "=B1", "A4", "B2"]
 
 
-async def test_groups_are_joined_once_and_left_after_the_last(layer: FakeLayer, node: Node) -> None:
+async def test_groups_are_joined_once_and_left_after_the_last(bus: FakeBus, node: Node) -> None:
     one, two = await subscriber(node, "A", "EUR/USD"), await subscriber(node, "A")
-    assert layer.joined == {"ticks.A", "ticks.EUR_sUSD"}
-    assert layer.asked == [["ticks.A", "ticks.EUR_sUSD"]]
+    assert bus.joined == {"ticks.A", "ticks.EUR_sUSD"}
+    assert bus.asked == [["ticks.A", "ticks.EUR_sUSD"]]
     node.close(one.outbox)
-    await until(lambda: layer.joined == {"ticks.A"})
+    await until(lambda: bus.joined == {"ticks.A"})
     node.close(two.outbox)
-    await until(lambda: not layer.joined)
+    await until(lambda: not bus.joined)
     assert not node.hub.subscriptions.streams
 
 
-async def test_everything_is_one_group(layer: FakeLayer, node: Node) -> None:
-    layer.accept("A")
-    layer.accept("EUR/USD")
-    layer.messages["chat.room"] = layer.messages["ticks._x"] = [{"type": "hello"}]
+async def test_everything_is_one_group(bus: FakeBus, node: Node) -> None:
+    bus.accept("A")
+    bus.accept("EUR/USD")
+    bus.messages["chat.room"] = bus.messages["ticks._x"] = [{"type": "hello"}]
     client = await subscriber(node, "*")
-    assert layer.joined == {f"{GROUP_PREFIX}*"}
-    layer.publish("A", "EUR/USD", "B")
+    assert bus.joined == {f"{GROUP_PREFIX}*"}
+    bus.tick("A", "EUR/USD", "B")
     assert sorted(client.news()) == ["=B1", "A2", "EUR/USD2"]
 
 
-async def test_many_symbols_are_asked_for_in_pieces(layer: FakeLayer, node: Node) -> None:
+async def test_many_symbols_are_asked_for_in_pieces(bus: FakeBus, node: Node) -> None:
     client = await subscriber(node, *[f"S{number}" for number in range(2_500)])
-    assert [len(groups) for groups in layer.asked] == [1_000, 1_000, 500]
+    assert [len(groups) for groups in bus.asked] == [1_000, 1_000, 500]
     assert len(client.places) == 2_500
 
 
 @pytest.mark.parametrize("symbols", [["A"], ["*"], ["A", "*"]])
-async def test_a_subscription_that_the_bus_refuses_leaves_nothing(
-    layer: FakeLayer, node: Node, symbols: list[str]
-) -> None:
+async def test_a_subscription_that_the_bus_refuses_leaves_nothing(bus: FakeBus, node: Node, symbols: list[str]) -> None:
     client = await subscriber(node)
     for is_away, has_positions in ((True, True), (False, False)):
-        layer.is_away, layer.has_positions = is_away, has_positions
-        layer.messages = {"ticks.B": [Tick("B", "1", WHEN).message()]}
-        with pytest.raises(ConnectionError):
+        bus.is_away, bus.has_positions = is_away, has_positions
+        bus.messages = {"ticks.B": [Tick("B", "1", WHEN).message()]}
+        with pytest.raises(BusUnavailable):
             await client.subscribe(*symbols)
         counts = node.counts()
         assert [counts[name] for name in ("subscriptions", "symbols", "memberships")] == [0, 0, 0]
-        assert not layer.joined
-    layer.has_positions = True
+        assert not bus.joined
+    bus.has_positions = True
     await client.subscribe(*symbols)
 
 
@@ -189,13 +196,13 @@ async def test_there_is_one_node_an_event_loop() -> None:
 # Messages that are no ticks
 
 
-async def test_a_message_that_is_no_tick_is_counted_and_shows_as_a_gap(layer: FakeLayer, node: Node) -> None:
+async def test_a_message_that_is_no_tick_is_counted_and_shows_as_a_gap(bus: FakeBus, node: Node) -> None:
     client = await subscriber(node, "A")
-    layer.publish("A")
+    bus.tick("A")
     good = Tick("A", "7", WHEN).message()
-    layer.arrive(layer.accept("A", good, {"type": "mystery"}, Tick("B", "1", WHEN).message(), good))
-    layer.arrive(layer.accept("A", {**good, "price": "NaN"}))
-    layer.publish("A")
+    bus.arrive(bus.accept("A", good, {"type": "mystery"}, Tick("B", "1", WHEN).message(), good))
+    bus.arrive(bus.accept("A", {**good, "price": "NaN"}))
+    bus.tick("A")
     assert client.news() == ["A1", "A2", "A gap 2", "A5", "A gap 1", "A7"]
     assert node.counts()["malformed_total"] == 3
 
@@ -206,67 +213,67 @@ async def test_a_message_that_is_no_tick_is_counted_and_shows_as_a_gap(layer: Fa
     Packet("ticks.", "e0000001", 1, [{}]),
 ])  # fmt: skip
 async def test_what_has_no_place_in_a_stream_costs_nobody_a_tick(
-    layer: FakeLayer, node: Node, packet: Packet, caplog: pytest.LogCaptureFixture
+    bus: FakeBus, node: Node, packet: Packet, caplog: pytest.LogCaptureFixture
 ) -> None:
     client, everything = await subscriber(node, "A", "B"), await subscriber(node, "*")
-    layer.publish("A", "B")
+    bus.tick("A", "B")
     client.news()
     everything.news()
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            layer.arrive(layer.accept("A"), packet, layer.accept("B"))
+            bus.arrive(bus.accept("A"), packet, bus.accept("B"))
     assert client.news() == everything.news() == ["A2", "B2", "A3", "B3", "A4", "B4"]
     assert node.counts()["malformed_total"] == 3
     assert len(caplog.records) == 1
 
 
-async def test_what_belongs_to_somebody_else_is_left_alone(layer: FakeLayer, node: Node) -> None:
+async def test_what_belongs_to_somebody_else_is_left_alone(bus: FakeBus, node: Node) -> None:
     client = await subscriber(node, "A")
-    layer.arrive(Packet("chat.room", "", 0, [{"type": "hello"}]), layer.accept("A"))
+    bus.arrive(Packet("chat.room", "", 0, [{"type": "hello"}]), bus.accept("A"))
     assert client.news() == ["A1"]
     assert node.counts()["malformed_total"] == 0
 
 
-async def test_a_last_message_that_is_no_tick_is_no_snapshot(layer: FakeLayer, node: Node) -> None:
-    layer.accept("A", {"type": "mystery"}, {"type": "mystery"})
+async def test_a_last_message_that_is_no_tick_is_no_snapshot(bus: FakeBus, node: Node) -> None:
+    bus.accept("A", {"type": "mystery"}, {"type": "mystery"})
     client = await subscriber(node)
-    assert await client.subscribe("A") == {"A": {"seq": 2, "epoch": layer.epoch}}
-    layer.publish("A")
+    assert await client.subscribe("A") == {"A": {"seq": 2, "epoch": bus.epoch}}
+    bus.tick("A")
     assert client.news() == ["subscribed", "A3"]
 
 
 # Resuming
 
 
-async def test_a_client_that_comes_back_gets_what_it_missed(layer: FakeLayer, node: Node) -> None:
-    layer.accept("A")
-    layer.accept("A")
-    layer.accept("A")
+async def test_a_client_that_comes_back_gets_what_it_missed(bus: FakeBus, node: Node) -> None:
+    bus.accept("A")
+    bus.accept("A")
+    bus.accept("A")
     client = await subscriber(node)
-    client.books.places["A"] = Since(layer.epoch, 1)
+    client.books.places["A"] = Since(bus.epoch, 1)
     await client.subscribe("A", since=client.places)
     assert client.news() == ["subscribed A:True", "A2", "A3"]
 
 
-async def test_a_history_with_a_message_that_is_no_tick_is_not_whole(layer: FakeLayer, node: Node) -> None:
+async def test_a_history_with_a_message_that_is_no_tick_is_not_whole(bus: FakeBus, node: Node) -> None:
     other = await subscriber(node, "A")
-    layer.publish("A")
-    late = [layer.accept("A"), layer.accept("A", {"type": "mystery"}), layer.accept("A")]
+    bus.tick("A")
+    late = [bus.accept("A"), bus.accept("A", {"type": "mystery"}), bus.accept("A")]
     client = await subscriber(node)
-    client.books.places["A"] = Since(layer.epoch, 0)
+    client.books.places["A"] = Since(bus.epoch, 0)
     await client.subscribe("A", since=client.places)
-    layer.arrive(*late)
+    bus.arrive(*late)
     assert client.news() == ["subscribed A:False", "=A1", "A2", "A gap 1", "A4"]
     assert other.news() == ["A1", "A2", "A gap 1", "A4"]
     assert client.books.prices == other.books.prices == {"A": 4}
 
 
-async def test_a_bus_that_does_not_answer_for_its_history_is_no_error(layer: FakeLayer, node: Node) -> None:
+async def test_a_bus_that_does_not_answer_for_its_history_is_no_error(bus: FakeBus, node: Node) -> None:
     await subscriber(node, "A")
-    layer.publish("A", "A")
+    bus.tick("A", "A")
     client = await subscriber(node)
-    client.books.places["A"] = Since(layer.epoch, 1)
-    layer.is_away = True
+    client.books.places["A"] = Since(bus.epoch, 1)
+    bus.is_away = True
     await client.subscribe("A", since=client.places)
     assert client.news() == ["subscribed A:False", "=A2"]
 
@@ -274,39 +281,39 @@ async def test_a_bus_that_does_not_answer_for_its_history_is_no_error(layer: Fak
 # Outages
 
 
-async def outage(layer: FakeLayer, node: Node) -> None:
+async def outage(bus: FakeBus, node: Node) -> None:
     """The bus goes away, and everybody was told."""
-    for tap in layer.taps:
+    for tap in bus.taps:
         tap.bus_lost()
     await until(lambda: node.hub.outage.is_on)
 
 
-async def test_an_outage_is_told_and_what_was_missed_in_it(layer: FakeLayer, node: Node) -> None:
+async def test_an_outage_is_told_and_what_was_missed_in_it(bus: FakeBus, node: Node) -> None:
     client, idle, none = await subscriber(node, "A"), await subscriber(node, "B"), await subscriber(node)
-    layer.publish("A", "B")
-    await outage(layer, node)
+    bus.tick("A", "B")
+    await outage(bus, node)
     assert [each.news() for each in (client, idle, none)] == [["A1", "bus away"], ["B1", "bus away"], ["bus away"]]
     for _ in range(3):
-        layer.accept("A")
+        bus.accept("A")
     node.bus_restored()
     await until(lambda: not node.hub.outage.is_on)
-    layer.publish("A", "B")
+    bus.tick("A", "B")
     assert sorted(client.news()) == sorted(["A gap 2", "=A4", "bus back", "A5"])
     assert idle.news() == ["bus back", "B2"]
     assert none.news() == ["bus back"]
     assert node.counts()["bus_lost_total"] == 1
 
 
-async def test_a_bus_that_comes_back_without_its_memory_is_a_new_epoch(layer: FakeLayer, node: Node) -> None:
+async def test_a_bus_that_comes_back_without_its_memory_is_a_new_epoch(bus: FakeBus, node: Node) -> None:
     client, everything = await subscriber(node, "A"), await subscriber(node, "*")
-    layer.publish("A")
-    layer.publish("A")
-    await outage(layer, node)
-    layer.forget()
-    layer.accept("B")
+    bus.tick("A")
+    bus.tick("A")
+    await outage(bus, node)
+    bus.forget()
+    bus.accept("B")
     node.bus_restored()
     await until(lambda: not node.hub.outage.is_on)
-    layer.publish("A")
+    bus.tick("A")
     client.news()
     everything.news()
     assert client.places == {"A": Since("e0000002", 1)}
@@ -314,80 +321,80 @@ async def test_a_bus_that_comes_back_without_its_memory_is_a_new_epoch(layer: Fa
     assert client.books.prices == {"A": 1}
 
 
-async def test_a_symbol_that_began_in_an_outage_comes_to_who_takes_everything(layer: FakeLayer, node: Node) -> None:
+async def test_a_symbol_that_began_in_an_outage_comes_to_who_takes_everything(bus: FakeBus, node: Node) -> None:
     client, rated = await subscriber(node, "*"), await subscriber(node, "*", rate=5)
-    await outage(layer, node)
-    layer.accept("A")
-    layer.accept("A")
+    await outage(bus, node)
+    bus.accept("A")
+    bus.accept("A")
     node.bus_restored()
     await until(lambda: not node.hub.outage.is_on)
     assert client.news() == rated.news() == ["bus away", "=A2", "bus back"]
 
 
-async def test_a_bus_that_is_back_but_does_not_answer_yet_is_asked_again(layer: FakeLayer, node: Node) -> None:
+async def test_a_bus_that_is_back_but_does_not_answer_yet_is_asked_again(bus: FakeBus, node: Node) -> None:
     client = await subscriber(node, "A")
-    await outage(layer, node)
-    layer.has_positions = False
-    layer.asked.clear()
-    layer.accept("A")
+    await outage(bus, node)
+    bus.has_positions = False
+    bus.asked.clear()
+    bus.accept("A")
     node.bus_restored()
-    await until(lambda: layer.asked)
+    await until(lambda: bus.asked)
     assert node.hub.outage.is_on
-    layer.has_positions = True
+    bus.has_positions = True
     await until(lambda: not node.hub.outage.is_on)
     assert sorted(client.news()) == sorted(["bus away", "=A1", "bus back"])
 
 
-async def test_a_bus_that_goes_away_again_before_it_has_answered_is_still_away(layer: FakeLayer, node: Node) -> None:
+async def test_a_bus_that_goes_away_again_before_it_has_answered_is_still_away(bus: FakeBus, node: Node) -> None:
     client = await subscriber(node, "A")
-    await outage(layer, node)
-    layer.answers.clear()
-    layer.asked.clear()
+    await outage(bus, node)
+    bus.answers.clear()
+    bus.asked.clear()
     node.bus_restored()
-    await until(lambda: layer.asked)
+    await until(lambda: bus.asked)
     node.bus_lost()
-    layer.answers.set()
-    layer.accept("A")
-    layer.asked.clear()
+    bus.answers.set()
+    bus.accept("A")
+    bus.asked.clear()
     node.bus_restored()
     await until(lambda: not node.hub.outage.is_on)
     assert sorted(client.news()) == sorted(["bus away", "=A1", "bus back"])
     assert node.counts()["bus_lost_total"] == 2
 
 
-async def test_a_blink_that_missed_nothing_is_not_mentioned(layer: FakeLayer, node: Node) -> None:
+async def test_a_blink_that_missed_nothing_is_not_mentioned(bus: FakeBus, node: Node) -> None:
     client = await subscriber(node, "A")
-    layer.publish("A")
-    layer.asked.clear()
+    bus.tick("A")
+    bus.asked.clear()
     node.bus_lost()
     node.bus_restored()
-    await until(lambda: layer.asked)
-    layer.publish("A")
+    await until(lambda: bus.asked)
+    bus.tick("A")
     assert client.news() == ["A1", "A2"]
 
 
 # Lingering
 
 
-async def test_what_arrives_within_the_linger_is_one_pass(layer: FakeLayer) -> None:
-    node = Node(layer, leave_delay=0.01, patience=60, linger=0.01)
+async def test_what_arrives_within_the_linger_is_one_pass(bus: FakeBus) -> None:
+    node = Node(bus, leave_delay=0.01, patience=60, linger=0.01)
     client = await subscriber(node, "A", "B")
     writes = len(client.wire.writes)
-    layer.publish("A")
-    layer.publish("B")
-    layer.publish("A")
+    bus.tick("A")
+    bus.tick("B")
+    bus.tick("A")
     assert client.news() == []
     await until(lambda: len(client.wire.writes) > writes)
     assert client.news() == ["A1", "A2", "B1"]
     assert len(client.wire.writes) == writes + 1
 
 
-async def test_what_lingers_is_not_taken_for_missed(layer: FakeLayer) -> None:
-    node = Node(layer, leave_delay=0.01, patience=60, linger=60)
+async def test_what_lingers_is_not_taken_for_missed(bus: FakeBus) -> None:
+    node = Node(bus, leave_delay=0.01, patience=60, linger=60)
     client = await subscriber(node, "A")
-    layer.publish("A")
-    layer.publish("A")
-    layer.publish("A")
+    bus.tick("A")
+    bus.tick("A")
+    bus.tick("A")
     node.bus_lost()
     await until(lambda: node.hub.outage.is_on)
     node.bus_restored()
@@ -399,8 +406,8 @@ async def test_what_lingers_is_not_taken_for_missed(layer: FakeLayer) -> None:
 # Heartbeats
 
 
-async def test_heartbeats_come_while_there_are_clients_and_no_longer(layer: FakeLayer) -> None:
-    node = Node(layer, leave_delay=0.0, patience=60, heartbeat=0.01)
+async def test_heartbeats_come_while_there_are_clients_and_no_longer(bus: FakeBus) -> None:
+    node = Node(bus, leave_delay=0.0, patience=60, heartbeat=0.01)
     assert asyncio.all_tasks() == {asyncio.current_task()}
     for _ in range(2):
         one, two = await subscriber(node, "A"), await subscriber(node)
@@ -412,6 +419,6 @@ async def test_heartbeats_come_while_there_are_clients_and_no_longer(layer: Fake
         await until(lambda: asyncio.all_tasks() == {asyncio.current_task()})
 
 
-async def test_without_heartbeats_nothing_runs(layer: FakeLayer, node: Node) -> None:
+async def test_without_heartbeats_nothing_runs(bus: FakeBus, node: Node) -> None:
     await subscriber(node, "A")
     await until(lambda: asyncio.all_tasks() == {asyncio.current_task()})

@@ -1,6 +1,6 @@
 """Whatever happens, a client ends on the last accepted tick, and every tick it did not get is accounted for.
 
-Hypothesis drives a node on the in-memory layer (hub, streams, paces, outboxes, memberships) with random joins, leaves,
+Hypothesis drives a node on the in-memory bus (hub, streams, paces, outboxes, memberships) with random joins, leaves,
 bursts, stalls and failures. The oracle is simple: what the bus accepted, by symbol, and arithmetic.
 """
 
@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bus.contract import Packet, Position, Since, Tap
-from bus.layers import MemoryLayer
+from bus.contract import BusUnavailable, Packet, Position, Since, Tap
+from bus.memory import MemoryBus
 from gateway.fanout.conflation import Conflation, KeepAll
 from gateway.fanout.node import Node
 from gateway.fanout.outbox import Outbox
@@ -29,8 +29,8 @@ FAST = 1_000.0
 """Ticks a second: a rate whose interval a test can wait for."""
 
 
-class FaultyBus(MemoryLayer):
-    """The in-memory layer with a network between it and the node."""
+class FaultyBus(MemoryBus):
+    """The bus in memory with a network between it and the node."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,13 +53,9 @@ class FaultyBus(MemoryLayer):
         self._refuse()
         return await super().history(since)
 
-    def forget(self) -> None:
-        """What a restart does to a Redis that keeps nothing on disk."""
-        self._streams.clear()
-
     def _refuse(self) -> None:
         if self.refuses:
-            raise ConnectionError("away")
+            raise BusUnavailable("away")
 
 
 class _Line:
@@ -217,12 +213,13 @@ class Play:
         self.number = 0
 
     async def publish(self, symbols: list[str]) -> None:
-        batch = []
+        batch: dict[str, list[Any]] = {}
         for symbol in symbols:
             self.number += 1
             self.last[symbol] = self.number
-            batch.append((group_name(symbol), Tick(symbol, str(self.number), "2026-05-12T15:04:05Z").message()))
-        await self.bus.group_send_batch(batch)
+            tick = Tick(symbol, str(self.number), "2026-05-12T15:04:05Z")
+            batch.setdefault(group_name(symbol), []).append(tick.message())
+        await self.bus.publish(batch)
 
     async def subscribe(self, client: Client, names: list[str], snapshot: bool, rate: float | None, kind: str) -> None:
         since = {}
@@ -233,7 +230,7 @@ class Play:
                     since[symbol] = Since(place.epoch, max(0, place.seq + shift))
         try:
             await client.subscribe(names, snapshot, rate, since)
-        except ConnectionError:
+        except BusUnavailable:
             assert self.bus.refuses
 
     async def heal(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from ticks import bus, feed
+from ticks import feed, publish
 from ticks.grammar import check_symbol
 from ticks.poster import Poster, PublishRefused
 from ticks.tick import Tick
@@ -52,7 +52,7 @@ class Command(BaseCommand):
 
     def handle(self, *, rate: float, url: str | None, key: str | None, seconds: float | None, **options: Any) -> None:
         poster = _poster(url, key)
-        publisher = CountingPublisher(poster.publish if poster is not None else bus.publish)
+        publisher = CountingPublisher(poster.publish if poster is not None else publish.publish)
         self.stdout.write(f"Publishing {rate:g} ticks/s to {poster.url if poster else 'the bus'}. Ctrl-C stops.")
         started = time.monotonic()
         try:
