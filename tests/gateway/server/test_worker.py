@@ -261,7 +261,7 @@ def test_a_process_takes_all_the_files_it_may_open() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-@pytest.mark.parametrize(("limit", "spare"), [(1_024, worker.SPARE_FILES), (128, 32)])
+@pytest.mark.parametrize(("limit", "spare"), [(1_024, worker.SPARE_FILES), (252, 63)])
 def test_some_open_files_are_kept_for_what_is_no_client(
     limit: int, spare: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
