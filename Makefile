@@ -23,6 +23,9 @@ PYTEST := env -u DJANGO_SETTINGS_MODULE $(PY) -m pytest --numprocesses=logical -
 # For every platform and every Python from 3.11 on; what is locked already stays as it is.
 LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command "make lock"
+# What lints the demo page's scripts; node comes with requirements-dev.txt.
+NODE := $(VENV)/bin/node
+NODE_MODULES := node_modules/installed
 # What is linted is the project, not the developer's settings.
 PLAIN := env -u DJANGO_SETTINGS_MODULE DATABASE_URL=sqlite://:memory:
 
@@ -57,27 +60,30 @@ soak: $(INSTALLED_DEV)
 	@env -u DJANGO_SETTINGS_MODULE $(PY) -m pytest -m soak
 	@env -u DJANGO_SETTINGS_MODULE $(PY) -m tests.soak --minutes $(MINUTES) $(ARGS)
 
-lint: $(INSTALLED_DEV)
+lint: $(INSTALLED_DEV) $(NODE_MODULES)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PLAIN) $(PY) -m mypy
 	$(PLAIN) $(PY) manage.py makemigrations --check --dry-run --skip-checks
 	$(PY) -m pytest -q tests/test_requirements.py
+	$(NODE) node_modules/@biomejs/biome/bin/biome check --error-on-warnings
+	$(NODE) node_modules/typescript/bin/tsc
 	$(PY) -m pre_commit validate-config
 	$(VENV)/bin/shellcheck .ci/run
 	$(VENV)/bin/hadolint Dockerfile
 	$(PY) -m check_jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 	$(PY) -m check_jsonschema --builtin-schema vendor.github-workflows .github/workflows/ci.yml
 
-format: $(INSTALLED_DEV)
+format: $(INSTALLED_DEV) $(NODE_MODULES)
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
+	$(NODE) node_modules/@biomejs/biome/bin/biome check --write
 
-hooks: $(INSTALLED_DEV)
+hooks: $(INSTALLED_DEV) $(NODE_MODULES)
 	$(PY) -m pre_commit install
 
 clean:
-	rm -rf $(VENV) staticfiles .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
+	rm -rf $(VENV) node_modules staticfiles .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The commands are tried, not looked up: a version manager's stand-ins exist for versions that are not installed.
@@ -104,6 +110,11 @@ $(INSTALLED_DEV): requirements-dev.lock | $(PY)
 	@echo "Installing what tests and linters need ..."
 	@$(PIP) -r requirements-dev.lock
 	@touch $(INSTALLED) $@
+
+$(NODE_MODULES): package-lock.json .npmrc | $(INSTALLED_DEV)
+	@echo "Installing what lints the scripts ..."
+	@$(VENV)/bin/npm ci --ignore-scripts >/dev/null
+	@touch $@
 
 # One key for all runs, so that a login in the admin survives a restart.
 $(SECRET): | $(PY)

@@ -1,9 +1,9 @@
-"""The demo page's client of the protocol, in a real browser: its modules, and the page with a gateway that is scripted."""
+"""The demo page in a real browser, with a gateway that is scripted. What its modules decide, tests/gateway/static holds."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -47,10 +47,6 @@ def place(seq: int, epoch: str = EPOCH, recovered: bool | None = None) -> dict[s
     return {"seq": seq, "epoch": epoch} | ({} if recovered is None else {"recovered": recovered})
 
 
-def subscribed(seq: int, epoch: str = EPOCH, recovered: bool | None = None) -> dict[str, Any]:
-    return {"type": "subscribed", "symbols": ["AAPL"], "positions": {"AAPL": place(seq, epoch, recovered)}}
-
-
 def heartbeat(seq: int) -> dict[str, Any]:
     return {"type": "heartbeat", "seqs": {"AAPL": seq}}
 
@@ -60,200 +56,6 @@ def scripted(chromium: webdriver.Chrome) -> Iterator[ScriptedGateway]:
     """One server for all; it asks for the browser first, since without one there is nothing to serve."""
     with scripted_gateway(CLOSURES) as server:
         yield server
-
-
-# The modules
-
-
-@pytest.fixture(scope="module")
-def modules(chromium: webdriver.Chrome, scripted: ScriptedGateway) -> webdriver.Chrome:
-    """The browser on a document from which the modules can be imported, and where none of them runs."""
-    chromium.get(f"{scripted.http}/nothing")
-    return chromium
-
-
-def judge(driver: webdriver.Chrome, *messages: Mapping[str, Any]) -> dict[str, Any]:
-    """What positions.js makes of the messages, one after the other."""
-    script = """
-        const [texts, done] = arguments;
-        const modules = [import("/static/gateway/positions.js"), import("/static/gateway/exact.js")];
-        Promise.all(modules).then(([{ Positions }, { parse }]) => {
-            const gaps = [];
-            const positions = new Positions((_, missed) => gaps.push(missed));
-            const method = { tick: "take", snapshot: "take" };
-            const answers = texts.map(parse).map((message) => {
-                return positions[method[message.type] ?? message.type](message) ?? null;
-            });
-            done({ answers, gaps, since: positions.since("AAPL") ?? null, holds: positions.holds("AAPL") });
-        }).catch((error) => done(String(error)));
-    """
-    result = driver.execute_async_script(script, [json.dumps(message) for message in messages])
-    assert isinstance(result, dict), result
-    return result
-
-
-def gaps(driver: webdriver.Chrome, *messages: Mapping[str, Any]) -> list[int | None]:
-    found: list[int | None] = judge(driver, *messages)["gaps"]
-    return found
-
-
-def taken(driver: webdriver.Chrome, *messages: Mapping[str, Any]) -> list[bool]:
-    """Which of the ticks and snapshots among the messages are news."""
-    answers = zip(messages, judge(driver, *messages)["answers"], strict=True)
-    return [answer for message, answer in answers if message["type"] in {"tick", "snapshot"}]
-
-
-def test_a_stream_begins_with_the_snapshot_and_goes_on_behind_it(modules: webdriver.Chrome) -> None:
-    found = judge(modules, subscribed(1041), snapshot(1041), tick(1042))
-    assert found["answers"][1:] == [True, True]
-    assert found["gaps"] == []
-    assert found["since"] == {"seq": 1042, "epoch": EPOCH}
-
-
-def test_a_symbol_that_never_ticked_begins_with_its_first_tick(modules: webdriver.Chrome) -> None:
-    assert gaps(modules, subscribed(0), tick(1)) == []
-    assert gaps(modules, subscribed(0), tick(2)) == [1]
-
-
-def test_duplicates_and_older_ticks_are_no_news(modules: webdriver.Chrome) -> None:
-    messages = [subscribed(5), snapshot(5), tick(6), tick(6), tick(4), snapshot(6), tick(7)]
-    assert taken(modules, *messages) == [True, True, False, False, False, True]
-    assert gaps(modules, *messages) == []
-
-
-def test_a_jump_that_nobody_explained_is_a_gap(modules: webdriver.Chrome) -> None:
-    assert gaps(modules, subscribed(5), snapshot(5), tick(9), tick(10)) == [3]
-
-
-def test_a_jump_that_receipts_add_up_to_is_none(modules: webdriver.Chrome) -> None:
-    receipts = [skipped(12), skipped(3, "rate")]
-    assert gaps(modules, subscribed(5), snapshot(5), *receipts, tick(21), tick(22)) == []
-    assert gaps(modules, subscribed(5), snapshot(5), *receipts, tick(23), tick(24)) == [2]
-
-
-def test_a_reported_gap_is_counted_once(modules: webdriver.Chrome) -> None:
-    found = judge(modules, subscribed(1041), snapshot(1041), gap(8, 1049), snapshot(1050), tick(1051))
-    assert found["gaps"] == [8]
-    assert found["answers"][3:] == [True, True]
-
-
-def test_a_gap_behind_a_receipt_adds_up_with_it(modules: webdriver.Chrome) -> None:
-    assert gaps(modules, subscribed(10), snapshot(10), skipped(4), gap(6, 20), tick(21)) == [6]
-
-
-def test_a_gap_larger_than_reported_is_noticed(modules: webdriver.Chrome) -> None:
-    assert gaps(modules, subscribed(10), snapshot(10), gap(2, 20), tick(21)) == [10]
-
-
-def test_after_a_gap_the_last_tick_is_not_held_until_the_next_comes(modules: webdriver.Chrome) -> None:
-    start = [subscribed(10), snapshot(10), gap(2, 12)]
-    assert judge(modules, *start)["holds"] is False
-    assert judge(modules, *start, snapshot(13))["holds"] is True
-
-
-def test_a_new_epoch_is_a_gap_of_unknown_size_and_begins_anew(modules: webdriver.Chrome) -> None:
-    found = judge(modules, subscribed(10), snapshot(10), gap(None, 0, OTHER_EPOCH), tick(1), tick(2))
-    assert found["gaps"] == [None]
-    assert found["answers"][3:] == [True, True]
-    assert found["since"] == {"seq": 2, "epoch": OTHER_EPOCH}
-    assert gaps(modules, subscribed(10), snapshot(10), snapshot(3, epoch=OTHER_EPOCH), tick(4)) == [None]
-
-
-def test_a_resumed_stream_takes_what_was_missed(modules: webdriver.Chrome) -> None:
-    found = judge(
-        modules, subscribed(5), snapshot(5), subscribed(8, recovered=True), tick(6), tick(7), tick(8), tick(9)
-    )
-    assert found["answers"][2] == {"recovered": 1, "late": 3, "restarted": 0}
-    assert found["answers"][3:] == [True] * 4
-    assert found["gaps"] == []
-
-
-def test_a_resumed_stream_forgets_receipts_for_what_comes_after_all(modules: webdriver.Chrome) -> None:
-    start = [subscribed(5), snapshot(5), skipped(2), subscribed(8, recovered=True), tick(6), tick(7), tick(8)]
-    assert gaps(modules, *start, tick(9)) == []
-    assert gaps(modules, *start, tick(11)) == [2]
-
-
-def test_a_replay_that_is_not_whole_is_a_gap(modules: webdriver.Chrome) -> None:
-    assert gaps(modules, subscribed(5), snapshot(5), subscribed(8, recovered=True), tick(6), tick(8)) == [1]
-
-
-@pytest.mark.parametrize(
-    ("position", "missed"),
-    [
-        (subscribed(9, recovered=False), [3]),
-        (subscribed(6, recovered=False), []),
-        (subscribed(5, recovered=False), []),
-        (subscribed(9), [3]),
-        (subscribed(9, OTHER_EPOCH, recovered=False), [None]),
-        (subscribed(0, OTHER_EPOCH, recovered=False), [None]),
-    ],
-)
-def test_what_was_not_recovered_is_a_gap(
-    modules: webdriver.Chrome, position: dict[str, Any], missed: list[int | None]
-) -> None:
-    assert gaps(modules, subscribed(5), snapshot(5), position) == missed
-
-
-def test_what_is_not_held_is_asked_for_again(modules: webdriver.Chrome) -> None:
-    assert judge(modules, subscribed(5))["since"] == {"seq": 4, "epoch": EPOCH}
-    assert judge(modules, subscribed(0))["since"] == {"seq": 0, "epoch": EPOCH}
-
-
-def test_heartbeats_are_compared(modules: webdriver.Chrome) -> None:
-    for seq, behind in [(5, []), (6, ["AAPL"]), (4, ["AAPL"])]:
-        assert judge(modules, subscribed(5), snapshot(5), heartbeat(seq))["answers"][2] == behind
-    assert judge(modules, heartbeat(6), {"type": "heartbeat"})["answers"] == [[], []]
-
-
-def test_a_tick_outside_of_any_stream_is_news(modules: webdriver.Chrome) -> None:
-    placeless = {key: value for key, value in tick(1).items() if key != "seq"}
-    assert taken(modules, subscribed(5), snapshot(5), placeless, placeless, tick(6)) == [True] * 4
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ('{"price": 150.250}', {"price": "150.250"}),
-        ('[0, -1.50e+10, "1.0", "a\\"2.0", true, null]', ["0", "-1.50e+10", "1.0", 'a"2.0', True, None]),
-        ('{"1": {"a\\\\": 12345678901234567890.10}}', {"1": {"a\\": "12345678901234567890.10"}}),
-        ("[01]", "SyntaxError"),
-        ("[1.]", "SyntaxError"),
-    ],
-)
-def test_numbers_are_read_as_their_text(modules: webdriver.Chrome, text: str, value: Any) -> None:
-    script = """
-        const [text, done] = arguments;
-        import("/static/gateway/exact.js").then(({ parse }) => parse(text)).then(done, (error) => done(error.name));
-    """
-    assert modules.execute_async_script(script, text) == value
-
-
-def test_the_backoff_has_full_jitter_and_a_bound(modules: webdriver.Chrome) -> None:
-    script = """
-        const done = arguments[0];
-        import("/static/gateway/connection.js").then(({ backoff }) =>
-            done([0, 1, 2, 20].map((attempt) => [backoff(attempt, () => 0), backoff(attempt, () => 1)])));
-    """
-    assert modules.execute_async_script(script) == [[0, 1_000], [0, 2_000], [0, 4_000], [0, 30_000]]
-
-
-def test_commands_are_sent_no_faster_than_the_server_allows(modules: webdriver.Chrome) -> None:
-    script = """
-        const done = arguments[0];
-        import("/static/gateway/budget.js").then(({ Budget }) => {
-            let now = 0;
-            const budget = new Budget(2, () => now);
-            const spent = [0, 0, 0, 400, 499, 500, 999].map((ms) => { now = ms; return budget.spend(); });
-            done([spent, budget.wait]);
-        });
-    """
-    spent, wait = modules.execute_async_script(script)
-    assert spent == [True, True, False, False, False, True, False]
-    assert 1 <= wait <= 2
-
-
-# The page
 
 
 @pytest.fixture

@@ -178,11 +178,11 @@ def test_the_client_reads_every_field() -> None:
 
 
 def test_the_page_declares_every_field() -> None:
-    source = (ROOT / "gateway/static/gateway/quote.js").read_text()
-    [declared] = re.findall(r"@typedef \{Object\} Tick\n(.*?)\*/", source, re.DOTALL)
-    properties = re.findall(r"@property \{[^}]+\} (\[?)(\w+)\]?", declared)
-    assert [name for _, name in properties] == [*NAMES, "seq"]
-    assert [name for bracket, name in properties if bracket] == OPTIONAL_NAMES
+    source = (ROOT / "gateway/static/gateway/types.d.ts").read_text()
+    [declared] = re.findall(r"interface TickFields \{\n(.*?)\n\}", source, re.DOTALL)
+    properties = re.findall(r"^  (\w+)(\??):", declared, re.MULTILINE)
+    assert [name for name, _ in properties] == NAMES
+    assert [name for name, mark in properties if mark] == OPTIONAL_NAMES
 
 
 # The documents

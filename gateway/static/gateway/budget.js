@@ -1,4 +1,4 @@
-// How many commands may still be sent: so many at once, and so many a second, as the server counts them.
+// How many commands may still be sent: a token bucket, filled at the rate at which the server's own is.
 
 export class Budget {
   #perSecond;
@@ -6,7 +6,10 @@ export class Budget {
   #left;
   #countedAt;
 
-  /** `now()` gives ms. */
+  /**
+   * @param {number} perSecond also how many may be sent at once
+   * @param {() => number} now a monotonic clock in ms
+   */
   constructor(perSecond, now = () => performance.now()) {
     this.#perSecond = perSecond;
     this.#now = now;
@@ -14,7 +17,7 @@ export class Budget {
     this.#countedAt = now();
   }
 
-  /** Takes one command's worth; false if there is none. */
+  /** Takes a token for one command; false if there is none. */
   spend() {
     const now = this.#now();
     this.#left = Math.min(this.#perSecond, this.#left + ((now - this.#countedAt) / 1_000) * this.#perSecond);
@@ -24,7 +27,7 @@ export class Budget {
     return true;
   }
 
-  /** The ms until there is one again, after `spend` said no. */
+  /** The ms until there is a token again, after `spend` said no. */
   get wait() {
     return Math.ceil(((1 - this.#left) / this.#perSecond) * 1_000);
   }

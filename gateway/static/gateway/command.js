@@ -1,33 +1,48 @@
-// A command that names symbols, filled up to the length the server takes. All that is in it is ASCII, and nothing has to
-// be escaped: a character is a byte.
+// A command that names symbols, filled up to the longest message the server takes. Symbols and epochs are ASCII without
+// anything that JSON escapes: a character is a byte.
+
+/** @import { CommandFields, Since } from "./types.js" */
 
 export class Command {
   #fields;
   #limit;
   #bytes;
+  /** @type {Map<string, Since>} */
   #since = new Map();
+  /** @type {string[]} */
   symbols = [];
 
-  /** `fields`: all but the symbols; `limit` in bytes. */
+  /**
+   * @param {CommandFields} fields all but the symbols
+   * @param {number} limit in bytes
+   */
   constructor(fields, limit) {
     this.#fields = fields;
     this.#limit = limit;
     this.#bytes = JSON.stringify({ ...fields, symbols: [], since: {} }).length;
   }
 
-  /** Adds a symbol, to be resumed after `position` if there is one; false if that does not fit any more. */
+  /**
+   * Adds a symbol, to be resumed after `position` if there is one; false if it does not fit. The first one is added in
+   * any case, without its position if that does not fit: its stream then begins with a snapshot.
+   * @param {string} symbol
+   * @param {Since} [position]
+   */
   add(symbol, position) {
     const bytes = symbol.length + 3;
     const more = position === undefined ? 0 : sinceBytes(symbol, position);
     if (this.symbols.length > 0 && this.#bytes + bytes + more > this.#limit) return false;
     this.symbols.push(symbol);
     this.#bytes += bytes;
-    // Where the limit is too low for even one, that one begins anew.
     if (position !== undefined) this.resume(symbol, position);
     return true;
   }
 
-  /** Adds what to resume after alone, which "*" takes for any symbol; false if that does not fit any more. */
+  /**
+   * Adds only a position, which "*" takes for any symbol; false if it does not fit.
+   * @param {string} symbol
+   * @param {Since} position
+   */
   resume(symbol, position) {
     const bytes = sinceBytes(symbol, position);
     if (this.#bytes + bytes > this.#limit) return false;
@@ -42,7 +57,11 @@ export class Command {
   }
 }
 
-// As a member of the object, with a comma.
+/**
+ * The length of a position as a member of `since`, with its comma.
+ * @param {string} symbol
+ * @param {Since} position
+ */
 function sinceBytes(symbol, position) {
   return symbol.length + 4 + JSON.stringify(position).length;
 }

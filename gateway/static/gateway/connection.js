@@ -1,39 +1,54 @@
-// One WebSocket that comes back: exponential backoff with full jitter, unless the server says that there is no point, and
-// probes that notice a connection that died without a word.
+// A WebSocket that reconnects, with exponential backoff and full jitter, unless the server says that there is no point.
+// Probes notice a connection that died without a close.
+
+/** @import { Closure, ConnectionState, Loss } from "./types.js" */
 
 const BACKOFF_BASE_MS = 500;
 const BACKOFF_CAP_MS = 30_000;
 const CONNECT_TIMEOUT_MS = 10_000;
 const PING_INTERVAL_MS = 10_000;
-// How long nothing may come before it is asked for, and then again before the connection is given up: so many heartbeats,
-// but no less than a slow network needs; the last is for a server without heartbeats.
+// How long the server may be silent before it is pinged, and again before the connection is given up: so many heartbeats,
+// but no less than a slow network needs. SILENCE_MS is for a server without heartbeats.
 const MISSED_HEARTBEATS = 3;
 const LEAST_SILENCE_MS = 3_000;
 const SILENCE_MS = 10_000;
-// A connection that lasted this long starts the backoff over; one that is closed at once, again and again, does not.
+// A connection that lasted this long starts the backoff over. One that is closed at once, again and again, does not.
 const STABLE_MS = 10_000;
 const WATCH_MS = 1_000;
 const WORTH_A_TRY = { reconnect: true, wait: 0 };
 
-/** How long to wait before attempt number `attempt` (0, 1, ...), in ms: anything up to a bound that doubles. */
+/**
+ * How long to wait before the next attempt, in ms: a random part of a bound that doubles.
+ * @param {number} attempt 0, 1, ...
+ * @param {() => number} random from 0 to 1
+ */
 export function backoff(attempt, random = Math.random) {
   return random() * Math.min(BACKOFF_CAP_MS, BACKOFF_BASE_MS * 2 ** (attempt + 1));
 }
 
 /**
- * Handlers: `onState({name, ...})` with name "connecting"; "live" (`again` after "silent"); "silent" when nothing came for
- * too long, nor at once after a ping; "waiting" (then `retryAt` in ms of the wall clock, `refused`, `wasLive`, `code` and `reason`); or "closed",
- * when connecting again is pointless (`wasLive`, `code` and `reason`). `onMessage(text)`; `ping()` sends a ping;
- * `wasRefused()` resolves to whether a handshake that failed was refused by a gateway that is up, which the browser does
- * not tell. `closures` says of close codes whether to `reconnect` and after how many seconds of `wait` at least.
+ * `onState` is told of "connecting"; of "live", with `again` after "silent"; of "silent", when nothing came for too long
+ * and a ping was not answered at once; of "waiting", for the next attempt; and of "closed", when there will be none.
+ * `ping` sends a ping. `wasRefused` resolves to whether a handshake that failed was refused by a gateway that is up, which
+ * the browser does not tell.
+ * @typedef {object} ConnectionHandlers
+ * @property {(state: ConnectionState) => void} onState
+ * @property {(text: string) => void} onMessage
+ * @property {() => void} ping
+ * @property {() => Promise<boolean>} wasRefused
  */
+
+/** @typedef {ReturnType<typeof setTimeout>} Timer */
+
 export class Connection {
   #url;
   #handlers;
   #closures;
+  /** @type {WebSocket | null} */
   #socket = null;
   #attempt = 0;
-  #retry = null;
+  /** @type {Timer | undefined} */
+  #retry;
   #notBefore = 0;
   #startedAt = 0;
   #liveAt = 0;
@@ -44,8 +59,14 @@ export class Connection {
   #silent = false;
   #lookedAt = 0;
   #late = false;
+  /** @type {Closure | null} */
   #announced = null;
 
+  /**
+   * @param {URL} url
+   * @param {Record<string, Closure>} closures by close code, for a server that did not announce the close
+   * @param {ConnectionHandlers} handlers
+   */
   constructor(url, closures, handlers) {
     this.#url = url;
     this.#closures = closures;
@@ -57,7 +78,7 @@ export class Connection {
 
   open() {
     clearTimeout(this.#retry);
-    this.#retry = null;
+    this.#retry = undefined;
     this.#startedAt = performance.now();
     this.#liveAt = 0;
     this.#silence = SILENCE_MS;
@@ -70,7 +91,7 @@ export class Connection {
     this.#socket = socket;
   }
 
-  /** Ends the wait for the next attempt, or starts one after all; not before the server wanted it. */
+  /** Attempts to connect now, but not before the time that the server named. */
   retryNow() {
     const mayOpen = !this.#waiting || performance.now() >= this.#notBefore;
     if (this.#socket === null && mayOpen) this.open();
@@ -80,29 +101,39 @@ export class Connection {
     return this.#liveAt > 0;
   }
 
-  /** Sends `value` as JSON; false if there is no connection to send it on. */
+  /**
+   * Sends `value` as JSON; false if there is no connection to send it on.
+   * @param {object} value
+   */
   send(value) {
-    if (!this.live || this.#socket.readyState !== WebSocket.OPEN) return false;
+    if (!this.live || this.#socket?.readyState !== WebSocket.OPEN) return false;
     this.#socket.send(JSON.stringify(value));
     return true;
   }
 
-  /** The server sends something every so many seconds at least; 0: it need not. */
+  /**
+   * The server sends something at least this often.
+   * @param {number} seconds 0: it does not
+   */
   expectHeartbeats(seconds) {
     this.#silence = seconds > 0 ? Math.max(LEAST_SILENCE_MS, MISSED_HEARTBEATS * seconds * 1_000) : SILENCE_MS;
   }
 
-  /** The server is about to close: whether to `reconnect`, and after how many seconds of `wait` at least. */
+  /**
+   * The server is about to close, and says what to do then.
+   * @param {Closure} closure
+   */
   expectClose({ reconnect, wait }) {
     this.#announced = { reconnect, wait };
   }
 
   get #waiting() {
-    return this.#retry !== null;
+    return this.#retry !== undefined;
   }
 
+  /** @param {string} text */
   #received(text) {
-    // Whatever arrives proves that the other side is there.
+    // Any message proves that the server is there.
     this.#heardAt = performance.now();
     this.#awaitingPong = false;
     if (!this.live) {
@@ -116,7 +147,7 @@ export class Connection {
     this.#handlers.onMessage(text);
   }
 
-  // When the page was busy, or the machine asleep, messages may wait behind this timer: they go first.
+  // After the page was busy, or the machine asleep, messages may be queued behind this timer: they are read first.
   #look() {
     const now = performance.now();
     this.#late = !this.#late && now - this.#lookedAt > 2 * WATCH_MS;
@@ -124,8 +155,11 @@ export class Connection {
     if (!this.#late && this.#socket !== null) this.#watch(now);
   }
 
-  // Timers of a hidden page may run once a minute only: so silence only makes a ping, and the end counts from a ping that
-  // was really sent.
+  /**
+   * The timers of a hidden page may run only once a minute. So silence only causes a ping, and the time to give up counts
+   * from when that was sent.
+   * @param {number} now
+   */
   #watch(now) {
     const isQuiet = now - this.#heardAt > this.#silence;
     if (!this.live) {
@@ -146,14 +180,22 @@ export class Connection {
     this.#handlers.ping();
   }
 
-  // Closing a dead connection can take the browser minutes: it is left to that, and not listened to any more.
+  /**
+   * Gives the connection up without waiting for its close, which can take the browser minutes.
+   * @param {string} reason
+   */
   #abandon(reason) {
+    if (this.#socket === null) return;
     this.#socket.onmessage = null;
     this.#socket.onclose = null;
     this.#socket.close();
     this.#lost(1006, reason);
   }
 
+  /**
+   * @param {number} code
+   * @param {string} reason
+   */
   #lost(code, reason) {
     const wasLive = this.live;
     if (wasLive && performance.now() - this.#liveAt > STABLE_MS) this.#attempt = 0;
@@ -165,14 +207,23 @@ export class Connection {
     else this.#handlers.onState({ name: "closed", wasLive, code, reason });
   }
 
+  /**
+   * @param {number} wait at least this many seconds
+   * @param {Loss} loss
+   */
   #retryLater(wait, { wasLive, code, reason }) {
     const delay = wait * 1_000 + backoff(this.#attempt++);
     this.#retry = setTimeout(() => this.open(), delay);
+    /** @type {ConnectionState & { name: "waiting" }} */
     const state = { name: "waiting", retryAt: Date.now() + delay, refused: false, wasLive, code, reason };
     this.#handlers.onState(state);
     if (!wasLive) this.#askWhetherRefused(state, this.#retry);
   }
 
+  /**
+   * @param {ConnectionState & { name: "waiting" }} state
+   * @param {Timer} retry the attempt that is waited for meanwhile
+   */
   async #askWhetherRefused(state, retry) {
     const refused = await this.#handlers.wasRefused();
     if (refused && this.#retry === retry) this.#handlers.onState({ ...state, refused });

@@ -1,48 +1,67 @@
 // Which of the prices in the table may be old. A price is current while the gateway is heard, the gateway hears the bus,
 // and the stream's newest tick is the one that is shown.
 
+/** @import { Positions } from "./positions.js" */
+/** @import { Table } from "./table.js" */
+
 export class Freshness {
   #table;
   #positions;
   #isHeard = false;
   #hasBus = true;
-  // Symbols with a price from an earlier connection, of which this one has not said yet where they are.
+  /**
+   * Symbols with a price from an earlier connection whose positions this one has not sent yet.
+   * @type {Set<string>}
+   */
   #unconfirmed = new Set();
 
+  /**
+   * @param {Pick<Table, "symbols" | "markStale">} table
+   * @param {Pick<Positions, "holds">} positions
+   */
   constructor(table, positions) {
     this.#table = table;
     this.#positions = positions;
   }
 
-  /** The gateway is heard, or not any more; on the same connection as before. */
+  /**
+   * Whether the gateway is heard, on the same connection as before.
+   * @param {boolean} isHeard
+   */
   heard(isHeard) {
     this.#isHeard = isHeard;
     this.check();
   }
 
-  /** A new connection, on which nothing was said yet. */
+  /** A new connection, which has sent no positions yet. */
   welcomed() {
     this.#isHeard = true;
     this.#hasBus = true;
   }
 
+  /** The connection is lost: all prices may be old until the next one confirms them. */
   lost() {
     this.#isHeard = false;
     this.#unconfirmed = new Set(this.#table.symbols());
     this.check();
   }
 
+  /** @param {boolean} isConnected */
   bus(isConnected) {
     this.#hasBus = isConnected;
     this.check();
   }
 
-  /** The gateway said where these symbols are. */
+  /**
+   * The gateway has sent the positions of these symbols.
+   * @param {string[]} symbols
+   */
   confirmed(symbols) {
     for (const symbol of symbols) this.#unconfirmed.delete(symbol);
     this.check(symbols);
   }
 
+  /** @param {string[]} symbols the ones to mark */
   check(symbols = this.#table.symbols()) {
     const isTrusted = this.#isHeard && this.#hasBus;
     for (const symbol of symbols) {

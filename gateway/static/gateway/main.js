@@ -1,6 +1,7 @@
 // Puts the page together: connection -> messages -> positions, which judge them -> subscriptions, table and notices.
 
 import { Connection } from "./connection.js";
+import { field, find } from "./dom.js";
 import { parse } from "./exact.js";
 import { Freshness } from "./freshness.js";
 import { Gaps } from "./gaps.js";
@@ -14,7 +15,9 @@ import { EVERYTHING, isSymbol, Subscriptions } from "./subscriptions.js";
 import { Table } from "./table.js";
 import { counted, grouped, listed, Tally } from "./tally.js";
 
-// The rest of a long list of instruments is there to be subscribed to.
+/** @import { Config, ConnectionState, Handlers, Message, Tick } from "./types.js" */
+
+// The rest of a long list of instruments is only offered.
 const SUBSCRIBED_AT_FIRST = 100;
 
 const REFUSED =
@@ -23,16 +26,27 @@ const REFUSED =
 const BUS_AWAY = "The gateway has lost the bus that prices come from: they may be stale.";
 const BUS_BACK = "The gateway hears the bus again.";
 
-const config = JSON.parse(document.getElementById("config").textContent);
+const $ = (/** @type {string} */ id) => find(document, `#${id}`, HTMLElement);
+
+/** @type {Config} */
+const config = JSON.parse($("config").textContent);
 const names = new Map(config.instruments.map(({ symbol, name }) => [symbol, name]));
-const $ = (id) => document.getElementById(id);
+const elements = {
+  table: find(document, "#table", HTMLTableElement),
+  row: find(document, "#row", HTMLTemplateElement),
+  subscribe: find(document, "#subscribe", HTMLFormElement),
+  symbols: find(document, "#subscribe-symbols", HTMLInputElement),
+  rate: find(document, "#max-rate", HTMLSelectElement),
+  filter: find(document, "#filter", HTMLInputElement),
+  publish: find(document, "#publish", HTMLFormElement),
+};
 
 const notices = new Notices($("notices"), $("no-notices"));
 const gaps = new Gaps(showGaps);
 const positions = new Positions((symbol, missed) => gaps.add(symbol, missed));
 const skipped = { slow: new Tally(), rate: new Tally() };
 const meter = new Meter();
-const table = new Table($("table"), $("row"), { onRemove: unsubscribe, onCount: showCount });
+const table = new Table(elements.table, elements.row, { onRemove: unsubscribe, onCount: showCount });
 const freshness = new Freshness(table, positions);
 const connection = new Connection(webSocketUrl(config.websocket_path), config.closures, {
   onState,
@@ -43,18 +57,21 @@ const connection = new Connection(webSocketUrl(config.websocket_path), config.cl
 const subscriptions = new Subscriptions((command) => connection.send(command), positions);
 const status = new Status($("connection"), {
   retry: $("retry"),
-  signIn: $("sign-in"),
+  signIn: document.getElementById("sign-in"),
   onRetry: () => connection.retryNow(),
 });
-// Symbols that were unsubscribed from while "*" brings them all the same.
+// Symbols that were unsubscribed from though "*" still brings them.
+/** @type {Set<string>} */
 const unwanted = new Set();
-// What the answers after a lost connection said, until all are there; null otherwise.
+// The sum of what the answers after a lost connection say, until all are there; null otherwise.
+/** @type {ReturnType<Positions["subscribed"]> | null} */
 let resumed = null;
 let pingedAt = 0;
 let failedHandshakes = 0;
 
 // Messages
 
+/** @type {Handlers} */
 const handlers = {
   tick: take,
   snapshot: take,
@@ -104,12 +121,16 @@ const handlers = {
   },
 };
 
+/** @param {string} text */
 function onMessage(text) {
   meter.count();
-  const message = parse(text);
-  handlers[message.type]?.(message);
+  const message = /** @type {Message} */ (parse(text));
+  // A type that the page does not know yet has no handler.
+  const handle = /** @type {((message: Message) => void) | undefined} */ (handlers[message.type]);
+  handle?.(message);
 }
 
+/** @param {Tick} message */
 function take(message) {
   const { symbol } = message;
   if (!isExpected(symbol) || !positions.take(message)) return;
@@ -117,12 +138,18 @@ function take(message) {
   table.take(message);
 }
 
-// Ticks of a symbol that was just unsubscribed from may still be on their way.
+/**
+ * Ticks of a symbol that was just unsubscribed from may still be on their way.
+ * @param {string} symbol
+ */
 function isExpected(symbol) {
   return subscriptions.covers(symbol) && !unwanted.has(symbol);
 }
 
-// The stream is idle and this page does not have its newest tick: something went missing on the way, without a report.
+/**
+ * The stream is idle and this page does not have its newest tick: one was lost on the way, without a report.
+ * @param {string[]} symbols
+ */
 function askAgain(symbols) {
   const wanted = symbols.filter(isExpected);
   if (wanted.length === 0) return;
@@ -137,17 +164,23 @@ function ping() {
 
 // Connection
 
+/** @param {ConnectionState} state */
 function onState(state) {
   status.show(state);
   if (state.name === "live") failedHandshakes = 0;
   else $("latency").textContent = "\u2013";
-  if (state.again) freshness.heard(true);
+  if (state.name === "live" && state.again) freshness.heard(true);
   if (state.name === "silent") freshness.heard(false);
-  if (state.refused) notices.add(REFUSED, "error", "refused");
-  if (state.wasLive) lost();
-  const why = [state.code, state.reason].join(" ").trim();
-  if (state.name === "closed") notices.add(`Disconnected for good (${why}).`, "error");
-  else if (state.wasLive) notices.add(`Connection lost (${why}). Prices stand still.`, "warning");
+  if (state.name === "waiting" && state.refused) notices.add(REFUSED, "error", "refused");
+  if (state.name === "waiting" || state.name === "closed") onLoss(state);
+}
+
+/** @param {ConnectionState & { name: "waiting" | "closed" }} state */
+function onLoss({ name, wasLive, code, reason }) {
+  if (wasLive) lost();
+  const why = `${code} ${reason}`.trim();
+  if (name === "closed") notices.add(`Disconnected for good (${why}).`, "error");
+  else if (wasLive) notices.add(`Connection lost (${why}). Prices stand still.`, "warning");
 }
 
 function lost() {
@@ -165,6 +198,7 @@ async function wasRefused() {
   return failedHandshakes > 2;
 }
 
+/** @param {string} path */
 function webSocketUrl(path) {
   const url = new URL(path, location.href);
   url.protocol = url.protocol.replace("http", "ws");
@@ -173,6 +207,7 @@ function webSocketUrl(path) {
 
 // Subscribing
 
+/** @param {string[]} symbols at least one */
 function subscribe(symbols) {
   const fresh = symbols.filter((symbol) => !subscriptions.has(symbol));
   for (const symbol of fresh) {
@@ -181,9 +216,10 @@ function subscribe(symbols) {
   }
   if (fresh.length > 0) subscriptions.add(fresh);
   showEverything();
-  table.reveal(symbols.at(-1));
+  table.reveal(symbols[symbols.length - 1]);
 }
 
+/** @param {string} symbol */
 function unsubscribe(symbol) {
   if (subscriptions.has(EVERYTHING)) unwanted.add(symbol);
   if (subscriptions.has(symbol)) subscriptions.remove(symbol);
@@ -195,55 +231,71 @@ function unsubscribeFromEverything() {
   unwanted.clear();
   for (const symbol of table.symbols()) if (!subscriptions.has(symbol)) drop(symbol);
   showEverything();
-  $("subscribe").elements.symbols.focus();
+  elements.symbols.focus();
 }
 
+/** @param {string} symbol */
 function drop(symbol) {
   table.remove(symbol);
   positions.forget(symbol);
 }
 
-$("subscribe").addEventListener("submit", (event) => {
+elements.subscribe.addEventListener("submit", (event) => {
   event.preventDefault();
-  const input = event.target.elements.symbols;
-  const symbols = input.value.split(/[\s,;]+/).filter(Boolean);
+  const symbols = elements.symbols.value.split(/[\s,;]+/).filter(Boolean);
   const wrong = symbols.find((symbol) => !isSymbol(symbol));
   showSubscribeError(wrong);
   if (wrong !== undefined || symbols.length === 0) return;
-  input.value = "";
-  $("filter").value = "";
+  elements.symbols.value = "";
+  elements.filter.value = "";
   table.filter("");
   subscribe(symbols);
 });
 
+/** @param {string | undefined} wrong what was typed that is no symbol */
 function showSubscribeError(wrong) {
-  const input = $("subscribe").elements.symbols;
-  input.toggleAttribute("aria-invalid", wrong !== undefined);
+  elements.symbols.toggleAttribute("aria-invalid", wrong !== undefined);
   $("subscribe-error").textContent =
-    wrong === undefined ? "" : `\u201c${wrong}\u201d is no symbol: 1 to 32 letters, digits and .-_/=^:+$#, or * for all`;
+    wrong === undefined
+      ? ""
+      : `\u201c${wrong}\u201d is no symbol: 1 to 32 letters, digits and .-_/=^:+$#, or * for all`;
 }
 
 function showEverything() {
   $("everything").hidden = !subscriptions.has(EVERYTHING);
 }
 
-$("everything").querySelector("button").addEventListener("click", unsubscribeFromEverything);
-$("filter").addEventListener("input", (event) => table.filter(event.target.value));
-$("max-rate").addEventListener("change", (event) => subscriptions.limit(Number(event.target.value) || null));
+$("everything").querySelector("button")?.addEventListener("click", unsubscribeFromEverything);
+elements.filter.addEventListener("input", () => table.filter(elements.filter.value));
+elements.rate.addEventListener("change", applyRate);
+
+function applyRate() {
+  subscriptions.limit(Number(elements.rate.value) || null);
+}
 
 // Figures
 
+/**
+ * @param {number} shown
+ * @param {number} all
+ */
 function showCount(shown, all) {
-  $("count").textContent = shown === all ? all : `${shown} of ${all}`;
+  $("count").textContent = shown === all ? `${all}` : `${shown} of ${all}`;
   $("no-rows").hidden = shown > 0;
   $("no-rows").textContent = all === 0 ? "No symbols. Subscribe to one above." : "No symbol matches the filter.";
 }
 
+/**
+ * @param {string} id
+ * @param {number} count
+ */
 function showFigure(id, count) {
-  $(id).textContent = grouped(count);
-  $(id).parentElement.hidden = false;
+  const figure = $(id);
+  figure.textContent = grouped(count);
+  if (figure.parentElement !== null) figure.parentElement.hidden = false;
 }
 
+/** @param {string[]} texts */
 function showGaps(texts) {
   showFigure("gaps", gaps.count);
   for (const text of texts) notices.add(text, "error");
@@ -259,15 +311,24 @@ const showSkipped = later(() => {
   notices.add(`This page was behind: ${counted(total, "tick")} skipped (${breakdown}).`, "warning", "conflated");
 });
 
-// What became of the streams after a lost connection, once all of them have been asked for.
+/**
+ * Reports what became of the streams after a lost connection, once the answers for all of them are there.
+ * @param {ReturnType<Positions["subscribed"]>} outcome
+ */
 function showResumed(outcome) {
   if (resumed === null) return;
-  for (const name of Object.keys(resumed)) resumed[name] += outcome[name];
+  resumed.recovered += outcome.recovered;
+  resumed.late += outcome.late;
+  resumed.restarted += outcome.restarted;
   if (!subscriptions.settled) return;
   const { recovered, late, restarted } = resumed;
   resumed = null;
-  if (recovered > 0) notices.add(`Resumed: nothing lost of ${counted(recovered, "symbol")}, ${counted(late, "tick")} came late.`);
-  if (restarted > 0) notices.add(`Not resumed: ${counted(restarted, "symbol")} began anew with the newest tick.`, "warning");
+  if (recovered > 0) {
+    notices.add(`Resumed: nothing lost of ${counted(recovered, "symbol")}, ${counted(late, "tick")} came late.`);
+  }
+  if (restarted > 0) {
+    notices.add(`Not resumed: ${counted(restarted, "symbol")} began anew with the newest tick.`, "warning");
+  }
 }
 
 setInterval(() => {
@@ -277,14 +338,15 @@ setInterval(() => {
 
 // Start
 
-new PublishForm($("publish"), { url: config.ticks_url, csrfCookie: config.csrf_cookie });
-$("publish").elements.symbol.addEventListener("input", (event) => {
-  $("publish").elements.price.placeholder = table.get(event.target.value)?.tick?.price ?? "150.250";
+const [symbolField, priceField] = [field(elements.publish, "symbol"), field(elements.publish, "price")];
+new PublishForm(elements.publish, { url: config.ticks_url, csrfCookie: config.csrf_cookie });
+symbolField.addEventListener("input", () => {
+  priceField.placeholder = table.get(symbolField.value)?.tick?.price ?? "150.250";
 });
 
 const first = config.instruments.slice(0, Math.min(SUBSCRIBED_AT_FIRST, config.max_symbols));
 for (const { symbol, name } of first) table.append(symbol, name);
-subscriptions.limit(Number($("max-rate").value) || null);
+applyRate();
 subscriptions.add(first.map(({ symbol }) => symbol));
 showCount(first.length, first.length);
 connection.open();

@@ -1,9 +1,10 @@
-// Messages per second, over the last few of them.
+// Messages per second, averaged over the last few seconds.
 
 const WINDOW_SECONDS = 3;
 
 export class Meter {
   #count = 0;
+  /** @type {number[]} */
   #seconds = [];
 
   count() {

@@ -6,13 +6,23 @@
 //
 // Numbers arrive as text (exact.js) and are made numbers here: a seq is a count and fits a double.
 
+/** @import { Acknowledgement, Conflated, Gap, Heartbeat, Since, Tick } from "./types.js" */
+
+/**
+ * `explained`: ticks after `seq` that receipts accounted for. `held`: the tick numbered `seq` was delivered; after a gap,
+ * and between an acknowledgement and its snapshot, it was not.
+ * @typedef {{ seq: number, epoch: string, explained: number, held: boolean }} Position
+ */
+
 export class Positions {
-  // Per symbol {seq, epoch, explained, held}. `explained`: ticks after `seq` that receipts accounted for. `held`: the tick
-  // numbered `seq` was delivered; after a gap, and between an acknowledgement and its snapshot, it was not.
+  /** @type {Map<string, Position>} */
   #streams = new Map();
   #onGap;
 
-  /** `onGap(symbol, missed)` is told of ticks that are lost to this client; `missed` is null where nobody can know. */
+  /**
+   * @param {(symbol: string, missed: number | null) => void} onGap is told of ticks that are lost to this client; `missed`
+   *   is null where their number cannot be known
+   */
   constructor(onGap) {
     this.#onGap = onGap;
   }
@@ -22,23 +32,34 @@ export class Positions {
     return this.#streams.keys();
   }
 
-  /** What to send as `since` to be given all that this client has not got; undefined where there is nothing to go by. */
+  /**
+   * What to send as `since` to be given all that this client has not got; undefined where there is nothing to go by.
+   * @param {string} symbol
+   * @returns {Since | undefined}
+   */
   since(symbol) {
     const at = this.#streams.get(symbol);
     if (at === undefined || at.epoch === "") return undefined;
     return { seq: delivered(at), epoch: at.epoch };
   }
 
-  /** Whether the newest tick that this client knows of is also one that it has. */
+  /**
+   * Whether the newest tick that this client knows of is also one that it has.
+   * @param {string} symbol
+   */
   holds(symbol) {
     return this.#streams.get(symbol)?.held ?? true;
   }
 
+  /** @param {string} symbol */
   forget(symbol) {
     this.#streams.delete(symbol);
   }
 
-  /** Judges a `tick` or a `snapshot`: false if it is not news, being a duplicate or older than what is held. */
+  /**
+   * Judges a `tick` or a `snapshot`: false if it is not news, being a duplicate or older than what is held.
+   * @param {Pick<Tick, "symbol" | "seq" | "epoch">} tick
+   */
   take({ symbol, seq: number, epoch = "" }) {
     if (number === undefined) return true; // it has no place in a stream
     const seq = Number(number);
@@ -60,7 +81,10 @@ export class Positions {
     return true;
   }
 
-  /** A receipt: so many ticks of these symbols were skipped on purpose before the next one. */
+  /**
+   * A receipt: so many ticks of these symbols were skipped on purpose before the next one.
+   * @param {Pick<Conflated, "skipped">} receipt
+   */
   conflated({ skipped }) {
     for (const [symbol, count] of Object.entries(skipped)) {
       const at = this.#streams.get(symbol);
@@ -68,7 +92,10 @@ export class Positions {
     }
   }
 
-  /** The gateway missed ticks itself. Its count is believed unless the numbers say more. */
+  /**
+   * The gateway missed ticks itself. Its count is believed unless the numbers say more.
+   * @param {Gap} report
+   */
   gap({ symbol, missed, seq: number, epoch }) {
     const seq = Number(number);
     const at = this.#streams.get(symbol);
@@ -79,18 +106,25 @@ export class Positions {
     this.#streams.set(symbol, { seq, epoch, explained: 0, held: false });
   }
 
-  /** The symbols of which this client does not have what the server says it should: to be asked for again. */
+  /**
+   * The symbols of which this client does not have what the server says it should: to be asked for again.
+   * @param {Pick<Heartbeat, "seqs">} heartbeat
+   */
   heartbeat({ seqs = {} }) {
-    return Object.keys(seqs).filter((symbol) => {
+    const isBehind = (/** @type {[string, string]} */ [symbol, seq]) => {
       const at = this.#streams.get(symbol);
-      return at !== undefined && (at.seq !== Number(seqs[symbol]) || (!at.held && at.seq > 0));
-    });
+      return at !== undefined && (at.seq !== Number(seq) || (!at.held && at.seq > 0));
+    };
+    return Object.entries(seqs)
+      .filter(isBehind)
+      .map(([symbol]) => symbol);
   }
 
   /**
    * An acknowledgement, with the server's positions. Returns how many symbols are resumed without loss (`recovered`), how
-   * many ticks will be delivered late for that (`late`), and how many symbols begin anew though they were to be resumed
+   * many ticks will be delivered late for that (`late`), and how many symbols start over though they were to be resumed
    * (`restarted`).
+   * @param {Pick<Acknowledgement, "positions">} acknowledgement
    */
   subscribed({ positions = {} }) {
     const outcome = { recovered: 0, late: 0, restarted: 0 };
@@ -109,7 +143,13 @@ export class Positions {
     return outcome;
   }
 
-  // The stream goes on with the snapshot of `seq`, or, where nothing ticked yet, with the first tick.
+  /**
+   * The stream goes on with the snapshot of `seq`, or, where nothing ticked yet, with the first tick.
+   * @param {string} symbol
+   * @param {Position | undefined} at
+   * @param {number} seq
+   * @param {string} epoch
+   */
   #begin(symbol, at, seq, epoch) {
     const nothing = { seq, epoch, explained: 0, held: seq === 0 };
     if (at === undefined) {
@@ -124,16 +164,25 @@ export class Positions {
     }
   }
 
+  /**
+   * @param {string} symbol
+   * @param {number} missed
+   */
   #report(symbol, missed) {
     if (missed > 0) this.#onGap(symbol, missed);
   }
 }
 
+/** @param {Position} at */
 function delivered(at) {
   return at.held ? at.seq : Math.max(0, at.seq - 1);
 }
 
-// Whether the stream that `at` is a place in is not the one of `epoch`. Ticks do not name their epoch.
+/**
+ * Whether `at` is a position in another stream than that of `epoch`. Ticks do not name their epoch.
+ * @param {Position} at
+ * @param {string} epoch
+ */
 function ended(at, epoch) {
   return epoch !== "" && at.epoch !== "" && at.epoch !== epoch;
 }

@@ -1,5 +1,7 @@
 // A chart the size of a word: the course of a price over time, with a line where it began.
 
+/** @import { History } from "./history.js" */
+
 const SVG = "http://www.w3.org/2000/svg";
 const WIDTH = 132;
 const HEIGHT = 24;
@@ -12,30 +14,35 @@ export class Sparkline {
   #line = this.#add("path", "line");
   #end = this.#add("circle", "end");
 
+  /** @param {Element} parent */
   constructor(parent) {
     this.#svg.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
     this.#svg.setAttribute("aria-hidden", "true");
-    this.#base.setAttribute("x1", 0);
-    this.#base.setAttribute("x2", WIDTH);
-    this.#end.setAttribute("r", 1.6);
+    this.#base.setAttribute("x1", "0");
+    this.#base.setAttribute("x2", `${WIDTH}`);
+    this.#end.setAttribute("r", "1.6");
     parent.append(this.#svg);
   }
 
-  /** Draws a History that has at least one point. */
+  /** @param {Pick<History, "values" | "times">} history with at least one point */
   draw({ values, times }) {
-    const x = scale(times[0], times.at(-1), MARGIN, WIDTH - MARGIN - 1);
+    const newest = values.length - 1;
+    const x = scale(times[0], times[newest], MARGIN, WIDTH - MARGIN - 1);
     const y = scale(Math.min(...values), Math.max(...values), HEIGHT - MARGIN, MARGIN);
     const points = values.map((value, index) => `${x(times[index])} ${y(value)}`);
-    const [endX, endY] = points.at(-1).split(" ");
     const line = `M${points.join("L")}`;
     this.#line.setAttribute("d", line);
     this.#area.setAttribute("d", `${line}V${HEIGHT}H${x(times[0])}Z`);
     this.#base.setAttribute("y1", y(values[0]));
     this.#base.setAttribute("y2", y(values[0]));
-    this.#end.setAttribute("cx", endX);
-    this.#end.setAttribute("cy", endY);
+    this.#end.setAttribute("cx", x(times[newest]));
+    this.#end.setAttribute("cy", y(values[newest]));
   }
 
+  /**
+   * @param {string} name
+   * @param {string} className
+   */
   #add(name, className) {
     const element = document.createElementNS(SVG, name);
     element.setAttribute("class", className);
@@ -44,7 +51,14 @@ export class Sparkline {
   }
 }
 
-// A range without extent is drawn through the middle.
+/**
+ * Maps a range of values to one of coordinates; a range without extent to the middle.
+ * @param {number} low
+ * @param {number} high
+ * @param {number} from
+ * @param {number} to
+ * @returns {(value: number) => string}
+ */
 function scale(low, high, from, to) {
   if (high === low) return () => ((from + to) / 2).toFixed(1);
   const factor = (to - from) / (high - low);

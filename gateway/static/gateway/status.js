@@ -1,6 +1,10 @@
 // The connection's state in words, with the countdown to the next attempt. A connection through which no current prices
 // come is not called live.
 
+import { find } from "./dom.js";
+
+/** @import { ConnectionState } from "./types.js" */
+
 const TEXTS = {
   connecting: "Connecting\u2026",
   live: "Live",
@@ -16,52 +20,63 @@ export class Status {
   #countdown;
   #retry;
   #signIn;
+  /** @type {ConnectionState} */
   #state = { name: "connecting" };
   #hasBus = true;
 
+  /**
+   * @param {HTMLElement} element
+   * @param {{ retry: HTMLElement, signIn: HTMLElement | null, onRetry: () => void }} controls
+   */
   constructor(element, { retry, signIn, onRetry }) {
-    this.#text = element.querySelector("[role=status]");
-    this.#countdown = element.querySelector("[data-countdown]");
+    this.#text = find(element, "[role=status]", HTMLElement);
+    this.#countdown = find(element, "[data-countdown]", HTMLElement);
     this.#retry = retry;
     this.#signIn = signIn;
     retry.addEventListener("click", onRetry);
     setInterval(() => this.#render(), 250);
   }
 
+  /** @param {ConnectionState} state */
   show(state) {
     this.#state = state;
     this.#render();
   }
 
-  /** Whether the gateway hears the bus that prices come from. */
+  /** @param {boolean} isConnected whether the gateway hears the bus that prices come from */
   showBus(isConnected) {
     this.#hasBus = isConnected;
     this.#render();
   }
 
   #render() {
-    const { name, refused } = this.#state;
-    const waiting = name === "waiting";
-    document.body.dataset.connection = this.#name();
-    write(this.#text, TEXTS[this.#name()]);
-    write(this.#countdown, waiting ? this.#untilRetry() : "");
-    this.#retry.hidden = !waiting && name !== "closed";
-    if (this.#signIn !== null) this.#signIn.hidden = !refused;
+    const state = this.#state;
+    const name = this.#name();
+    document.body.dataset.connection = name;
+    write(this.#text, TEXTS[name]);
+    write(this.#countdown, state.name === "waiting" ? untilRetry(state) : "");
+    this.#retry.hidden = state.name !== "waiting" && state.name !== "closed";
+    if (this.#signIn !== null) this.#signIn.hidden = name !== "refused";
   }
 
   #name() {
-    const { name, refused } = this.#state;
-    if (name === "waiting") return refused ? "refused" : "reconnecting";
-    return name === "live" && !this.#hasBus ? "stale" : name;
-  }
-
-  #untilRetry() {
-    const seconds = Math.max(1, Math.ceil((this.#state.retryAt - Date.now()) / 1000));
-    return this.#state.refused ? ` \u00b7 next try in ${seconds} s` : ` in ${seconds} s`;
+    const state = this.#state;
+    if (state.name === "waiting") return state.refused ? "refused" : "reconnecting";
+    return state.name === "live" && !this.#hasBus ? "stale" : state.name;
   }
 }
 
-// Not writing what stands there already keeps a live region from being announced again.
+/** @param {{ retryAt: number, refused: boolean }} state */
+function untilRetry({ retryAt, refused }) {
+  const seconds = Math.max(1, Math.ceil((retryAt - Date.now()) / 1000));
+  return refused ? ` \u00b7 next try in ${seconds} s` : ` in ${seconds} s`;
+}
+
+/**
+ * Writes only what is new: a screen reader announces a live region again after every write.
+ * @param {Element} element
+ * @param {string} text
+ */
 function write(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }

@@ -1,47 +1,78 @@
-// Which symbols the page wants, whatever the connection does meanwhile: after each welcome they are asked for again, to go
-// on where they stopped.
+// Which symbols the page wants, kept across connections: after each welcome they are asked for again, to go on where they
+// stopped.
 
 import { Budget } from "./budget.js";
 import { Command } from "./command.js";
 
+/** @import { Positions } from "./positions.js" */
+/** @import { Acknowledgement, CommandFields, ErrorMessage, Welcome } from "./types.js" */
+
+/** @typedef {CommandFields["action"]} Action */
+/** @typedef {{ action: Action, symbols: string[] }} Sent */
+
 const SYMBOL = /^[A-Za-z0-9.\-_/=^:+$#]{1,32}$/;
 const RETRY_MS = 2_000;
 const PASSING = new Set(["bus_unavailable", "too_many_commands"]);
-// Commands a second, unless the server names a number, and how many of them are left to pings.
+// Commands a second, unless the server names a number; and how many of them are left for pings.
 const COMMANDS_PER_SECOND = 10;
 const SPARE_COMMANDS = 2;
 
-/** Every symbol, also those to come. */
+// What an error without an id, say for a ping, is about.
+/** @type {Sent} */
+const NOTHING = { action: "subscribe", symbols: [] };
+
+/** Stands for every symbol, also those that appear later. */
 export const EVERYTHING = "*";
 
+/** @param {string} text */
 export const isSymbol = (text) => text === EVERYTHING || SYMBOL.test(text);
 
 export class Subscriptions {
   #send;
   #positions;
+  /** @type {Set<string>} */
   #wanted = new Set();
+  /** @type {Set<string>} */
   #confirmed = new Set();
-  // What has still to be asked for, in as few commands as it takes and no faster than the server allows.
+  /**
+   * What has still to be asked for, in as few commands as it takes and no faster than the server allows.
+   * @type {Set<string>}
+   */
   #due = new Set();
+  /** @type {Set<string>} */
   #leaving = new Set();
+  /**
+   * What was sent and not answered yet, by the command's id.
+   * @type {Map<number, Sent>}
+   */
   #requests = new Map();
   #lastId = 0;
+  /** @type {number | null} */
   #maxRate = null;
   #messageBytes = Infinity;
+  /** @type {Budget | null} */
   #budget = null;
-  #timer = null;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
 
-  /** `send(command)` sends a command if there is a connection; `positions` (positions.js) knows where to go on. */
+  /**
+   * @param {(command: Command) => boolean} send false if there is no connection to send on
+   * @param {Pick<Positions, "since" | "symbols">} positions where to go on
+   */
   constructor(send, positions) {
     this.#send = send;
     this.#positions = positions;
   }
 
+  /** @param {string} symbol */
   has(symbol) {
     return this.#wanted.has(symbol);
   }
 
-  /** Whether ticks of `symbol` are to be expected. */
+  /**
+   * Whether ticks of `symbol` are to be expected.
+   * @param {string} symbol
+   */
   covers(symbol) {
     return this.#wanted.has(symbol) || this.#wanted.has(EVERYTHING);
   }
@@ -51,6 +82,7 @@ export class Subscriptions {
     return this.#due.size === 0 && this.#requests.size === 0;
   }
 
+  /** @param {string[]} symbols */
   add(symbols) {
     for (const symbol of symbols) {
       this.#wanted.add(symbol);
@@ -59,6 +91,7 @@ export class Subscriptions {
     this.ask(symbols);
   }
 
+  /** @param {string} symbol */
   remove(symbol) {
     this.#wanted.delete(symbol);
     this.#confirmed.delete(symbol);
@@ -67,13 +100,16 @@ export class Subscriptions {
     this.#pump();
   }
 
-  /** At most `rate` ticks a second and symbol from now on; null: as they come. */
+  /** @param {number | null} rate from now on at most so many ticks a second and symbol; null: as they come */
   limit(rate) {
     this.#maxRate = rate;
     this.ask(this.#wanted);
   }
 
-  /** Asks for symbols (again), each to go on where it stopped. */
+  /**
+   * Asks for symbols (again), each to go on where it stopped.
+   * @param {Iterable<string>} symbols
+   */
   ask(symbols) {
     for (const symbol of symbols) this.#due.add(symbol);
     this.#pump();
@@ -84,7 +120,10 @@ export class Subscriptions {
     this.#pump();
   }
 
-  /** A new connection, which has no subscriptions yet. */
+  /**
+   * A new connection, which has no subscriptions yet.
+   * @param {Pick<Welcome, "limits">} welcome
+   */
   welcomed({ limits }) {
     this.#messageBytes = Number(limits?.message_bytes ?? Infinity);
     this.#budget = new Budget(Math.max(1, Number(limits?.commands_per_second ?? COMMANDS_PER_SECOND) - SPARE_COMMANDS));
@@ -95,15 +134,22 @@ export class Subscriptions {
     this.#pump();
   }
 
-  /** Takes an acknowledgement, with the server's full list. */
+  /**
+   * Takes an acknowledgement, with the server's full list.
+   * @param {Pick<Acknowledgement, "symbols" | "id">} acknowledgement
+   */
   acknowledged({ symbols, id }) {
     this.#confirmed = new Set(symbols);
     this.#requests.delete(Number(id));
   }
 
-  /** A request failed. Tries again later if that may help, else gives up its symbols and returns them. */
+  /**
+   * A request failed. Tries again later if that may help, else gives up its symbols and returns them.
+   * @param {Pick<ErrorMessage, "id" | "code">} error
+   * @returns {string[]}
+   */
   refused({ id, code }) {
-    const { action, symbols } = this.#requests.get(Number(id)) ?? { symbols: [] };
+    const { action, symbols } = this.#requests.get(Number(id)) ?? NOTHING;
     this.#requests.delete(Number(id));
     if (PASSING.has(code)) {
       this.#repeat(action, symbols);
@@ -114,6 +160,10 @@ export class Subscriptions {
     return lost;
   }
 
+  /**
+   * @param {Action} action
+   * @param {string[]} symbols
+   */
   #repeat(action, symbols) {
     const leaving = action === "unsubscribe";
     for (const symbol of symbols) {
@@ -122,6 +172,7 @@ export class Subscriptions {
     this.#pumpIn(RETRY_MS);
   }
 
+  /** @param {number} delay in ms */
   #pumpIn(delay) {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#pump(), delay);
@@ -130,7 +181,10 @@ export class Subscriptions {
   // Without a connection nothing is sent: the next welcome asks for everything.
   #pump() {
     while (this.#budget !== null && this.#due.size + this.#leaving.size > 0) {
-      if (!this.#budget.spend()) return this.#pumpIn(this.#budget.wait);
+      if (!this.#budget.spend()) {
+        this.#pumpIn(this.#budget.wait);
+        return;
+      }
       const { symbols, action, command } = this.#next();
       if (!this.#send(command)) return;
       for (const symbol of symbols) this.#pendingFor(action).delete(symbol);
@@ -138,11 +192,13 @@ export class Subscriptions {
     }
   }
 
+  /** @param {Action} action */
   #pendingFor(action) {
     return action === "unsubscribe" ? this.#leaving : this.#due;
   }
 
   #next() {
+    /** @type {Action} */
     const action = this.#leaving.size > 0 ? "unsubscribe" : "subscribe";
     const rate = action === "subscribe" && this.#maxRate !== null ? { max_rate: this.#maxRate } : {};
     const command = new Command({ action, ...rate, id: ++this.#lastId }, this.#messageBytes);
@@ -151,8 +207,11 @@ export class Subscriptions {
     return { action, command, symbols: command.symbols };
   }
 
-  // "*" comes last and alone: its room is for the positions of all those that nobody asked for by name. Symbols that find
-  // no room begin anew, and what they missed is a gap.
+  /**
+   * "*" comes last and alone: its command has room for the positions of the symbols that are not subscribed to by name.
+   * Those that do not fit begin with a snapshot, and what they missed is a gap.
+   * @param {Command} command
+   */
   #fillSubscribe(command) {
     const named = [...this.#due].filter((symbol) => symbol !== EVERYTHING);
     for (const symbol of named) if (!command.add(symbol, this.#positions.since(symbol))) return;

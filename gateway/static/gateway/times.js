@@ -1,20 +1,33 @@
-// Times for people: the clock in their own time zone, and how long ago.
+// Times for people: on the clock of their own time zone, and as an age.
 
-const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
+const clock = new Intl.DateTimeFormat(undefined, {
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+  hourCycle: "h23",
+});
 const day = new Intl.DateTimeFormat(undefined, { year: "numeric", month: "short", day: "2-digit" });
 
 const MINUTE = 60;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
 
-/** 15:04:05 for a Date of the last or next few hours, else its day. */
-export function clockTime(date, now = Date.now()) {
-  return Math.abs(now - date) < (DAY / 2) * 1000 ? clock.format(date) : day.format(date);
+/**
+ * 15:04:05 for a time less than twelve hours away, else its day.
+ * @param {number} time in ms since the Unix epoch
+ * @param {number} now
+ */
+export function clockTime(time, now = Date.now()) {
+  return Math.abs(now - time) < (DAY / 2) * 1000 ? clock.format(time) : day.format(time);
 }
 
-/** How long ago `date` was, in one short word: now, 12s, 3m, 2h, 5d. A clock that is a little ahead is no matter. */
-export function age(date, now = Date.now()) {
-  const seconds = Math.floor((now - date) / 1000);
+/**
+ * How long ago `time` was, in one short word: now, 12s, 3m, 2h, 5d. A time that is yet to come counts as now.
+ * @param {number} time in ms since the Unix epoch
+ * @param {number} now
+ */
+export function age(time, now = Date.now()) {
+  const seconds = Math.floor((now - time) / 1000);
   if (seconds < 1) return "now";
   if (seconds < MINUTE) return `${seconds}s`;
   if (seconds < HOUR) return `${Math.floor(seconds / MINUTE)}m`;

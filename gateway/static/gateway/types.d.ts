@@ -1,0 +1,148 @@
+// The shapes that the scripts hand each other. What the server sends is described in docs/; numbers in it arrive as text
+// (exact.js), and fields that the page does not read are left out.
+
+/** A JSON number as the text it was sent as. */
+export type Digits = string;
+
+/** What a publisher sends beyond the usual fields. */
+export type Extra = Record<string, string | boolean | null>;
+
+/** A tick as it was published (ticks/fields.py). */
+export interface TickFields {
+  symbol: string;
+  price: Digits;
+  timestamp: string;
+  bid?: Digits;
+  ask?: Digits;
+  size?: Digits;
+  extra?: Extra;
+}
+
+export interface Tick extends TickFields {
+  type: "tick" | "snapshot";
+  /** The tick's number in its symbol's stream; absent where the bus numbers nothing. */
+  seq?: Digits;
+  /** Only snapshots name it. */
+  epoch?: string;
+}
+
+export interface Welcome {
+  type: "welcome";
+  version: string;
+  limits?: { symbols?: Digits; message_bytes?: Digits; commands_per_second?: Digits };
+  /** Seconds between heartbeats; "0" where there are none. */
+  heartbeat?: Digits;
+}
+
+export interface Acknowledgement {
+  type: "subscribed" | "unsubscribed";
+  /** All symbols that are subscribed to now. */
+  symbols: string[];
+  positions?: Record<string, { seq: Digits; epoch: string; recovered?: boolean }>;
+  id?: Digits;
+}
+
+export interface Conflated {
+  type: "conflated";
+  reason: "slow" | "rate";
+  skipped: Record<string, Digits>;
+}
+
+export interface Gap {
+  type: "gap";
+  symbol: string;
+  /** null: the number of ticks cannot be known. */
+  missed: Digits | null;
+  seq: Digits;
+  epoch: string;
+}
+
+export interface Heartbeat {
+  type: "heartbeat";
+  seqs?: Record<string, Digits>;
+}
+
+export interface Bus {
+  type: "bus";
+  connected: boolean;
+}
+
+export interface Pong {
+  type: "pong";
+}
+
+export interface Closing {
+  type: "closing";
+  reconnect: boolean;
+  wait: Digits;
+}
+
+export interface ErrorMessage {
+  type: "error";
+  code: string;
+  message: string;
+  id?: Digits;
+}
+
+export type Message =
+  | Tick
+  | Welcome
+  | Acknowledgement
+  | Conflated
+  | Gap
+  | Heartbeat
+  | Bus
+  | Pong
+  | Closing
+  | ErrorMessage;
+
+/** One function for each type of message. */
+export type Handlers = { [Type in Message["type"]]: (message: Message & { type: Type }) => void };
+
+/** Where to resume a stream: after the tick numbered `seq`. */
+export interface Since {
+  seq: number;
+  epoch: string;
+}
+
+export interface CommandFields {
+  action: "subscribe" | "unsubscribe";
+  id: number;
+  max_rate?: number;
+}
+
+/** Whether connecting again makes sense, and after how many seconds at least. */
+export interface Closure {
+  reconnect: boolean;
+  wait: number;
+}
+
+/** What Connection says of itself; see there. `retryAt` in ms of the wall clock. */
+export type ConnectionState =
+  | { name: "connecting" | "silent" }
+  | { name: "live"; again?: boolean }
+  | ({ name: "waiting"; retryAt: number; refused: boolean } & Loss)
+  | ({ name: "closed" } & Loss);
+
+/** How a connection, or an attempt at one, ended. */
+export interface Loss {
+  wasLive: boolean;
+  code: number;
+  reason: string;
+}
+
+/** What the gateway writes into the page (PageConfig in gateway/edge/views.py). */
+export interface Config {
+  instruments: { symbol: string; name: string }[];
+  websocket_path: string;
+  ticks_url: string;
+  csrf_cookie: string;
+  max_symbols: number;
+  closures: Record<string, Closure>;
+}
+
+/** What the API answers where it took nothing. */
+export interface Refusal {
+  detail?: string;
+  errors?: { field: string | null; message: string }[];
+}
