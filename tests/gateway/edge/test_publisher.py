@@ -253,31 +253,43 @@ async def test_what_was_sent_before_a_disconnect_is_published(bus: GatedBus) -> 
     assert await latest("A") == (3, "2")
 
 
-async def test_a_publisher_that_does_not_read_its_answers_is_not_read() -> None:
-    full = asyncio.Event()
+class Unread:
+    """A publisher of bad messages whose server takes the answers only once it is let: the second fills the socket."""
 
-    async def slow_send(event: dict[str, Any]) -> None:
-        sent.append(event)
+    def __init__(self, messages: int) -> None:
+        many = [{"symbol": "A", "price": f"bad{number}"} for number in range(1000)]  # an error of more than 64 kB
+        self.incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.incoming.put_nowait({"type": "websocket.connect"})
+        for _ in range(messages):
+            self.incoming.put_nowait({"type": "websocket.receive", "text": json.dumps(many)})
+        self.is_read = asyncio.Event()
+        self.sent: list[Any] = []
+        scope = {"type": "websocket", "path": "/ws/publish", "headers": [], "query_string": b""}
+        self.consumer = asyncio.ensure_future(application(scope, self.incoming.get, self.send))
+
+    async def send(self, event: dict[str, Any]) -> None:
         if event["type"] == "websocket.send":
-            await full.wait()
+            await self.is_read.wait()
+            self.sent.append(json.loads(event["text"]))
 
-    async def receive() -> dict[str, Any]:
-        return await incoming.get()
 
-    sent: list[dict[str, Any]] = []
-    incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-    incoming.put_nowait({"type": "websocket.connect"})
-    many = [{"symbol": "A", "price": f"bad{number}"} for number in range(1000)]  # an error of 70 kB
-    for _ in range(3):
-        incoming.put_nowait({"type": "websocket.receive", "text": json.dumps(many)})
-    scope = {"type": "websocket", "path": "/ws/publish", "headers": [], "query_string": b""}
-    consumer = asyncio.ensure_future(application(scope, receive, slow_send))
-    await until(lambda: incoming.qsize() <= 1)
+async def test_a_publisher_that_does_not_read_its_answers_is_not_read() -> None:
+    publisher = Unread(messages=3)
+    await until(lambda: publisher.incoming.qsize() <= 1)
     await asyncio.sleep(0.02)
-    assert incoming.qsize() == 1
-    full.set()
-    await until(incoming.empty)
-    incoming.put_nowait({"type": "websocket.disconnect"})
-    await asyncio.wait_for(consumer, 5)
-    codes = [json.loads(event["text"]).get("code") for event in sent if event["type"] == "websocket.send"]
-    assert codes == [None, "invalid_ticks", "invalid_ticks", "invalid_ticks"]
+    assert publisher.incoming.qsize() == 1
+    publisher.is_read.set()
+    await until(publisher.incoming.empty)
+    publisher.incoming.put_nowait({"type": "websocket.disconnect"})
+    await asyncio.wait_for(publisher.consumer, 5)
+    assert [message.get("code") for message in publisher.sent] == [None, *["invalid_ticks"] * 3]
+
+
+async def test_nothing_more_is_sent_to_a_publisher_that_is_gone() -> None:
+    publisher = Unread(messages=2)
+    await until(publisher.incoming.empty)
+    publisher.consumer.cancel()
+    await asyncio.wait([publisher.consumer])
+    publisher.is_read.set()
+    await asyncio.sleep(0.02)
+    assert publisher.sent == []
