@@ -22,7 +22,8 @@ from bus.contract import Idempotency, IdempotencyConflict
 from gateway import VERSION
 from gateway.fanout.outbox import Outbox
 from gateway.protocol.codes import TOO_BIG, ErrorCode, ProtocolError
-from gateway.protocol.messages import checked_text, error_frame, published_frame, welcome_frame
+from gateway.protocol.commands import KeyedTicks, checked_text
+from gateway.protocol.messages import PublisherLimits, error_frame, published_frame, publisher_welcome_frame
 from gateway.wires.asgi import SendEvent
 from gateway.wires.choose import wire_for
 from ticks import publish
@@ -48,13 +49,6 @@ class Message(NamedTuple):
     publication: asyncio.Task[bool]
 
 
-class Keyed(msgspec.Struct, forbid_unknown_fields=True):
-    """A message that is not to be published twice."""
-
-    key: str
-    ticks: msgspec.Raw
-
-
 class PublishConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has no types
     """One publisher's stream."""
 
@@ -68,7 +62,7 @@ class PublishConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
         self.publisher = scope["identity"].key
         self.under_way: deque[Message] = deque()
         self.messages = self.ticks = 0
-        self.outbox.reply(welcome_frame(VERSION, {"ticks": MAX_BATCH, "message_bytes": MAX_BODY_BYTES}))
+        self.outbox.reply(publisher_welcome_frame(VERSION, PublisherLimits(MAX_BATCH, MAX_BODY_BYTES)))
         try:
             await self.take(receive)
         finally:
@@ -105,7 +99,7 @@ class PublishConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
         publication.add_done_callback(self.acknowledge)
         self.under_way.append(Message(number, len(ticks), publication))
 
-    def once(self, keyed: Keyed, number: int) -> tuple[list[Tick], Idempotency]:
+    def once(self, keyed: KeyedTicks, number: int) -> tuple[list[Tick], Idempotency]:
         if not is_key(keyed.key):
             detail = f"A key has 1 to {MAX_KEY_LENGTH} visible ASCII characters."
             raise ProtocolError(ErrorCode.INVALID_MESSAGE, detail, number)
@@ -154,12 +148,12 @@ class PublishConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
             await asyncio.sleep(0)  # the callbacks of a task run after those who wait for it
 
 
-def _keyed(body: bytes) -> Keyed | None:
+def _keyed(body: bytes) -> KeyedTicks | None:
     """The message if it has a key; None if it is ticks, or invalid."""
     # Ticks have no such field: looking at the bytes saves decoding them twice.
     if b'"ticks"' not in body or body.lstrip()[:1] != b"{":
         return None
     try:
-        return msgspec.json.decode(body, type=Keyed)
+        return msgspec.json.decode(body, type=KeyedTicks)
     except (msgspec.DecodeError, RecursionError):
         return None

@@ -19,17 +19,8 @@ from gateway import VERSION
 from gateway.edge.process import get_node
 from gateway.protocol.budget import CommandBudget
 from gateway.protocol.codes import FLOODING, TOO_BIG, ErrorCode, ProtocolError
-from gateway.protocol.messages import (
-    Action,
-    Command,
-    checked_text,
-    error_frame,
-    parse,
-    pong_frame,
-    subscribed_frame,
-    symbols_frame,
-    welcome_frame,
-)
+from gateway.protocol.commands import Action, Command, checked_text, parse
+from gateway.protocol.messages import Limits, error_frame, pong_frame, subscribed_frame, symbols_frame, welcome_frame
 from gateway.wires.asgi import SendEvent
 from gateway.wires.choose import wire_for
 
@@ -41,7 +32,7 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 
 
 class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has no types
-    """One client's conversation. The language is in gateway/protocol/messages.py."""
+    """One client's conversation. The language is in gateway/protocol/."""
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: SendEvent) -> None:
         self.scope = scope
@@ -58,12 +49,12 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
             node.close(self.outbox)
 
     def greet(self) -> None:
-        self.limits = {
-            "symbols": settings.MARKETMUX_MAX_SYMBOLS,
-            "message_bytes": settings.MARKETMUX_MAX_MESSAGE_BYTES,
-            "commands_per_second": settings.MARKETMUX_MAX_COMMANDS_PER_SECOND,
-        }
-        self.budget = CommandBudget(self.limits["commands_per_second"], asyncio.get_running_loop().time)
+        self.limits = Limits(
+            symbols=settings.MARKETMUX_MAX_SYMBOLS,
+            message_bytes=settings.MARKETMUX_MAX_MESSAGE_BYTES,
+            commands_per_second=settings.MARKETMUX_MAX_COMMANDS_PER_SECOND,
+        )
+        self.budget = CommandBudget(self.limits.commands_per_second, asyncio.get_running_loop().time)
         self.outbox.reply(welcome_frame(VERSION, self.limits, settings.MARKETMUX_HEARTBEAT_SECONDS))
         self.hub.outage.tell(self.outbox)
 
@@ -84,9 +75,9 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
         if not self.budget.spend():
             raise ProtocolError(
                 ErrorCode.TOO_MANY_COMMANDS,
-                f"At most {self.limits['commands_per_second']} commands a second; this one was not carried out.",
+                f"At most {self.limits.commands_per_second} commands a second; this one was not carried out.",
             )
-        return parse(checked_text(event.get("text"), self.limits["message_bytes"]))
+        return parse(checked_text(event.get("text"), self.limits.message_bytes))
 
     async def obey(self, command: Command) -> None:
         match command.action:
@@ -101,10 +92,10 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
 
     async def subscribe(self, command: Command) -> None:
         held = self.hub.symbols(self.outbox)
-        if len(held) + sum(symbol not in held for symbol in command.symbols) > self.limits["symbols"]:
+        if len(held) + sum(symbol not in held for symbol in command.symbols) > self.limits.symbols:
             raise ProtocolError(
                 ErrorCode.TOO_MANY_SYMBOLS,
-                f"A connection has at most {self.limits['symbols']} symbols; nothing was subscribed.",
+                f"A connection has at most {self.limits.symbols} symbols; nothing was subscribed.",
                 command.request_id,
             )
         try:

@@ -9,7 +9,8 @@ from gateway.fanout.outbox import Outbox
 from gateway.fanout.stream import Stream
 from gateway.fanout.subscriptions import Subscriptions
 from gateway.fanout.writer import Writer
-from gateway.protocol.messages import EVERYTHING, bus_frame, heartbeat_frame
+from gateway.protocol.messages import bus_frame, heartbeat_frame
+from gateway.protocol.values import EVERYTHING
 
 __all__ = ["Heartbeat", "Outage"]
 

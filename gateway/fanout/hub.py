@@ -11,7 +11,7 @@ Here a group is known by its symbol, and a message by its body, which is what ``
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from bus.contract import Packet, Since
 from gateway.fanout.delivery import Delivery
@@ -22,7 +22,8 @@ from gateway.fanout.recovery import History, Recovery
 from gateway.fanout.stream import Stream
 from gateway.fanout.subscriptions import Subscriptions
 from gateway.fanout.writer import Writer
-from gateway.protocol.messages import EVERYTHING, position
+from gateway.protocol.messages import Position
+from gateway.protocol.values import EVERYTHING
 from gateway.wires.io_uring import Ring
 
 __all__ = ["Hub", "Reception"]
@@ -31,7 +32,7 @@ __all__ = ["Hub", "Reception"]
 class Reception(NamedTuple):
     """What a client that subscribed is to be told: where each stream is, and then these frames."""
 
-    positions: dict[str, dict[str, Any]]
+    positions: dict[str, Position]
     frames: bytes
 
 
@@ -113,7 +114,7 @@ class Hub:
         except BaseException:
             self._memberships.release(new)
             raise
-        positions: dict[str, dict[str, Any]] = {}
+        positions: dict[str, Position] = {}
         frames: list[bytes] = []
         forgotten: set[str] = set()
         for symbol in wanted:
@@ -124,10 +125,10 @@ class Hub:
                 frames.append(missed[symbol])
             elif snapshot or symbol in forgotten or symbol in since:
                 frames.append(stream.snapshot)
-            positions[symbol] = position(stream.seq, stream.epoch, symbol in missed if symbol in since else None)
+            positions[symbol] = Position(stream.seq, stream.epoch, symbol in missed if symbol in since else None)
         for symbol in since.keys() - self.subscriptions.streams.keys():
             # Of everything, what has not ticked in this epoch: the client must not take its old price for the last.
-            positions[symbol] = position(0, "", False)
+            positions[symbol] = Position(0, "", False)
         resumed = since.keys() & positions.keys()
         self.recovery.count(len(resumed), len(resumed & missed.keys()))
         return Reception(positions, b"".join(frames))

@@ -11,7 +11,7 @@ from bus.contract import Bus, BusUnavailable, Losses, Packet, Position, Since
 from gateway.fanout.hub import Hub
 from gateway.fanout.memberships import Memberships
 from gateway.fanout.outbox import Outbox
-from gateway.protocol.messages import EVERYTHING
+from gateway.protocol.values import EVERYTHING
 from gateway.wires.io_uring import Ring
 from gateway.wires.wire import Wire
 from ticks.tick import GROUP_PREFIX, Tick, group_name, symbol_of

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from gateway.fanout.outbox import Outbox
 from gateway.fanout.stream import Stream
 from gateway.fanout.writer import Writer
-from gateway.protocol.messages import EVERYTHING
+from gateway.protocol.values import EVERYTHING
 
 __all__ = ["Subscriptions"]
 

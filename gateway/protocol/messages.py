@@ -14,10 +14,9 @@ import msgspec
 from msgspec import Meta
 
 from gateway.protocol.codes import CLOSURES, Closure, ErrorCode, ProtocolError
-from gateway.protocol.commands import Action, Command, checked_text, parse
+from gateway.protocol.commands import Action
 from gateway.protocol.frames import text_frame
 from gateway.protocol.values import (
-    EVERYTHING,
     SENT_FIELDS,
     Count,
     Epoch,
@@ -29,20 +28,18 @@ from gateway.protocol.values import (
 )
 
 __all__ = [
-    "EVERYTHING",
-    "Action",
-    "Command",
+    "Limits",
+    "Position",
+    "PublisherLimits",
     "bus_frame",
-    "checked_text",
     "closing_frame",
     "conflated_frame",
     "error_frame",
     "gap_frame",
     "heartbeat_frame",
-    "parse",
     "pong_frame",
-    "position",
     "published_frame",
+    "publisher_welcome_frame",
     "snapshot_frame",
     "subscribed_frame",
     "symbols_frame",
@@ -53,7 +50,7 @@ __all__ = [
 P = ParamSpec("P")
 
 
-class Event(msgspec.Struct, tag_field="type", tag=str.lower, omit_defaults=True):
+class Event(msgspec.Struct, tag_field="type", tag=str.lower, omit_defaults=True, gc=False):
     """What the gateway says. Its ``type`` is the name of its class."""
 
 
@@ -258,27 +255,10 @@ conflated_frame: Final = _framed(Conflated)
 gap_frame: Final = _framed(Gap)
 heartbeat_frame: Final = _framed(Heartbeat)
 pong_frame: Final = _framed(Pong)
+publisher_welcome_frame: Final = _framed(PublisherWelcome)
+subscribed_frame: Final = _framed(Subscribed)
+welcome_frame: Final = _framed(Welcome)
 _ANSWERS: Final = {Action.UNSUBSCRIBE: _framed(Unsubscribed), Action.LIST: _framed(Subscriptions)}
-
-
-def position(seq: int, epoch: str, recovered: bool | None = None) -> dict[str, Any]:
-    """A stream's place in a ``subscribed`` message; ``recovered`` only for a client that said where it stopped."""
-    place: dict[str, Any] = {"seq": seq, "epoch": epoch}
-    if recovered is not None:
-        place["recovered"] = recovered
-    return place
-
-
-def welcome_frame(version: str, limits: Mapping[str, int], heartbeat: float | None = None) -> bytes:
-    """The first message of a connection. ``heartbeat``: seconds between heartbeats, 0 for none."""
-    if heartbeat is None:
-        return text_frame(_encode(PublisherWelcome(version, PublisherLimits(**limits))))
-    return text_frame(_encode(Welcome(version, Limits(**limits), heartbeat)))
-
-
-def subscribed_frame(symbols: Collection[str], positions: Mapping[str, Any], request_id: RequestId | None) -> bytes:
-    """The answer to ``subscribe``: all the client is subscribed to now, and where the streams asked for are."""
-    return text_frame(_encode(Subscribed(symbols, positions, request_id)))
 
 
 def symbols_frame(action: Action, symbols: Collection[str], request_id: RequestId | None) -> bytes:

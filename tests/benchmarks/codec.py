@@ -8,7 +8,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Any
 
-from gateway.protocol.messages import parse, tick_frame
+from gateway.protocol.commands import parse
+from gateway.protocol.messages import tick_frame
 from tests.benchmarks.measure import Benchmark, Effort, Work, finished
 from ticks.decode import decode, decode_carefully
 from ticks.tick import Tick

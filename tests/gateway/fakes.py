@@ -10,13 +10,17 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from bus.contract import Packet, Position, Since
 from gateway.fanout.hub import Hub
 from gateway.fanout.memberships import Memberships
 from gateway.fanout.outbox import Outbox
 from gateway.protocol.codes import Closure
+from gateway.protocol.commands import Action
 from gateway.protocol.frames import texts
-from gateway.protocol.messages import EVERYTHING, Action, subscribed_frame, symbols_frame
+from gateway.protocol.messages import subscribed_frame, symbols_frame
+from gateway.protocol.values import EVERYTHING
 from gateway.wires.io_uring import Ring
 from gateway.wires.wire import Client
 
@@ -283,7 +287,8 @@ class FakeClient:
         reception = await self.hub.subscribe(self.outbox, symbols, **options)
         frame = subscribed_frame(self.hub.symbols(self.outbox), reception.positions, None)
         self.outbox.reply(frame + reception.frames)
-        return reception.positions
+        positions: dict[str, dict[str, Any]] = msgspec.to_builtins(reception.positions)
+        return positions
 
     def unsubscribe(self, *symbols: str) -> None:
         self.hub.unsubscribe(self.outbox, symbols)

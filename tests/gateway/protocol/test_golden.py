@@ -17,7 +17,9 @@ from gateway.protocol.codes import SERVICE_RESTART, ErrorCode, ProtocolError
 from gateway.protocol.commands import Action, parse
 from gateway.protocol.frames import texts
 from gateway.protocol.messages import (
+    Limits,
     Position,
+    PublisherLimits,
     bus_frame,
     closing_frame,
     conflated_frame,
@@ -26,6 +28,7 @@ from gateway.protocol.messages import (
     heartbeat_frame,
     pong_frame,
     published_frame,
+    publisher_welcome_frame,
     snapshot_frame,
     subscribed_frame,
     symbols_frame,
@@ -63,7 +66,7 @@ def invalid_ticks() -> ProtocolError:
 
 FRAMES: Final = {
     SUBSCRIBERS: [
-        welcome_frame("0.1.0", {"symbols": 1000, "message_bytes": 65_536, "commands_per_second": 100}, 1.0),
+        welcome_frame("0.1.0", Limits(1000, 65_536, 100), 1.0),
         subscribed_frame(["AAPL"], {"AAPL": Position(1041, EPOCH)}, 1),
         subscribed_frame(["AAPL"], {"AAPL": Position(1043, EPOCH, True)}, 2),
         subscribed_frame(["AAPL"], {"AAPL": Position(7, NEW_EPOCH, False)}, 2),
@@ -90,7 +93,7 @@ FRAMES: Final = {
         error_frame(ProtocolError(ErrorCode.INVALID_SYMBOL, 'Not "x".', 3)),
     ],
     PUBLISHERS: [
-        welcome_frame("0.1.0", {"ticks": 1000, "message_bytes": 1_048_576}),
+        publisher_welcome_frame("0.1.0", PublisherLimits(1000, 1_048_576)),
         published_frame(100, 100, 5000),
         error_frame(invalid_ticks()),
         closing_frame(SERVICE_RESTART),

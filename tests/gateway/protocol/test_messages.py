@@ -12,7 +12,9 @@ from gateway.protocol.codes import CLOSURES, FLOODING, SERVICE_RESTART, Closure,
 from gateway.protocol.commands import Action
 from gateway.protocol.frames import texts
 from gateway.protocol.messages import (
+    Limits,
     Position,
+    PublisherLimits,
     bus_frame,
     closing_frame,
     conflated_frame,
@@ -21,6 +23,7 @@ from gateway.protocol.messages import (
     heartbeat_frame,
     pong_frame,
     published_frame,
+    publisher_welcome_frame,
     snapshot_frame,
     subscribed_frame,
     symbols_frame,
@@ -70,7 +73,7 @@ INVALID = mistakes(b'{"symbol":"AAPL"}')
             '{"type":"snapshot","symbol":"EUR/USD","price":1.0850,"timestamp":"2026-05-12T15:04:05.123456789Z","bid":1.0849,"ask":1.0851,"size":1000000,"seq":7,"epoch":"5f3a9c1e"}',
         ),
         (
-            welcome_frame("0.1.0", {"symbols": 1000, "message_bytes": 65_536, "commands_per_second": 100}, 1.0),
+            welcome_frame("0.1.0", Limits(1000, 65_536, 100), 1.0),
             '{"type":"welcome","version":"0.1.0","limits":{"symbols":1000,"message_bytes":65536,"commands_per_second":100},"heartbeat":1.0}',
         ),
         (
@@ -115,7 +118,7 @@ INVALID = mistakes(b'{"symbol":"AAPL"}')
             '{"type":"error","code":"invalid_symbol","message":"Not \\"x\\".","id":3}',
         ),
         (
-            welcome_frame("0.1.0", {"ticks": 1000, "message_bytes": 1_048_576}),
+            publisher_welcome_frame("0.1.0", PublisherLimits(1000, 1_048_576)),
             '{"type":"welcome","version":"0.1.0","limits":{"ticks":1000,"message_bytes":1048576}}',
         ),
         (published_frame(100, 100, 5000), '{"type":"published","messages":100,"ticks":5000,"id":100}'),
