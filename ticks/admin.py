@@ -21,7 +21,7 @@ from bus.contract import BusUnavailable
 from ticks import publish
 from ticks.grammar import is_symbol
 from ticks.models import ApiKey, Instrument, RecordedTick
-from ticks.tick import Tick
+from ticks.tick import Placed, Tick
 
 if TYPE_CHECKING:
     InstrumentModelAdmin = admin.ModelAdmin[Instrument]
@@ -71,7 +71,7 @@ class InstrumentAdmin(InstrumentModelAdmin):
         return tick.timestamp if tick is not None else None
 
 
-def latest_of(symbols: Sequence[str]) -> dict[str, publish.Latest]:
+def latest_of(symbols: Sequence[str]) -> dict[str, Placed]:
     """The latest tick of each of ``symbols``; nothing if the bus does not say: the page works without."""
     try:
         return async_to_sync(_latest_of)([symbol for symbol in symbols if is_symbol(symbol)])
@@ -79,13 +79,13 @@ def latest_of(symbols: Sequence[str]) -> dict[str, publish.Latest]:
         return {}
 
 
-async def _latest_of(symbols: Sequence[str]) -> dict[str, publish.Latest]:
+async def _latest_of(symbols: Sequence[str]) -> dict[str, Placed]:
     async with asyncio.timeout(_LATEST_SECONDS):
         return await publish.latest_of(symbols)
 
 
 def _latest(instrument: Instrument) -> Tick | None:
-    latest: publish.Latest | None = getattr(instrument, "latest", None)
+    latest: Placed | None = getattr(instrument, "latest", None)
     return None if latest is None else latest.tick
 
 
@@ -139,7 +139,7 @@ class BoundedPaginator(RecordedTickPaginator):
 class RecordedTickAdmin(RecordedTickModelAdmin):
     """Read-only; every way to narrow the list down uses an index."""
 
-    list_display = ["symbol", "price", "bid", "ask", "size", "timestamp", "extra", "recorded_at"]
+    list_display = ["symbol", "price", "bid", "ask", "size", "timestamp", "extra", "seq", "epoch", "recorded_at"]
     list_filter = [SymbolFilter, TimeFilter]
     search_fields = ["symbol__exact"]
     search_help_text = "A symbol, a time in UTC (2026-05-12, 2026-05-12T15, 2026-05-12T15:04 or with seconds), or both."

@@ -15,9 +15,11 @@ from msgspec.structs import astuple
 
 from ticks.fields import FIELDS
 from ticks.grammar import MAX_NUMBER_LENGTH, MAX_SYMBOL_LENGTH, MAX_TIMESTAMP_LENGTH, check_symbol
-from ticks.tick import Tick
+from ticks.tick import Placed
 
 __all__ = ["ApiKey", "Instrument", "RecordedTick", "key_digest"]
+
+_EPOCH_LENGTH: Final = 20
 
 _KEY_START: Final = "mmx_"
 _KEY_BYTES: Final = 32
@@ -52,7 +54,7 @@ class Instrument(models.Model):
 
 
 class RecordedTickManager(models.Manager["RecordedTick"]):
-    def record(self, ticks: Iterable[Tick]) -> None:
+    def record(self, ticks: Iterable[Placed]) -> None:
         """Stores all of ``ticks`` or, if the database refuses, none.
 
         Past the ORM: ``bulk_create`` takes four times the processor time, and what this takes on the recorder's thread
@@ -60,7 +62,7 @@ class RecordedTickManager(models.Manager["RecordedTick"]):
         """
         connection = connections[self.db]
         now = timezone.now()
-        rows = [_row(tick, now, connection.ops.adapt_datetimefield_value) for tick in ticks]
+        rows = [_row(placed, now, connection.ops.adapt_datetimefield_value) for placed in ticks]
         with transaction.atomic(using=self.db), connection.cursor() as cursor:
             cursor.executemany(_insert(connection.ops.quote_name), rows)
 
@@ -70,7 +72,8 @@ class RecordedTick(models.Model):
 
     Numbers are text, as no column for decimals keeps 150.250 apart from 150.25 (SQLite's goes through a float), and
     ``extra`` is the text of its JSON, as no column for JSON keeps digits either. What a tick did not have is empty.
-    ``timestamp`` is the exact one; ``at`` is the same instant cut to the microsecond, to filter and sort by.
+    ``seq`` and ``epoch`` are its place in the stream of its symbol, which says where a recording and the live stream
+    meet. ``timestamp`` is the exact one; ``at`` is the same instant cut to the microsecond, to filter and sort by.
     """
 
     symbol = models.CharField(max_length=MAX_SYMBOL_LENGTH)
@@ -80,6 +83,8 @@ class RecordedTick(models.Model):
     size = models.CharField(max_length=MAX_NUMBER_LENGTH, blank=True)
     extra = models.TextField(blank=True)
     timestamp = models.CharField(max_length=MAX_TIMESTAMP_LENGTH)
+    seq = models.BigIntegerField()
+    epoch = models.CharField(max_length=_EPOCH_LENGTH)
     at = models.DateTimeField()
     recorded_at = models.DateTimeField()
 
@@ -96,7 +101,7 @@ class RecordedTick(models.Model):
         return f"{self.symbol} {self.price} {self.timestamp}"
 
 
-_COLUMNS: Final = (*(field.name for field in FIELDS), "at", "recorded_at")
+_COLUMNS: Final = (*(field.name for field in FIELDS), "seq", "epoch", "at", "recorded_at")
 
 
 def _insert(quote: Callable[[str], str]) -> str:
@@ -105,11 +110,12 @@ def _insert(quote: Callable[[str], str]) -> str:
     return f"INSERT INTO {quote(RecordedTick._meta.db_table)} ({columns}) VALUES ({values})"  # noqa: S608 - constants
 
 
-def _row(tick: Tick, now: datetime, adapt: _Adapt) -> tuple[Any, ...]:
+def _row(placed: Placed, now: datetime, adapt: _Adapt) -> tuple[Any, ...]:
     """The values of ``_COLUMNS``; what the tick does not have is empty."""
+    tick, seq, epoch = placed
     symbol, price, timestamp, *optional = astuple(tick)
     at = datetime.fromisoformat(timestamp)  # drops what is finer than a microsecond
-    return (symbol, price, timestamp, *(text or "" for text in optional), adapt(at), adapt(now))
+    return (symbol, price, timestamp, *(text or "" for text in optional), seq, epoch, adapt(at), adapt(now))
 
 
 class ApiKeyManager(models.Manager["ApiKey"]):

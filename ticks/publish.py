@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from typing import TYPE_CHECKING, Final
 
 from django.conf import settings
 
-from bus.contract import Idempotency
+from bus.contract import Idempotency, Since
 from bus.layers import get_bus
 from ticks import recorder
-from ticks.tick import GROUP_PREFIX, Tick, TickMessage, group_name, symbol_of
+from ticks.tick import GROUP_PREFIX, Placed, Tick, TickMessage, group_name, symbol_of
 
-__all__ = ["MAX_KEY_LENGTH", "Latest", "digest", "idempotency", "is_key", "latest_of", "publish", "symbols"]
+__all__ = ["MAX_KEY_LENGTH", "digest", "idempotency", "is_key", "latest_of", "publish", "symbols"]
 if TYPE_CHECKING:
     from ticks.models import ApiKey
 
 MAX_KEY_LENGTH: Final = 255
-
-
-class Latest(NamedTuple):
-    """A symbol's last tick, and its place in the symbol's sequence."""
-
-    tick: Tick
-    seq: int
-    epoch: str
 
 
 async def publish(ticks: Sequence[Tick], idempotency: Idempotency | None = None) -> bool:
@@ -44,8 +36,17 @@ async def publish(ticks: Sequence[Tick], idempotency: Idempotency | None = None)
     places = await get_bus().publish(batch, idempotency)
     if places is None:
         return False
-    recorder.offer(ticks)
+    recorder.offer(_placed(ticks, batch, places))
     return True
+
+
+def _placed(ticks: Iterable[Tick], batch: Mapping[str, Sized], ends: Mapping[str, Since]) -> Iterator[Placed]:
+    """The ticks of a batch with their places, which the bus gives for the last one of each group."""
+    seqs = {group: ends[group].seq - len(messages) for group, messages in batch.items()}
+    for tick in ticks:
+        group = group_name(tick.symbol)
+        seqs[group] += 1
+        yield Placed(tick, seqs[group], ends[group].epoch)
 
 
 def idempotency(key: str, publisher: ApiKey | None, ticks: Sequence[Tick], received: str) -> Idempotency:
@@ -75,12 +76,12 @@ async def symbols() -> list[str]:
     return sorted(symbol_of(group) for group in groups if group.startswith(GROUP_PREFIX))
 
 
-async def latest_of(symbols: Iterable[str]) -> dict[str, Latest]:
+async def latest_of(symbols: Iterable[str]) -> dict[str, Placed]:
     """The last tick of each of ``symbols`` that has one."""
     groups = [group_name(symbol) for symbol in symbols]
     positions = await get_bus().positions(groups) if groups else {}
     latest = [
-        Latest(Tick.from_message(position.message), position.seq, position.epoch)
+        Placed(Tick.from_message(position.message), position.seq, position.epoch)
         for position in positions.values()
         if position.message is not None
     ]

@@ -1,4 +1,4 @@
-"""Writes published ticks to the database, behind the back of whoever publishes them.
+"""Writes published ticks to the database, off the publishers' path.
 
 ``offer`` puts ticks into a bounded queue and returns; one thread takes them out in chunks and writes them. The two
 sides share no lock: a deque's ``extend`` and ``popleft`` are atomic, so a writer that is stuck in a slow database does
@@ -14,14 +14,14 @@ import atexit
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import TypedDict
 
 from django.conf import settings
 from django.db import close_old_connections, connection
 
-from ticks.tick import Tick
+from ticks.tick import Placed
 
 __all__ = ["Counts", "Recorder", "counts", "flush", "offer"]
 
@@ -51,7 +51,7 @@ class Recorder:
     def __init__(
         self,
         capacity: int,
-        write: Callable[[list[Tick]], None],
+        write: Callable[[list[Placed]], None],
         *,
         release: Callable[[], None] = lambda: None,
         chunk: int = 1_000,
@@ -64,10 +64,10 @@ class Recorder:
         self._chunk = chunk
         self._interval = interval
         self._idle = idle
-        self._queue: deque[Tick] = deque()
+        self._queue: deque[Placed] = deque()
         self._offering = threading.Lock()
         self._offered = threading.Event()
-        self._hurry = threading.Event()
+        self._flushing = threading.Event()
         self._progress = threading.Condition()
         self._thread: threading.Thread | None = None
         # Each counter has one writer: the offering side, under its lock, or the thread.
@@ -89,7 +89,7 @@ class Recorder:
             "waiting": self._accepted - recorded - failed,
         }
 
-    def offer(self, ticks: Sequence[Tick]) -> None:
+    def offer(self, ticks: Sequence[Placed]) -> None:
         """Queues what fits of ``ticks``. Does not block or raise: the event loop calls this for every batch."""
         with self._offering:
             taken = ticks[: max(0, self._capacity - len(self._queue))]
@@ -106,11 +106,11 @@ class Recorder:
         """Waits until what was offered so far is written or dropped; False if ``timeout`` seconds did not suffice."""
         target = self._accepted
         with self._progress:
-            self._hurry.set()
+            self._flushing.set()
             try:
                 return self._progress.wait_for(lambda: self._settled >= target, timeout)
             finally:
-                self._hurry.clear()
+                self._flushing.clear()
 
     def _overflow(self, lost: int) -> None:
         self._overflowed += lost
@@ -132,7 +132,7 @@ class Recorder:
             if not self._offered.wait(self._idle):
                 self._rest()
                 self._offered.wait()
-            self._hurry.wait(self._interval)
+            self._flushing.wait(self._interval)
             # Cleared before the queue is emptied: ticks that arrive meanwhile set it again.
             self._offered.clear()
             self._drain()
@@ -152,12 +152,12 @@ class Recorder:
                 self._progress.notify_all()
             if self._failing:
                 # The rest can wait a moment for the database to come back.
-                self._hurry.wait(self._interval)
+                self._flushing.wait(self._interval)
 
-    def _take(self) -> list[Tick]:
+    def _take(self) -> list[Placed]:
         return [self._queue.popleft() for _ in range(min(len(self._queue), self._chunk))]
 
-    def _store(self, ticks: list[Tick]) -> None:
+    def _store(self, ticks: list[Placed]) -> None:
         try:
             self._write(ticks)
         except Exception:
@@ -178,10 +178,10 @@ class Recorder:
             logger.warning("Ticks fit the recorder's queue again; %d were dropped so far", self.counts()["dropped"])
 
 
-def offer(ticks: Sequence[Tick]) -> None:
-    """Records ``ticks`` some time soon, if recording is on."""
+def offer(ticks: Iterable[Placed]) -> None:
+    """Records ``ticks`` some time soon, if recording is on; else does not even iterate over them."""
     if settings.MARKETMUX_RECORD:
-        _recorder().offer(ticks)
+        _recorder().offer(list(ticks))
 
 
 def counts() -> Counts:
@@ -200,7 +200,7 @@ def _recorder() -> Recorder:
     return recorder
 
 
-def _write(ticks: list[Tick]) -> None:
+def _write(ticks: list[Placed]) -> None:
     # ticks.publish, and with it this module, is also imported before Django has loaded its models.
     from ticks.models import RecordedTick  # noqa: PLC0415
 

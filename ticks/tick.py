@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, Final, Literal, NotRequired, TypedDict
+from typing import Any, Final, Literal, NamedTuple, NotRequired, TypedDict
 
 import msgspec
 from msgspec.structs import astuple
@@ -21,6 +21,7 @@ __all__ = [
     "GROUP_PREFIX",
     "MAX_BATCH",
     "MAX_BODY_BYTES",
+    "Placed",
     "Tick",
     "TickMessage",
     "group_name",
@@ -120,6 +121,14 @@ class Tick(msgspec.Struct, frozen=True, gc=False):
         for rule, text in zip(_RULES, astuple(self), strict=True):
             if text is not None and rule(text) != text:
                 raise ValueError(f"not in the form ticks are published in: {text!r}")
+
+
+class Placed(NamedTuple):
+    """A tick and its place in the stream of its symbol."""
+
+    tick: Tick
+    seq: int
+    epoch: str
 
 
 def group_name(symbol: str) -> str:

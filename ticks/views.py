@@ -29,7 +29,7 @@ from ticks.parsers import NdjsonParser, TickParser
 from ticks.publish import is_key
 from ticks.renderers import ExactJSONRenderer, PublisherNegotiation
 from ticks.serializers import TickSerializer
-from ticks.tick import MAX_BODY_BYTES, Tick
+from ticks.tick import MAX_BODY_BYTES, Placed, Tick
 
 __all__ = ["ApiNotFoundView", "TickDetailView", "TickListView"]
 
@@ -177,7 +177,7 @@ def _accepted(ticks: list[Tick]) -> Response:
     return Response({"accepted": accepted}, status=status.HTTP_202_ACCEPTED)
 
 
-def represent(latest: publish.Latest) -> dict[str, Any]:
+def represent(latest: Placed) -> dict[str, Any]:
     """The last tick of a symbol as a value to render: numbers as they were sent."""
     tick, seq, epoch = latest
     values = {

@@ -21,7 +21,7 @@ from ticks import admin, keys, publish
 from ticks.admin import period_of
 from ticks.keys import find_key
 from ticks.models import ApiKey, Instrument, RecordedTick
-from ticks.tick import Tick
+from ticks.tick import Placed, Tick
 
 pytestmark = pytest.mark.django_db
 
@@ -39,15 +39,13 @@ class Bus:
         self.error: Exception | None = None
         self.hangs = False
 
-    async def latest_of(self, symbols: Iterable[str]) -> dict[str, publish.Latest]:
+    async def latest_of(self, symbols: Iterable[str]) -> dict[str, Placed]:
         self.asked.append(list(symbols))
         if self.error is not None:
             raise self.error
         if self.hangs:
             await asyncio.sleep(60)
-        return {
-            symbol: publish.Latest(self.ticks[symbol], 1, "e1") for symbol in self.asked[-1] if symbol in self.ticks
-        }
+        return {symbol: Placed(self.ticks[symbol], 1, "e1") for symbol in self.asked[-1] if symbol in self.ticks}
 
 
 @pytest.fixture(autouse=True)
@@ -162,7 +160,9 @@ def test_an_instrument_with_a_bad_symbol_cannot_be_added(admin_client: Client) -
 
 
 def record(symbol: str, *timestamps: str) -> None:
-    RecordedTick.objects.record([Tick(symbol, "150.250", timestamp) for timestamp in timestamps])
+    RecordedTick.objects.record(
+        Placed(Tick(symbol, "150.250", timestamp), seq, "5f3a9c1e") for seq, timestamp in enumerate(timestamps, 1)
+    )
 
 
 def listed(client: Client, **query: str) -> list[str]:
@@ -171,8 +171,10 @@ def listed(client: Client, **query: str) -> list[str]:
 
 
 def test_recorded_ticks_are_shown_with_every_digit(admin_client: Client) -> None:
-    RecordedTick.objects.record([Tick("AAPL", "150.250", "2026-05-12T15:04:05.120Z", "150.24", "150.26", "100")])
-    assert "AAPL 150.250 150.24 150.26 100 2026-05-12T15:04:05.120Z" in text(admin_client.get(TICKS))
+    tick = Tick("AAPL", "150.250", "2026-05-12T15:04:05.120Z", "150.24", "150.26", "100", '{"fee":0.0030}')
+    RecordedTick.objects.record([Placed(tick, 1041, "5f3a9c1e")])
+    page = text(admin_client.get(TICKS))
+    assert "AAPL 150.250 150.24 150.26 100 2026-05-12T15:04:05.120Z {&quot;fee&quot;:0.0030} 1041 5f3a9c1e" in page
 
 
 def test_recorded_ticks_cannot_be_added_changed_or_deleted(admin_client: Client) -> None:

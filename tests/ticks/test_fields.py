@@ -29,8 +29,7 @@ from ticks.extra import extra
 from ticks.fields import FIELDS, OPTIONAL
 from ticks.grammar import check_symbol, number, size, timestamp
 from ticks.models import RecordedTick
-from ticks.publish import Latest
-from ticks.tick import Tick, TickMessage
+from ticks.tick import Placed, Tick, TickMessage
 from ticks.views import represent
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -108,7 +107,7 @@ def test_every_field_can_be_published(way: Callable[[bytes], list[Tick]]) -> Non
 
 
 def test_the_answer_about_the_last_tick_has_every_field() -> None:
-    answer = msgspec.json.encode(represent(Latest(full_tick(), 7, "5f3a9c1e"))).decode()
+    answer = msgspec.json.encode(represent(Placed(full_tick(), 7, "5f3a9c1e"))).decode()
     assert answer == BODY.removesuffix("}") + ',"seq":7,"epoch":"5f3a9c1e"}'
 
 
@@ -124,7 +123,7 @@ def test_there_is_a_column_for_every_field(field: Any) -> None:
 @pytest.mark.django_db
 def test_every_field_is_recorded() -> None:
     tick = full_tick()
-    RecordedTick.objects.record([tick])
+    RecordedTick.objects.record([Placed(tick, 1041, "5f3a9c1e")])
     recorded = RecordedTick.objects.get()
     assert {name: getattr(recorded, name) for name in NAMES} == {name: getattr(tick, name) for name in NAMES}
 

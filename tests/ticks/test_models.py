@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError
 from django.db import DatabaseError, IntegrityError
 
 from ticks.models import ApiKey, Instrument, RecordedTick
-from ticks.tick import Tick
+from ticks.tick import Placed, Tick
 
 pytestmark = pytest.mark.django_db
 
@@ -36,8 +36,12 @@ def test_a_symbol_has_one_instrument() -> None:
         Instrument.objects.create(symbol="AAPL")
 
 
+def record(*ticks: Tick) -> None:
+    RecordedTick.objects.record(Placed(tick, 1041, "5f3a9c1e") for tick in ticks)
+
+
 def test_a_recorded_tick_keeps_every_digit() -> None:
-    RecordedTick.objects.record([Tick("ES=F", "-0.250", "2026-05-12T15:04:05.123456789Z", "-0.50", "0.00", "10.0")])
+    record(Tick("ES=F", "-0.250", "2026-05-12T15:04:05.123456789Z", "-0.50", "0.00", "10.0"))
     recorded = RecordedTick.objects.get()
     assert (recorded.symbol, recorded.price, recorded.bid, recorded.ask, recorded.size, recorded.timestamp) == (
         "ES=F",
@@ -49,19 +53,31 @@ def test_a_recorded_tick_keeps_every_digit() -> None:
     )
 
 
+def test_a_recorded_tick_keeps_its_place_in_the_stream_of_its_symbol() -> None:
+    RecordedTick.objects.record([Placed(Tick("AAPL", "1", "2026-05-12T15:04:05Z"), 2**53 + 1, "5f3a9c1e5f3a9c1e5f3a")])
+    recorded = RecordedTick.objects.get()
+    assert (recorded.seq, recorded.epoch) == (2**53 + 1, "5f3a9c1e5f3a9c1e5f3a")
+
+
+def test_a_recorded_tick_keeps_its_extra_to_the_byte() -> None:
+    extra = '{"café":"\\u0000","fee":0.00300,"e":1.5E+3,"big":12345678901234567890123456789012}'
+    record(Tick("AAPL", "1", "2026-05-12T15:04:05Z", extra=extra))
+    assert RecordedTick.objects.get().extra == extra
+
+
 def test_a_recorded_tick_is_filtered_by_its_time_cut_to_the_microsecond() -> None:
-    RecordedTick.objects.record([Tick("AAPL", "150.250", "2026-05-12T15:04:05.123456789Z")])
+    record(Tick("AAPL", "150.250", "2026-05-12T15:04:05.123456789Z"))
     assert RecordedTick.objects.get().at == datetime(2026, 5, 12, 15, 4, 5, 123456, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("timestamp", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999999Z"])
 def test_the_first_and_the_last_moment_can_be_recorded(timestamp: str) -> None:
-    RecordedTick.objects.record([Tick("AAPL", "1", timestamp)])
+    record(Tick("AAPL", "1", timestamp))
     assert RecordedTick.objects.get().timestamp == timestamp
 
 
 def test_a_tick_without_a_quote_is_recorded_without_one() -> None:
-    RecordedTick.objects.record([Tick("AAPL", "150.250", "2026-05-12T15:04:05Z")])
+    record(Tick("AAPL", "150.250", "2026-05-12T15:04:05Z"))
     recorded = RecordedTick.objects.get()
     assert (recorded.bid, recorded.ask, recorded.size) == ("", "", "")
 
@@ -70,13 +86,13 @@ def test_of_a_chunk_all_ticks_are_recorded_or_none() -> None:
     good = Tick("AAPL", "1", "2026-05-12T15:04:05Z")
     bad = Tick(None, "1", "2026-05-12T15:04:05Z")  # type: ignore[arg-type]
     with pytest.raises(DatabaseError):
-        RecordedTick.objects.record([good, bad])
+        record(good, bad)
     assert RecordedTick.objects.count() == 0
 
 
 def test_the_newest_recorded_tick_comes_first() -> None:
     times = ["2026-05-12T15:04:05Z", "2026-05-12T15:04:07Z", "2026-05-12T15:04:06Z"]
-    RecordedTick.objects.record([Tick("AAPL", "1", time) for time in times])
+    record(*(Tick("AAPL", "1", time) for time in times))
     assert [tick.timestamp for tick in RecordedTick.objects.all()] == sorted(times, reverse=True)
 
 

@@ -13,27 +13,28 @@ from pytest_django.fixtures import Settings
 from ticks import publish, recorder
 from ticks.models import RecordedTick
 from ticks.recorder import Recorder
-from ticks.tick import Tick
+from ticks.tick import Placed, Tick
 
 TIMEOUT = 10.0
+EPOCH = "5f3a9c1e"
 
 
-def ticks(count: int, symbol: str = "AAPL") -> list[Tick]:
-    return [Tick(symbol, str(number), "2026-05-12T15:04:05Z") for number in range(count)]
+def ticks(count: int, symbol: str = "AAPL") -> list[Placed]:
+    return [Placed(Tick(symbol, str(number), "2026-05-12T15:04:05Z"), number + 1, EPOCH) for number in range(count)]
 
 
 class Store:
     """Where ticks are written to; it can be made slow, and made to fail."""
 
     def __init__(self) -> None:
-        self.chunks: list[list[Tick]] = []
+        self.chunks: list[list[Placed]] = []
         self.failing = False
         self.failures = 0
         self.entered = threading.Event()
         self.open = threading.Event()
         self.open.set()
 
-    def write(self, chunk: list[Tick]) -> None:
+    def write(self, chunk: list[Placed]) -> None:
         self.entered.set()
         assert self.open.wait(TIMEOUT)
         if self.failing:
@@ -42,7 +43,7 @@ class Store:
         self.chunks.append(chunk)
 
     @property
-    def written(self) -> list[Tick]:
+    def written(self) -> list[Placed]:
         return [tick for chunk in self.chunks for tick in chunk]
 
 
@@ -252,6 +253,28 @@ async def test_what_is_published_is_recorded(monkeypatch: pytest.MonkeyPatch) ->
     await publish.publish([Tick("AAPL", "150.250", "2026-05-12T15:04:05Z", "150.24", "150.26", "100")])
     assert await asyncio.to_thread(recorder.flush, TIMEOUT)
     assert await RecordedTick.objects.filter(symbol="AAPL", price="150.250", bid="150.24").acount() == 1
+
+
+@pytest.mark.usefixtures("fresh_recorder")
+@pytest.mark.django_db(transaction=True)
+async def test_a_published_tick_is_recorded_with_the_place_that_the_bus_gave_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(channel_layers, "backends", {})
+    batches = [[("AAPL", "1"), ("MSFT", "2"), ("AAPL", "3")], [("MSFT", "4"), ("AAPL", "5"), ("AAPL", "6")]]
+    for batch in batches:
+        await publish.publish([Tick(symbol, price, "2026-05-12T15:04:05Z") for symbol, price in batch])
+    latest = await publish.latest_of(["AAPL", "MSFT"])
+    assert await asyncio.to_thread(recorder.flush, TIMEOUT)
+    recorded = [
+        (tick.symbol, tick.price, tick.seq, tick.epoch) async for tick in RecordedTick.objects.order_by("symbol", "seq")
+    ]
+    aapl, msft = latest["AAPL"].epoch, latest["MSFT"].epoch
+    assert recorded == [
+        ("AAPL", "1", 1, aapl), ("AAPL", "3", 2, aapl), ("AAPL", "5", 3, aapl), ("AAPL", "6", 4, aapl),
+        ("MSFT", "2", 1, msft), ("MSFT", "4", 2, msft),
+    ]  # fmt: skip
+    assert aapl
 
 
 def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
