@@ -104,9 +104,6 @@ class Delivery:
         else:
             self._subscriptions.move(outbox)
 
-    def counts(self) -> dict[str, int]:
-        return {"passes_total": self.passes, "parked_total": self.parked}
-
 
 def _gather(outboxes: Iterable[Outbox], data: bytes, touched: list[Outbox]) -> None:
     for outbox in outboxes:

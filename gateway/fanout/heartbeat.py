@@ -24,7 +24,7 @@ class Heartbeat:
     def __init__(self, subscriptions: Subscriptions, writer: Writer) -> None:
         self._subscriptions = subscriptions
         self._writer = writer
-        self._sent = 0
+        self.sent = 0
 
     def beat(self, period: float) -> Iterator[None]:
         """Sends heartbeats, ``period`` seconds after the last ones, a slice of the clients at a time.
@@ -54,7 +54,7 @@ class Heartbeat:
                     outboxes.append(outbox)
                     frames.append(plain)
             self._writer.write_each(outboxes, frames)
-            self._sent += len(outboxes)
+            self.sent += len(outboxes)
 
     def _sort_streams(self) -> tuple[dict[str, Stream], dict[str, Stream]]:
         """The streams that have ticked since the last heartbeat, and those that have come to rest."""
@@ -86,9 +86,6 @@ class Heartbeat:
                 break
             busy.update(stream.ready.outboxes.values())
         return [outbox for outbox in clients if outbox not in busy]
-
-    def counts(self) -> dict[str, int]:
-        return {"heartbeats_total": self._sent}
 
 
 class Outage:

@@ -114,11 +114,9 @@ class Hub:
         except BaseException:
             self._memberships.release(new)
             raise
+        forgotten = set().union(*[self.subscriptions.set(outbox, symbol, rate) for symbol in wanted])
         positions: dict[str, Position] = {}
         frames: list[bytes] = []
-        forgotten: set[str] = set()
-        for symbol in wanted:
-            forgotten |= self.subscriptions.set(outbox, symbol, rate)
         for stream in self._concerned(outbox, wanted):
             symbol = stream.symbol
             if symbol in missed:
@@ -159,9 +157,10 @@ class Hub:
         return {
             **self.subscriptions.counts(),
             "memberships": len(self._memberships.joined),
-            **self.delivery.counts(),
-            **self.recovery.counts(),
-            **self.heartbeat.counts(),
+            "passes_total": self.delivery.passes,
+            "parked_total": self.delivery.parked,
+            **self.recovery.counts,
+            "heartbeats_total": self.heartbeat.sent,
             **self._writer.counts(),
             "bus_connected": int(not self.outage.is_on),
         }

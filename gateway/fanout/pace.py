@@ -34,9 +34,6 @@ class Pace:
     def __len__(self) -> int:
         return len(self._members)
 
-    def __contains__(self, outbox: Outbox) -> bool:
-        return outbox in self._members
-
     @property
     def members(self) -> list[Outbox]:
         return list(self._members)

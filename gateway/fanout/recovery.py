@@ -25,10 +25,7 @@ class Recovery:
         self._subscriptions = subscriptions
         self._delivery = delivery
         self._history = history
-        self._gaps = 0
-        self._missed = 0
-        self._recovered = 0
-        self._not_recovered = 0
+        self.counts = dict.fromkeys(("gaps_total", "missed_total", "recovered_total", "not_recovered_total"), 0)
 
     # What arrives
 
@@ -65,8 +62,8 @@ class Recovery:
             outbox.report(stream.symbol, frame)
         stream.jump(epoch, seq, stream.body)
         if audience:
-            self._gaps += 1
-            self._missed += missed or 0
+            self.counts["gaps_total"] += 1
+            self.counts["missed_total"] += missed or 0
 
     def _introduce(self, stream: Stream) -> None:
         """Sends the first tick of a symbol as a snapshot: those who take everything were not told its epoch."""
@@ -146,13 +143,5 @@ class Recovery:
 
     def count(self, asked: int, recovered: int) -> None:
         """Counts the symbols that clients asked to resume, and those of them that they got whole."""
-        self._recovered += recovered
-        self._not_recovered += asked - recovered
-
-    def counts(self) -> dict[str, int]:
-        return {
-            "gaps_total": self._gaps,
-            "missed_total": self._missed,
-            "recovered_total": self._recovered,
-            "not_recovered_total": self._not_recovered,
-        }
+        self.counts["recovered_total"] += recovered
+        self.counts["not_recovered_total"] += asked - recovered

@@ -6,21 +6,12 @@ from array import array
 from collections.abc import Iterable, Sequence
 from itertools import compress
 from operator import not_
-from typing import NamedTuple
 
 from gateway.fanout.outbox import Outbox
 from gateway.wires.io_uring import ROOM, Ring
 from gateway.wires.wire import Send
 
-__all__ = ["Crowd", "Sockets", "Writer"]
-
-
-class Sockets(NamedTuple):
-    """The sends of a crowd: those of bare sockets in the order of their descriptors, and the others."""
-
-    descriptors: array[int]
-    sends: list[Send]
-    others: list[Send]
+__all__ = ["Crowd", "Writer"]
 
 
 class Crowd:
@@ -33,7 +24,7 @@ class Crowd:
 
     def __init__(self) -> None:
         self.outboxes: dict[Send, Outbox] = {}
-        self._sockets: Sockets | None = None
+        self._sockets: tuple[array[int], list[Send], list[Send]] | None = None
 
     def add(self, outbox: Outbox) -> None:
         self.outboxes[outbox.send] = outbox
@@ -45,16 +36,15 @@ class Crowd:
         return self.outboxes.pop(outbox.send, None) is not None
 
     @property
-    def sockets(self) -> Sockets:
-        """Kept until a client comes or goes: the descriptor of one that is gone may be another's."""
+    def sockets(self) -> tuple[array[int], list[Send], list[Send]]:
+        """The descriptors of bare sockets, their sends in the same order, and the sends of all others.
+
+        Kept until a client comes or goes: the descriptor of one that is gone may be another's.
+        """
         if self._sockets is None:
-            self._sockets = Sockets(array("I"), [], [])
-            for send, outbox in self.outboxes.items():
-                if outbox.descriptor < 0:
-                    self._sockets.others.append(send)
-                else:
-                    self._sockets.descriptors.append(outbox.descriptor)
-                    self._sockets.sends.append(send)
+            bare = {send: outbox.descriptor for send, outbox in self.outboxes.items() if outbox.descriptor >= 0}
+            others = [send for send in self.outboxes if send not in bare]
+            self._sockets = array("I", bare.values()), list(bare), others
         return self._sockets
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from gateway.protocol.codes import Closure
 from gateway.protocol.frames import texts
-from gateway.wires.wire import Client
+from gateway.wires.wire import Sender
 
 __all__ = ["AsgiWire"]
 
@@ -29,15 +29,15 @@ class AsgiWire:
 
     def __init__(self, send: SendEvent) -> None:
         self._send = send
-        self._client: Client | None = None
+        self._sender: Sender | None = None
         self._queue: deque[bytes] = deque()
         self._size = 0
         self._full = False
         self._pumping: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
 
-    def open(self, client: Client, /) -> None:
-        self._client = client
+    def open(self, sender: Sender, /) -> None:
+        self._sender = sender
 
     def fileno(self) -> int:
         return -1
@@ -53,11 +53,11 @@ class AsgiWire:
         self._enqueue(rest)
 
     def close(self, closure: Closure) -> None:
-        self._client = None
+        self._sender = None
         self._closing = asyncio.get_running_loop().create_task(self._finish(closure))
 
     def release(self) -> None:
-        self._client = None
+        self._sender = None
         self._queue.clear()
         if self._pumping is not None:
             self._pumping.cancel()
@@ -84,8 +84,8 @@ class AsgiWire:
             self._pumping = None
         if self._full:
             self._full = False
-            if self._client is not None:
-                self._client.drained()
+            if self._sender is not None:
+                self._sender.drained()
 
     async def _finish(self, closure: Closure) -> None:
         """Lets what was written go first, unless the client does not take it."""
@@ -99,5 +99,5 @@ class AsgiWire:
             await self._send(event)
         except Exception:  # servers differ in what they raise for a client that is gone
             self._queue.clear()
-            if self._client is not None:
-                self._client.let_go()
+            if self._sender is not None:
+                self._sender.let_go()

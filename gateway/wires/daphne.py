@@ -1,4 +1,4 @@
-"""The ways to a socket through a Daphne that knows nothing of us.
+"""The ways to a socket through Daphne as it comes, without what our server adds to it.
 
 Over plain TCP frames pass Autobahn's framing and Twisted's buffered write by and go to the socket in one system call
 (``DirectWire``); each write makes sure that Twisted's buffer is empty and the connection open. Over TLS they go to
@@ -10,24 +10,24 @@ from __future__ import annotations
 from daphne.ws_protocol import WebSocketProtocol
 
 from gateway.protocol.codes import Closure
-from gateway.wires.wire import Client
+from gateway.wires.wire import Sender
 
 __all__ = ["DaphneWire", "DirectWire", "TransportWire"]
 
 
 class DaphneWire:
-    """What the ways through Daphne share. A Twisted producer, since that is how a transport says that it drained."""
+    """The part that both ways share. It is a Twisted producer, since that is how a transport says that it drained."""
 
     is_tidy = False
 
     def __init__(self, protocol: WebSocketProtocol) -> None:
         self._protocol = protocol
         self._transport = protocol.transport
-        self._client: Client | None = None
+        self._sender: Sender | None = None
 
-    def open(self, client: Client, /) -> None:
-        self._client = client
-        # The HTTP channel that carried the handshake is still registered and would be asked to pause in our stead.
+    def open(self, sender: Sender, /) -> None:
+        self._sender = sender
+        # The HTTP channel that carried the handshake is still registered and would be asked to pause instead of this.
         self._transport.unregisterProducer()
         # A breach of the WebSocket protocol is answered with its close code, where Daphne would just hang up.
         self._protocol.failByDrop = False
@@ -41,7 +41,7 @@ class DaphneWire:
         self.release()
 
     def release(self) -> None:
-        self._client = None
+        self._sender = None
 
     def pause_reading(self) -> None:
         self._transport.pauseProducing()
@@ -52,12 +52,12 @@ class DaphneWire:
 
     def stopProducing(self) -> None:  # noqa: N802 - Twisted's name
         """The connection is lost. Where the consumer awaits its next event it hears so from Daphne too."""
-        if self._client is not None:
-            self._client.let_go()
+        if self._sender is not None:
+            self._sender.let_go()
 
 
 class DirectWire(DaphneWire):
-    """Writes to the socket itself, on a Daphne that knows nothing of it."""
+    """Writes to the socket itself, behind what Autobahn has written to Twisted's buffer."""
 
     def __init__(self, protocol: WebSocketProtocol) -> None:
         super().__init__(protocol)
@@ -90,19 +90,19 @@ class DirectWire(DaphneWire):
         if self._is_clear():
             # A registered producer would keep the transport from closing.
             self._transport.unregisterProducer()
-            if self._client is not None:
-                self._client.drained()
+            if self._sender is not None:
+                self._sender.drained()
 
 
 class TransportWire(DaphneWire):
-    """Writes to the transport, which buffers: for TLS, where nobody else may write to the socket."""
+    """Writes to the transport, which buffers: for TLS, where nothing else may write to the socket."""
 
     def __init__(self, protocol: WebSocketProtocol) -> None:
         super().__init__(protocol)
         self._paused = False
 
-    def open(self, client: Client, /) -> None:
-        super().open(client)
+    def open(self, sender: Sender, /) -> None:
+        super().open(sender)
         self._transport.registerProducer(self, True)
 
     def send(self, frames: bytes) -> int:
@@ -121,5 +121,5 @@ class TransportWire(DaphneWire):
     def resumeProducing(self) -> None:  # noqa: N802 - Twisted's name
         if self._paused:
             self._paused = False
-            if self._client is not None:
-                self._client.drained()
+            if self._sender is not None:
+                self._sender.drained()

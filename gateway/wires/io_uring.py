@@ -157,7 +157,7 @@ class Ring:
             if self._done_head[0] != self._done_tail[0]:
                 short += [(start + index - place, taken) for index, taken in self._completions()]
             if submitted < count:
-                # The kernel has no memory for more. Whoever writes next asks again; nothing is to go out by itself.
+                # The kernel has no memory for more. The rest is taken back, or it would go out with the next write.
                 self._tail[0] = self._head[0]
                 short += [(index, 0) for index in range(start + submitted, len(descriptors))]
                 break
@@ -191,7 +191,7 @@ class Ring:
         return result
 
     def _prove(self) -> None:
-        """Sees for itself that the kernel does what is relied on, and that nothing is sent behind the caller's back."""
+        """Tries whether the kernel does what is relied on, and sends nothing after the call has returned."""
         ours, theirs = socket.socketpair()
         with ours, theirs:
             ours.setblocking(False)

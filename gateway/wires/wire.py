@@ -7,20 +7,20 @@ from typing import Protocol, TypeAlias
 
 from gateway.protocol.codes import Closure
 
-__all__ = ["Client", "Send", "Wire"]
+__all__ = ["Send", "Sender", "Wire"]
 
 Send: TypeAlias = Callable[[bytes], int]
 """Hands whole frames to a socket; returns how many bytes it took, and raises, as ``socket.send`` does."""
 
 
-class Client(Protocol):
-    """The outgoing side of one client, as far as its wire knows it."""
+class Sender(Protocol):
+    """Sends by a wire, and is told what becomes of it: a client's outbox, as far as its wire knows it."""
 
     def drained(self) -> None:
         """The wire has sent all it was given."""
 
     def let_go(self) -> None:
-        """The connection is lost, or somebody else has begun to close it."""
+        """The connection is lost, or is being closed from elsewhere."""
 
 
 class Wire(Protocol):
@@ -39,8 +39,8 @@ class Wire(Protocol):
         Asked for once, after ``open``. ``let_go`` is called before the socket is closed.
         """
 
-    def open(self, client: Client, /) -> None:
-        """Tells the wire whom to call."""
+    def open(self, sender: Sender, /) -> None:
+        """Tells the wire what to call."""
 
     def finish(self, rest: bytes) -> None:
         """Takes over what the socket did not take. Nothing more is sent before the wire has called ``drained``."""
@@ -49,7 +49,7 @@ class Wire(Protocol):
         """Starts the closing handshake."""
 
     def release(self) -> None:
-        """The client is gone: calls nobody any more."""
+        """The client is gone: the sender is not called any more."""
 
     def pause_reading(self) -> None:
         """Takes no more commands from a client that does not read the answers."""

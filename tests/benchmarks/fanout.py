@@ -17,7 +17,7 @@ from gateway.fanout.outbox import Outbox
 from gateway.protocol.codes import Closure
 from gateway.protocol.messages import tick_frame
 from gateway.wires.io_uring import Ring
-from gateway.wires.wire import Client
+from gateway.wires.wire import Sender
 from tests.benchmarks.measure import Benchmark, Effort, Work, finished
 from ticks.tick import Tick
 
@@ -39,10 +39,10 @@ class CountingWire:
     def __init__(self) -> None:
         self.bytes = 0
         self.full = False
-        self._client: Client | None = None
+        self._sender: Sender | None = None
 
-    def open(self, client: Client, /) -> None:
-        self._client = client
+    def open(self, sender: Sender, /) -> None:
+        self._sender = sender
 
     def fileno(self) -> int:
         return -1
@@ -57,8 +57,8 @@ class CountingWire:
         self.bytes += len(rest)
 
     def drain(self) -> None:
-        if self._client is not None:
-            self._client.drained()
+        if self._sender is not None:
+            self._sender.drained()
 
     def close(self, closure: Closure) -> None: ...
 

@@ -22,7 +22,7 @@ from gateway.protocol.frames import texts
 from gateway.protocol.messages import subscribed_frame, symbols_frame
 from gateway.protocol.values import EVERYTHING
 from gateway.wires.io_uring import Ring
-from gateway.wires.wire import Client
+from gateway.wires.wire import Sender
 
 __all__ = ["NEVER", "Books", "FakeBus", "FakeClient", "FakeRing", "FakeWire", "until"]
 
@@ -33,7 +33,7 @@ NEVER = 0.01
 async def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
     """Returns when the condition holds; TimeoutError if that takes too long."""
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - nobody signals what a test waits for
+        while not condition():  # noqa: ASYNC110 - nothing signals what a test waits for
             await asyncio.sleep(0.001)
 
 
@@ -59,12 +59,12 @@ class FakeWire:
         self.on_send: Callable[[], None] | None = None
         """Called in the middle of every write."""
         self._is_stuffed = False
-        self._client: Client | None = None
+        self._sender: Sender | None = None
         self._ring = ring
         self.send = self._take
 
-    def open(self, client: Client, /) -> None:
-        self._client = client
+    def open(self, sender: Sender, /) -> None:
+        self._sender = sender
 
     def fileno(self) -> int:
         return -1 if self._ring is None else self._ring.number(self)
@@ -105,15 +105,15 @@ class FakeWire:
     def drain(self, full: bool = False) -> None:
         """The socket has taken everything; ``full``: the next write fills it again."""
         self.full = full
-        if self._is_stuffed and self._client is not None:
+        if self._is_stuffed and self._sender is not None:
             self._is_stuffed = False
-            self._client.drained()
+            self._sender.drained()
 
     def lose(self) -> None:
         """The connection is lost."""
         self.is_lost = True
-        if self._client is not None:
-            self._client.let_go()
+        if self._sender is not None:
+            self._sender.let_go()
         if self._ring is not None:
             self._ring.close(self)
 
@@ -123,7 +123,7 @@ class FakeWire:
 
 
 class FakeRing(Ring):
-    """Writes to fakes by their descriptors. Like a system it gives the lowest one that is free to whoever comes."""
+    """Writes to fakes by their descriptors. Like a system it gives the lowest one that is free."""
 
     worth = 1
 
