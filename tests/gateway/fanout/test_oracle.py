@@ -110,6 +110,8 @@ class Reader:
                 # Nothing is known until the snapshot, or from here on if none was asked for.
                 self.places[symbol] = Since(**position)
                 self.prices.pop(symbol, None)
+                if not position["epoch"]:
+                    del self.places[symbol]  # it has not ticked in this epoch, and will introduce itself
 
     def on_snapshot(self, symbol: str, seq: int, epoch: str, price: int, **_: Any) -> None:
         place = self.places.get(symbol)
