@@ -33,6 +33,12 @@ class GuestReactor(GatewayReactor):
         self.stopped.set()
 
 
+def dispose(reactor: GatewayReactor) -> None:
+    """Closes what a reactor that has stopped still holds open."""
+    for reader in (*reactor.removeAll(), reactor.waker):
+        reader.connectionLost(None)
+
+
 class Serve(Protocol):
     """Starts a server; the arguments are those of ``GatewayServer``, with defaults."""
 
@@ -48,8 +54,7 @@ async def reactor(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[GuestReactor
     monkeypatch.setattr(worker, "reactor", reactor)
     monkeypatch.setattr("txaio.config.loop", reactor)  # Autobahn's timers
     yield reactor
-    for reader in reactor.removeAll():
-        reader.connectionLost(None)
+    dispose(reactor)
 
 
 @pytest.fixture

@@ -119,15 +119,14 @@ async def until(condition: Callable[[], object]) -> None:
 
 def idle_server(application: Any, timeouts: Timeouts) -> GatewayServer:
     """A server that has been started as far as connections need it, and listens to nothing."""
-    with socket.socket() as unused:
-        server = GatewayServer(
-            application,
-            unused,
-            max_message_bytes=65_536,
-            max_body_bytes=1_000,
-            restart=SERVICE_RESTART,
-            timeouts=timeouts,
-        )
+    server = GatewayServer(
+        application,
+        mock.Mock(spec=socket.socket),
+        max_message_bytes=65_536,
+        max_body_bytes=1_000,
+        restart=SERVICE_RESTART,
+        timeouts=timeouts,
+    )
     server._loop = asyncio.get_running_loop()
     server.ws_factory = WebSocketFactory(server)
     server.ws_factory.setProtocolOptions(openHandshakeTimeout=0, closeHandshakeTimeout=0, allowNullOrigin=True)
