@@ -12,7 +12,7 @@ from redis.asyncio import ConnectionPool, Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from bus.redis import listener
-from bus.redis.listener import Listener, RawMessage
+from bus.redis.listener import Listener, RawMessage, _Topics
 from tests.servers import RedisServer
 
 
@@ -232,6 +232,18 @@ async def test_left_and_joined_again_it_is_joined_only_after_the_last_confirmati
     assert redis_server.call("PUBLISH b x") == ":1"
 
 
+async def test_of_several_confirmations_under_way_only_the_last_counts() -> None:
+    topics = _Topics("SUBSCRIBE", "UNSUBSCRIBE")
+    topics.want(["a"], is_asked=True)
+    topics.forget(["a"])
+    topics.want(["a"], is_asked=True)
+    (joined,) = topics.unconfirmed(["a"])
+    assert not topics.confirm("a")  # the UNSUBSCRIBE comes after this one
+    assert (topics.is_pending, joined.done()) == (True, False)
+    assert topics.confirm("a")
+    assert (topics.is_pending, joined.done()) == (False, True)
+
+
 async def test_a_redis_that_stops_is_noticed_and_missed_and_found_again(
     make_ear: Callable[..., Ear], redis_server: RedisServer
 ) -> None:
@@ -349,6 +361,6 @@ async def test_it_can_be_closed_at_any_moment_of_connecting(
             waiting = asyncio.create_task(ear.listener.add(["a"]))
             for _ in range(steps):
                 await asyncio.sleep(0)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 await ear.listener.close()
             waiting.cancel()
