@@ -128,3 +128,10 @@ def test_every_link_leads_somewhere(document: Path) -> None:
         found = (document.parent / target) if target else document
         assert found.exists(), f"{document.name} links to {target}"
         assert not anchor or anchor in anchors(found), f"{document.name} links to {target}#{anchor}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_no_paragraph_is_longer_than_90_words(document: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", document.read_text(), flags=re.MULTILINE | re.DOTALL)
+    paragraphs = re.split(r"\n\s*\n|\n(?=\s*(?:[-*+]|\d+\.) )", re.sub(r"^[|#].*", "", text, flags=re.MULTILINE))
+    assert [paragraph[:60] for paragraph in paragraphs if len(paragraph.split()) > 90] == []

@@ -1,7 +1,7 @@
 """Where this client is in the stream of each symbol, and what every message means for that. No I/O.
 
-The ticks of a symbol are numbered, +1 each, within an epoch. An account has the number up to which the consumer is
-squared: it was given the tick, or was told that it does not come. Of the next tick therefore
+The ticks of a symbol are numbered, +1 each, within an epoch. An account has the number up to which the consumer knows
+everything: each tick was handed to it, or it was told that the tick does not come. Of the next tick therefore
 
     next.seq - account.seq - 1  =  what receipts have skipped  +  what is missing
 
@@ -9,7 +9,7 @@ and what is missing becomes a Gap. So what the consumer is given always adds up,
 
     next.seq - last.seq - 1  =  sum of Conflated.skipped  +  sum of Gap.missed
 
-unless a Gap between the two has None for ``missed``, after which the account begins anew.
+unless a Gap between the two has None for ``missed``, after which the account starts over.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Counts:
 
 
 class Account:
-    """One symbol's."""
+    """The account of one symbol."""
 
     __slots__ = ("epoch", "held", "is_synced", "receipts", "seq", "told")
 
@@ -74,7 +74,7 @@ class Books:
         return self._accounts.keys()
 
     def since(self, symbol: str) -> Position | None:
-        """Where to resume the symbol, None if it has to begin anew."""
+        """Where to resume the symbol, None if it has to start over."""
         account = self._accounts.get(symbol)
         return Position(account.seq, account.epoch) if account is not None and account.epoch else None
 
@@ -95,7 +95,7 @@ class Books:
             del self._last[symbol]
 
     def disconnected(self) -> None:
-        """What was skipped before a tick that did not come any more will be asked for again."""
+        """What was skipped before a tick that no longer came will be asked for again."""
         for account in self._accounts.values():
             account.receipts.clear()
             account.is_synced = False
@@ -114,7 +114,7 @@ class Books:
     def snapshot(self, snapshot: Snapshot) -> None:
         account = self._accounts.get(snapshot.symbol)
         if account is not None and account.epoch and account.epoch != snapshot.epoch:
-            self._begin_anew(snapshot.symbol, account, "unexplained", snapshot.epoch, snapshot.seq - 1)
+            self._start_over(snapshot.symbol, account, "unexplained", snapshot.epoch, snapshot.seq - 1)
             account = self._accounts[snapshot.symbol]
         self._take(snapshot, account, snapshot.epoch)
 
@@ -132,7 +132,7 @@ class Books:
             self._open(symbol, epoch, seq)
             self._report(symbol, missed, "bus", seq, epoch)
         elif account.epoch != epoch:
-            self._begin_anew(symbol, account, "bus", epoch, seq)
+            self._start_over(symbol, account, "bus", epoch, seq)
         elif seq <= account.seq:
             # Another gateway had them, and there they were not missed.
             account.receipts.clear()
@@ -221,7 +221,7 @@ class Books:
         if account is None:
             account = self._open(symbol, epoch, start)
         elif account.epoch != epoch or (is_final and seq < account.seq):
-            self._begin_anew(symbol, account, "not_recovered", epoch, start)
+            self._start_over(symbol, account, "not_recovered", epoch, start)
             account = self._accounts[symbol]
         elif start > account.seq:
             missing = self._settle(symbol, account, start - account.seq)
@@ -232,8 +232,8 @@ class Books:
         account.told = max(seq, account.seq)
         account.is_synced = True
 
-    def _begin_anew(self, symbol: str, account: Account, reason: GapReason, epoch: str, seq: int) -> None:
-        """The stream is another one: how many were missed between the two nobody knows."""
+    def _start_over(self, symbol: str, account: Account, reason: GapReason, epoch: str, seq: int) -> None:
+        """The stream is another one: it is unknown how many ticks were missed between the two."""
         self._settle(symbol, account, sum(account.receipts.values()))
         self._open(symbol, epoch, seq)
         self._report(symbol, None, reason, seq, epoch)

@@ -288,7 +288,7 @@ class Client:
         self._subscriptions.fail(self._end)
         if self._opened is not None and not self._opened.done():
             self._opened.set_exception(self._end)
-            self._opened.exception()  # whoever was cancelled does not look any more
+            self._opened.exception()  # a caller that was cancelled does not look at it
 
 
 def _end_with(session: Session, pump: asyncio.Task[None]) -> None:

@@ -47,7 +47,7 @@ def subscribe(
     """A command of at most ``limit`` bytes for as many of ``symbols`` as it holds, from the first on.
 
     Each is resumed where ``since`` says. Every symbol (``"*"``) goes alone: its room is for the positions of all
-    ``others()``. Those that find none begin anew, and what they missed is a gap.
+    ``others()``. Symbols that find none start over, and what they missed is a gap.
     """
     fields: dict[str, Any] = {"action": "subscribe"}
     if options.max_rate is not None:

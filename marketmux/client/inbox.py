@@ -15,10 +15,10 @@ __all__ = ["Inbox"]
 class Inbox:
     """A queue that is full with ``limit`` events.
 
-    Putting never fails, as one message can make several events. Whoever reads the socket awaits ``room`` before the
-    next message: so a consumer that does not iterate stops the reading, TCP tells the gateway, and the gateway
-    conflates. Room is also made while an answer is awaited: a consumer that calls ``subscribe`` from inside its loop
-    would else wait for an answer that stands behind what only it could take out.
+    Putting never fails, as one message can make several events. The task that reads the socket awaits ``room`` before
+    the next message: a consumer that does not iterate stops the reading, TCP tells the gateway, and the gateway
+    conflates. Room is also made while an answer is awaited. Otherwise a consumer that calls ``subscribe`` from inside
+    its loop would wait for an answer that stands behind events which only it can take out.
     """
 
     def __init__(self, limit: int) -> None:
@@ -43,7 +43,7 @@ class Inbox:
         self._filled.set()
 
     def put_failure(self, event: Disconnected) -> None:
-        """An attempt to connect failed, again perhaps: only the last is kept, as nobody reads meanwhile."""
+        """An attempt to connect failed, perhaps again: only the last is kept while the consumer does not read."""
         if self._events and self._events[-1] is self._failure:
             self._events.pop()
         self._failure = event
@@ -78,7 +78,7 @@ class Inbox:
             self._urgent -= 1
 
     def purge(self, is_unwanted: Callable[[Event], bool]) -> None:
-        """Takes out what nobody wants any more."""
+        """Takes out what is no longer wanted."""
         self._events = deque(event for event in self._events if not is_unwanted(event))
         self._emptied.set()
 

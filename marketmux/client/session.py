@@ -163,7 +163,7 @@ class Session:
 
     def _look(self) -> None:
         # Silence is counted in looks, not read off a clock: a process that was stopped for a minute has looked once,
-        # and what came meanwhile is read before it looks again. While nobody reads nothing can be heard.
+        # and what came meanwhile is read before it looks again. While the consumer does not read, nothing can be heard.
         self._looker = asyncio.get_running_loop().call_later(self._look_interval, self._look)
         if not self._is_waiting:
             self._quiet_looks = 0

@@ -26,7 +26,7 @@ _RETRY: Final = 1.0
 
 
 class Request:
-    """A call of ``subscribe`` or ``unsubscribe`` that waits for its answers. ``done`` is cancelled if nobody waits."""
+    """A call of ``subscribe`` or ``unsubscribe`` that waits for its answers; its caller may cancel ``done``."""
 
     def __init__(self, action: Literal["subscribe", "unsubscribe"], symbols: Iterable[str], options: Options) -> None:
         self.action = action
@@ -86,7 +86,7 @@ class Subscriptions:
         self._wake.set()
 
     def fail(self, error: BaseException) -> None:
-        """There will be no more connection: tells whoever waits."""
+        """There will be no more connection: tells all who wait."""
         for request in self._requests:
             if not request.done.done():
                 request.done.set_exception(error)
@@ -115,7 +115,7 @@ class Subscriptions:
             await self._ask_again(session)
         elif self._requests:
             request = self._requests[0]
-            if request.done.done():  # nobody waits any more
+            if request.done.done():  # its caller has stopped waiting
                 self._undo(request)
             else:
                 await self._carry_out(session, request)
@@ -175,7 +175,7 @@ class Subscriptions:
 
     def _subscribe_command(self, session: Session, symbols: list[str], options: Options) -> Command:
         def named_first() -> list[str]:
-            # What has no room begins anew; of what was asked for by name nothing should.
+            # Symbols without room start over, which those asked for by name should not.
             return sorted(self._books.symbols(), key=lambda symbol: symbol not in self.wanted)
 
         return commands.subscribe(symbols, options, self._books.since, named_first, session.message_bytes)
@@ -189,7 +189,7 @@ class Subscriptions:
     async def _ask(
         self, session: Session, make: Callable[[], Command], settle: Callable[[Command, dict[str, Any]], None]
     ) -> tuple[str, ...]:
-        """Sends a command, made anew each time, until it is not refused for passing reasons; returns its symbols."""
+        """Sends a command, built again each time, until it is not refused for passing reasons; returns its symbols."""
         while True:
             command = make()
             try:
