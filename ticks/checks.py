@@ -74,7 +74,7 @@ def check_anonymous(**_: Any) -> list[checks.CheckMessage]:
         return []
     return [
         checks.Warning(
-            "MARKETMUX_ANONYMOUS is on: whoever reaches the gateway may publish prices.",
+            "MARKETMUX_ANONYMOUS is on: anyone who reaches the gateway may publish prices.",
             hint="Remove MARKETMUX_ANONYMOUS and give publishers a key each: manage.py create_key NAME",
             id="ticks.W002",
         )

@@ -84,7 +84,7 @@ def size(text: str) -> str:
 def timestamp(text: str) -> str:
     """The RFC 3339 timestamp ``text`` in UTC with Z, its fraction kept; ``ValueError`` if it is none.
 
-    A time without a zone is refused: nobody can tell which instant it means.
+    A time without a zone is refused: it does not say which instant it means.
     """
     match = _UTC.fullmatch(text)
     if match is not None and _is_date(match[1]):

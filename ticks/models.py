@@ -137,7 +137,7 @@ class ApiKeyManager(models.Manager["ApiKey"]):
 class ApiKey(models.Model):
     """Who may publish and subscribe. The database knows the key's digest only.
 
-    A plain SHA-256 is enough where a password would need a slow hash: nobody can guess 256 random bits.
+    A plain SHA-256 is enough where a password would need a slow hash: 256 random bits cannot be guessed.
     """
 
     name = models.CharField(max_length=100, help_text="Who or what uses the key.")

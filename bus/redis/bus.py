@@ -27,7 +27,7 @@ class Serializer(Protocol):
 
 
 class Consumers(Protocol):
-    """Whoever else in this process listens to Redis's channels: ordinary consumers, by way of their layer."""
+    """Ordinary consumers of this process, which also listen to Redis's channels, by way of their layer."""
 
     def wants(self, channel: str) -> bool: ...
 

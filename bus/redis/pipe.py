@@ -1,4 +1,4 @@
-"""One connection to Redis over which commands are pipelined: a caller awaits its own reply and nobody else's.
+"""One connection to Redis over which commands are pipelined: a caller awaits its own reply only.
 
 redis-py takes a connection from its pool for every command and goes through its retries, which costs several times what
 the command does. The connection is made for the first command and after it was lost; replies come in the order of the
@@ -7,7 +7,7 @@ commands.
 A :class:`Link` is one connection, a :class:`Pipe` has one link at a time. When a caller has waited too long its link
 takes no new commands: what waits in a stopped Redis's buffers may still be executed, and nothing may overtake it. If
 Redis answers after all the link goes on, and each late reply is still known for what it is; otherwise the link is given
-up as soon as nobody waits for it any more, and the next command makes a new one.
+up as soon as no caller waits for it, and the next command makes a new one.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class Link:
                 await self._writer.drain()
             value = await reply
         finally:
-            reply.cancel()  # its place in the line stays, so that nobody gets another's
+            reply.cancel()  # its place in the line stays, so that no caller gets another's
         if isinstance(value, hiredis.ReplyError):
             raise NoScriptError(str(value)) if str(value).startswith("NOSCRIPT") else ResponseError(str(value))
         return value
@@ -203,7 +203,7 @@ class Pipe:
                 if link is None or self._waiting:
                     link = await self._connected()
                 if link.is_overdue:
-                    link.overdue()  # who still waited for it may have gone, and nobody else looks
+                    link.overdue()  # the last caller that waited may have gone without aborting it
                     raise RedisTimeoutError("Redis does not answer.")
                 return await operation(link, give_up)
         except TimeoutError:
@@ -212,7 +212,7 @@ class Pipe:
             raise RedisTimeoutError(f"Redis did not answer within {self._timeout} s.") from None
 
     def renew(self) -> None:
-        """The connection is as good as dead: it takes no new commands, and goes as soon as nobody waits for it."""
+        """The connection is as good as dead: it takes no new commands, and goes as soon as no caller waits for it."""
         if self._link is not None:
             self._link.overdue()
 

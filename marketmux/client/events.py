@@ -62,7 +62,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Ticks of ``symbol`` did not come: ``missed`` of them, None where nobody can know how many.
+    """Ticks of ``symbol`` did not come: ``missed`` of them, None where the number cannot be known.
 
     ``reason``:
 
@@ -70,7 +70,7 @@ class Gap:
     - ``"not_recovered"``: they came while this client was not connected, and are not kept any more.
     - ``"heartbeat"``: the gateway is ahead of this client, which has asked for what is missing. It comes as ticks, or
       another gap says that it is lost. ``missed`` is None.
-    - ``"unexplained"``: a number was left out and nobody has said why.
+    - ``"unexplained"``: a number was left out without an explanation.
 
     ``seq`` and ``epoch``: where the stream is. ``epoch`` is empty if that is not known.
     """

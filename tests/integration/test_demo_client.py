@@ -166,7 +166,7 @@ def test_resumes_where_it_stopped(page: Page, talk: Conversation, scripted: Scri
     again.send(tick(6), tick(7), snapshot(4, "MSFT"))
     page.wait_for_cell("AAPL", "price", "7.50")
     page.wait_for_text("#notices", "nothing lost of 1 symbol, 2 ticks came late")
-    page.wait_for_text("#notices", "1 symbol began anew")
+    page.wait_for_text("#notices", "1 symbol started over")
     page.wait_for_text("#notices", "3 ticks lost (MSFT 3)")
     page.wait_until_stale("AAPL", False)
 
@@ -213,7 +213,7 @@ def test_prices_are_stale_while_the_bus_is_away(page: Page, talk: Conversation) 
 
     talk.send(gap(None, 0, OTHER_EPOCH), {"type": "bus", "connected": True})
     page.wait_for_state("live")
-    page.wait_for_text("#notices", "1 symbol may have lost ticks, nobody knows how many (AAPL)")
+    page.wait_for_text("#notices", "1 symbol may have lost ticks, how many is unknown (AAPL)")
     assert page.is_stale("AAPL")
     talk.send(tick(1))
     page.wait_for_cell("AAPL", "price", "1.50")

@@ -311,7 +311,7 @@ def test_says_what_may_be_lost_when_redis_has_lost_its_memory(
     page.wait_for_state("stale", BUS_TIMEOUT)
     redis_server.start()
     page.wait_for_state("live", BUS_TIMEOUT)
-    page.wait_for_text("#notices", "1 symbol may have lost ticks, nobody knows how many (AAPL)")
+    page.wait_for_text("#notices", "1 symbol may have lost ticks, how many is unknown (AAPL)")
     assert page.figure("gaps") == 1
     assert page.is_stale("AAPL")
 

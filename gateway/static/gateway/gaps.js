@@ -35,7 +35,7 @@ export class Gaps {
     if (total > 0) texts.push(`Gap: ${counted(total, "tick")} lost (${breakdown}).`);
     if (unknown.length > 0) {
       texts.push(
-        `Gap: ${counted(unknown.length, "symbol")} may have lost ticks, nobody knows how many (${listed(unknown)}).`,
+        `Gap: ${counted(unknown.length, "symbol")} may have lost ticks, how many is unknown (${listed(unknown)}).`,
       );
     }
     this.#lost = new Tally();

@@ -327,7 +327,7 @@ function showResumed(outcome) {
     notices.add(`Resumed: nothing lost of ${counted(recovered, "symbol")}, ${counted(late, "tick")} came late.`);
   }
   if (restarted > 0) {
-    notices.add(`Not resumed: ${counted(restarted, "symbol")} began anew with the newest tick.`, "warning");
+    notices.add(`Not resumed: ${counted(restarted, "symbol")} started over with the newest tick.`, "warning");
   }
 }
 

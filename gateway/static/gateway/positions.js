@@ -2,7 +2,7 @@
 //
 // A symbol's ticks are numbered: `seq` rises by one, within an `epoch` that ends when the bus loses its memory. So of two
 // messages that follow each other, next.seq - last.seq - 1 ticks were not sent, and all of them must have been accounted
-// for: skipped by receipts (`conflated`), or missed by reports (`gap`). What is left over is a gap nobody reported.
+// for: skipped by receipts (`conflated`), or missed by reports (`gap`). What is left over is a gap that nothing reported.
 //
 // Numbers arrive as text (exact.js) and are made numbers here: a seq is a count and fits a double.
 

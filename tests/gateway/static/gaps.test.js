@@ -42,14 +42,14 @@ describe("gaps", () => {
     gaps.add("AAPL", null);
     gaps.add("MSFT", null);
     assert.equal(gaps.count, 3);
-    assert.deepEqual(later(), [["Gap: 2 symbols may have lost ticks, nobody knows how many (AAPL, MSFT)."]]);
+    assert.deepEqual(later(), [["Gap: 2 symbols may have lost ticks, how many is unknown (AAPL, MSFT)."]]);
   });
 
   test("of both kinds are told in two sentences", () => {
     gaps.add("MSFT", null);
     gaps.add("AAPL", 2);
     assert.deepEqual(later(), [
-      ["Gap: 2 ticks lost (AAPL 2).", "Gap: 1 symbol may have lost ticks, nobody knows how many (MSFT)."],
+      ["Gap: 2 ticks lost (AAPL 2).", "Gap: 1 symbol may have lost ticks, how many is unknown (MSFT)."],
     ]);
   });
 
