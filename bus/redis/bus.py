@@ -285,18 +285,16 @@ class RedisBus:
         group = channel[self._channel_prefix_size :]
         deserialize = self._serializer.deserialize
         try:
-            if payload[0] != MAGIC:
-                return Packet(group, "", 0, [deserialize(payload)])
-            _, epoch, seq, messages = unpack(group, payload)
+            if payload[0] == MAGIC:
+                return unpack(group, payload, deserialize)
+            return Packet(group, "", 0, [deserialize(payload)])
         except Exception as error:  # a serializer may raise anything for bytes it did not make
-            self.losses.refuse(channel, error)
-            return None
-        try:
-            if len(messages) == 1:
-                return Packet(group, epoch, seq, [deserialize(messages[0])])
-            return Packet(group, epoch, seq, [deserialize(message) for message in messages])
-        except Exception:
-            return Packet(group, epoch, seq, [self._deserialized(channel, message) for message in messages])
+            try:
+                packet = unpack(group, payload)
+            except ValueError:
+                self.losses.refuse(channel, error)
+                return None
+        return packet._replace(messages=[self._deserialized(channel, message) for message in packet.messages])
 
     def _deserialized(self, channel: str, message: bytes) -> Any | None:
         try:

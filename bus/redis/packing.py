@@ -14,8 +14,8 @@ from a packet.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
 
 from bus.contract import Packet
 
@@ -41,13 +41,15 @@ def pack(messages: Sequence[bytes]) -> tuple[bytes, int]:
     return body, len(body) - len(messages[-1]) + 1
 
 
-def unpack(group: str, raw: bytes) -> Packet:
-    """The packet of ``group``, its messages still serialized; ``ValueError`` if it is none, or of another version."""
+def unpack(group: str, raw: bytes, read: Callable[[bytes], Any] = bytes) -> Packet:
+    """The packet of ``group``, its messages as ``read`` makes them; ``ValueError`` if it is none of this version."""
     try:
         magic, version, epoch, _, seq, count = _unpack_header(raw)
         if magic != MAGIC or version != _VERSION:
             raise ValueError(f"a packet of version {version}")
-        return Packet(group, epoch.decode(), seq, (raw[_HEADER_SIZE:],) if count == 1 else _split(raw, count))
+        if count == 1:
+            return Packet(group, epoch.decode(), seq, [read(raw[_HEADER_SIZE:])])
+        return Packet(group, epoch.decode(), seq, [read(message) for message in _split(raw, count)])
     except struct.error as error:
         raise ValueError(f"a packet that is cut short: {error}") from None
 
