@@ -36,14 +36,16 @@ class Access:
             return
         identity = await _key_holder(headers)
         if self._may(identity):
-            await self._application({**scope, "identity": identity}, receive, send)
+            scope["identity"] = identity  # a copy of the scope would stay as long as the client
+            await self._application(scope, receive, send)
         else:
             await self._with_session(scope, receive, send)
 
     async def _if_logged_in(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         identity = Identity(user=scope["user"]) if scope["user"].is_authenticated else UNKNOWN
         if self._may(identity):
-            await self._application({**scope, "identity": identity}, receive, send)
+            scope["identity"] = identity
+            await self._application(scope, receive, send)
         else:
             await _refuse(scope, receive, send)
 
