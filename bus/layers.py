@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Any, Final, cast
 
@@ -48,6 +49,8 @@ class ConsumerQueues(BusLayer):
     """The consumers' side of both layers: queues that are bounded, and end with the task they are for."""
 
     channels: dict[str, asyncio.Queue[Any]]
+    _forget: Callable[[str], None]
+    """Lets go of a channel and of all that it was a member of."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -67,10 +70,6 @@ class ConsumerQueues(BusLayer):
 
         asyncio.get_running_loop().call_soon(watch)
         return channel
-
-    def _forget(self, channel: str) -> None:
-        """Lets go of a channel and of all that it was a member of."""
-        raise NotImplementedError
 
     def _is_fit(self, group: str, message: Any) -> bool:
         """Whether a consumer finds a handler for a message; one that does not raises, and its client is closed."""
