@@ -30,11 +30,13 @@ class TickParser(BaseParser):
         parser_context: Mapping[str, Any] | None = None,
     ) -> list[Tick]:
         context = parser_context or {}
-        coding = context["request"].META.get("HTTP_CONTENT_ENCODING", "identity")
-        if coding != "identity":
+        meta = context["request"].META
+        coding = meta.get("HTTP_CONTENT_ENCODING", "identity")
+        if coding.strip().lower() != "identity":
             raise UnsupportedMediaType(coding, f"The body has the content encoding {coding}; send it as it is.")
         body = stream.read(MAX_BODY_BYTES + 1)
-        if len(body) > MAX_BODY_BYTES:
+        # A body whose length is over the limit need not have been read at all.
+        if max(len(body), int(meta.get("CONTENT_LENGTH") or 0)) > MAX_BODY_BYTES:
             raise TooLarge(f"The body has more than {MAX_BODY_BYTES} bytes; send smaller batches.")
         return decode(body, self.lines, context.get("received"))
 

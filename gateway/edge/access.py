@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from channels.auth import AuthMiddlewareStack
 from django.conf import settings
-from django.http.request import split_domain_port, validate_host
+from django.http.request import validate_host
 
 from ticks.identity import UNKNOWN, Identity, InvalidKey, aidentify
 
 __all__ = ["Access", "origin_allowed"]
+
+logger = logging.getLogger(__name__)
+
+_PORTS: Final = {"http": 80, "https": 443}
+_MOST_LOGGED: Final = 100
+_logged: set[tuple[bytes | None, bytes]] = set()
 
 Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 
@@ -31,7 +38,14 @@ class Access:
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         headers = dict(scope["headers"])
-        if not origin_allowed(headers.get(b"origin"), headers.get(b"host", b"")):
+        origin, host = headers.get(b"origin"), headers.get(b"host", b"")
+        if not origin_allowed(origin, host):
+            _log_refused(origin, host)
+            await _refuse(scope, receive, send)
+            return
+        path = scope.get("path", "")
+        if path.startswith("//") or scope.get("raw_path", path.encode()) != path.encode():
+            # Routing takes it, but a proxy's rule for the path may not have known it in this spelling.
             await _refuse(scope, receive, send)
             return
         identity = await _key_holder(headers)
@@ -58,19 +72,51 @@ def origin_allowed(origin: bytes | None, host: bytes) -> bool:
     """
     if origin is None:
         return True
-    text, own = origin.decode("latin1").lower(), host.decode("latin1").lower()
+    text = origin.decode("latin1").lower()
     allowed = [entry.lower().rstrip("/") for entry in settings.MARKETMUX_ALLOWED_ORIGINS]
     if "*" in allowed or text in allowed:
         return True
-    return _netloc(text) == own and validate_host(split_domain_port(own)[0], _allowed_hosts())
+    asked = _parts(text)
+    if asked is None:
+        return False
+    own = _parts(f"{asked.scheme}://{host.decode('latin1').lower()}")
+    is_own = asked == own and validate_host(asked.host, _allowed_hosts())
+    return is_own or asked in map(_parts, allowed)
 
 
-def _netloc(origin: str) -> str | None:
+class _Origin(NamedTuple):
+    scheme: str
+    host: str
+    port: int | None
+
+
+def _parts(origin: str) -> _Origin | None:
+    """A web page's origin, with its port; None if it is none."""
     try:
         parts = urlsplit(origin)
+        port = parts.port
     except ValueError:
         return None
-    return parts.netloc if parts.scheme in ("http", "https") else None
+    if (
+        parts.scheme not in _PORTS
+        or not parts.hostname
+        or "@" in parts.netloc
+        or origin != f"{parts.scheme}://{parts.netloc}"
+    ):
+        return None
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return _Origin(parts.scheme, host, port or _PORTS[parts.scheme])
+
+
+def _log_refused(origin: bytes | None, host: bytes) -> None:
+    """Says once what was refused: who set up the gateway can find out, and who keeps trying does not fill the log."""
+    if (origin, host) not in _logged and len(_logged) < _MOST_LOGGED:
+        _logged.add((origin, host))
+        logger.warning(
+            "Refused WebSockets whose Origin is %a while Host is %a: neither the same nor in MARKETMUX_ALLOWED_ORIGINS",
+            (origin or b"").decode("latin1")[:200],
+            host.decode("latin1")[:200],
+        )
 
 
 def _allowed_hosts() -> list[str]:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from gateway.edge.process import get_node
+from gateway.server.refusals import refusals
 from ticks import recorder
 
 __all__ = ["collect", "render"]
@@ -33,6 +34,7 @@ _HELP = {
     "recovered_total": "Subscriptions that went on where the client had stopped.",
     "not_recovered_total": "Subscriptions that could not go on where the client had stopped.",
     "heartbeats_total": "Heartbeats sent to clients.",
+    "handshakes_refused_total": "WebSocket handshakes that were refused, for whatever reason.",
     "io_uring": "1 if this process writes to many clients in one system call (io_uring), else 0.",
     "bus_connected": "1 if this process hears from the bus, else 0.",
     "bus_lost_total": "Times this process lost the bus.",
@@ -56,6 +58,7 @@ def collect() -> dict[str, float]:
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return {
         **get_node().counts(),
+        "handshakes_refused_total": refusals.count,
         "tasks": len(asyncio.all_tasks()),
         "open_files": _open_files(),
         "resident_bytes": _resident_bytes(),

@@ -2,10 +2,12 @@
 
 from django.urls import path
 
-from gateway.edge.views import asyncapi, healthz, index, metrics
+from gateway.edge.views import asyncapi, healthz, index, metrics, upgrade_required
 
 urlpatterns = [
     path("", index, name="index"),
+    path("ws", upgrade_required),
+    path("ws/publish", upgrade_required),
     path("healthz", healthz, name="healthz"),
     path("metrics", metrics, name="metrics"),
     path("api/v1/asyncapi.json", asyncapi, name="asyncapi"),

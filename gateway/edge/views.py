@@ -12,7 +12,7 @@ from django.shortcuts import render, resolve_url
 from django.urls import reverse
 from django.utils.cache import add_never_cache_headers, patch_cache_control
 from django.utils.http import urlencode
-from django.views.decorators.csrf import ensure_csrf_cookie
+from django.views.decorators.csrf import csrf_exempt, ensure_csrf_cookie
 from django.views.decorators.http import require_safe
 
 from bus.layers import get_bus
@@ -23,7 +23,7 @@ from gateway.protocol.asyncapi import Deployment, document, encode
 from gateway.protocol.codes import CLOSURES
 from ticks.models import Instrument
 
-__all__ = ["asyncapi", "healthz", "index", "metrics"]
+__all__ = ["asyncapi", "healthz", "index", "metrics", "upgrade_required"]
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +87,17 @@ def index(request: HttpRequest) -> HttpResponse:
     response = render(request, "index.html", context)
     response["Content-Security-Policy"] = _CONTENT_SECURITY_POLICY
     return response
+
+
+@csrf_exempt
+async def upgrade_required(request: HttpRequest) -> JsonResponse:
+    """426: these paths are spoken to through a WebSocket. A proxy that drops ``Upgrade`` is the usual reason."""
+    detail = f"{request.path} is a WebSocket; this request came without Upgrade: websocket. Does a proxy drop it?"
+    return JsonResponse(
+        {"detail": detail, "code": "upgrade_required"},
+        status=426,
+        headers={"Upgrade": "websocket", "Connection": "Upgrade"},
+    )
 
 
 @require_safe

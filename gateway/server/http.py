@@ -18,7 +18,20 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 
+from gateway.server.head import (
+    BAD_REQUEST,
+    NO_ROOM,
+    URI_TOO_LONG,
+    has_one_coding,
+    split_target,
+    why_no_websocket,
+)
+from gateway.server.refusals import refusals
+
 __all__ = ["GatewayHTTPConnection", "GatewayHTTPFactory", "GatewayRequest"]
+
+LINGER_SECONDS: Final = 2.0
+"""How long a connection whose request was refused is left open for the answer to be read."""
 
 TIMED_OUT: Final = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
@@ -43,6 +56,8 @@ class GatewayHTTPConnection(HTTPChannel):
         super().__init__()
         self._stage = Stage.IDLE
         self._timed = Stage.IDLE
+        self._head_bytes = 0
+        self._is_refused = False
 
     @property
     def _server(self) -> Any:
@@ -77,7 +92,11 @@ class GatewayHTTPConnection(HTTPChannel):
             self.requests[0].check_timeouts()
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
+        if self._is_refused:
+            return
         super().dataReceived(data)
+        if self._is_refused:
+            return
         if self._stage is Stage.IDLE:
             self._stage = Stage.HEAD
         # A request that was complete in one read, as most are, gets here only when it is being answered.
@@ -88,8 +107,48 @@ class GatewayHTTPConnection(HTTPChannel):
                 self.setTimeout(self._server.timeouts.body)
             self._timed = self._stage
 
+    # The head
+
+    def lineReceived(self, line: bytes) -> None:  # noqa: N802 - Twisted's name
+        if self._is_refused:
+            return
+        self._head_bytes += len(line)
+        if self._head_bytes > self.totalHeadersSize:
+            self.refuse(NO_ROOM)
+        elif line[:1] in {b" ", b"\t"}:
+            self.refuse(BAD_REQUEST)  # a header on several lines, which RFC 9112 has ended
+        else:
+            super().lineReceived(line)
+
+    def lineLengthExceeded(self, line: bytes) -> None:  # noqa: N802 - Twisted's name
+        self.refuse(NO_ROOM if self._head_bytes else URI_TOO_LONG)
+
+    def headerReceived(self, line: bytes) -> bool:  # noqa: N802 - Twisted's name
+        name, _, value = line.partition(b":")
+        headers = self.requests[-1].requestHeaders
+        if name.lower() == b"transfer-encoding" and not has_one_coding(headers, value.strip(b" \t")):
+            self.refuse(BAD_REQUEST)
+            return False
+        return bool(super().headerReceived(line))
+
+    def refuse(self, status: bytes) -> None:
+        """Answers a request whose head is not taken, and closes: what else has come in is not read as a request."""
+        self._is_refused = True
+        self.clearLineBuffer()
+        self.transport.write(b"HTTP/1.1 %b\r\nConnection: close\r\nContent-Length: 0\r\n\r\n" % status)
+        # To close with something unread would reset the connection, and the answer could be lost.
+        self.setTimeout(LINGER_SECONDS)
+        self.transport.loseWriteConnection()
+
     def allHeadersReceived(self) -> None:  # noqa: N802 - Twisted's name
         self._stage = Stage.BODY
+        self._head_bytes = 0
+        request = self.requests[-1]
+        if request.requestHeaders.hasHeader(b"expect") and (self.length or 0) > self._server.max_body_bytes:
+            # The client waits to be told whether to send its body. The application sees the length, and refuses it.
+            request.requestHeaders.removeHeader(b"expect")
+            request.requestHeaders.setRawHeaders(b"connection", [b"close"])
+            self.length = 0
         super().allHeadersReceived()
 
     def allContentReceived(self) -> None:  # noqa: N802 - Twisted's name
@@ -104,6 +163,9 @@ class GatewayHTTPConnection(HTTPChannel):
             self.setTimeout(self._server.timeouts.idle)
 
     def timeoutConnection(self) -> None:  # noqa: N802 - Twisted's name
+        if self._is_refused:
+            self.transport.abortConnection()
+            return
         if self._stage in {Stage.HEAD, Stage.BODY}:
             self.transport.write(TIMED_OUT)
         super().timeoutConnection()
@@ -139,15 +201,47 @@ class GatewayRequest(WebRequest):  # type: ignore[misc] # Daphne ships no types
     __hash__ = object.__hash__
     __eq__ = object.__eq__
 
+    uri: bytes
     _began: float | None = None
 
     def process(self) -> Any:
         self._began = time.monotonic()
+        self.requestHeaders.removeHeader(b"Daphne-Root-Path")  # it is a proxy's to send, and anybody can
+        problem = self._problem()
+        if problem is not None:
+            self._refuse(problem)
+            return None
         processing = super().process()
         if self.transport is None:  # a WebSocket's handshake: its protocol has the connection now
             self.server.housekeeping.http_connections.discard(self.channel)
             self.channel.requests.clear()  # otherwise the two are a cycle, left to the garbage collector
         return processing
+
+    def _problem(self) -> str | None:
+        """What is wrong with the target, or with a WebSocket's handshake; makes an absolute target one like others."""
+        try:
+            absolute = split_target(self.uri)
+        except ValueError as error:
+            return f"Bad target: {error}"
+        if absolute is not None:
+            host, self.uri = absolute
+            self.path = self.uri.partition(b"?")[0]
+            self.requestHeaders.setRawHeaders(b"Host", [host])  # RFC 9112: whatever Host says
+        if self.clientproto != b"HTTP/1.1" and self.requestHeaders.hasHeader(b"Transfer-Encoding"):
+            return "Transfer-Encoding needs HTTP/1.1"
+        if self.requestHeaders.getRawHeaders(b"Upgrade", [b""])[0].lower() != b"websocket":
+            return None
+        has_body = bool(self.content.read(1))
+        problem = why_no_websocket(self.clientproto, self.requestHeaders, has_body)
+        if problem is not None:
+            refusals.add(str(self.client.host), problem)
+        return problem
+
+    def _refuse(self, problem: str) -> None:
+        self.setResponseCode(400)
+        self.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
+        self.write(f"{problem}.\n".encode())
+        self.finish()
 
     def duration(self) -> float:
         """Seconds since the request was complete."""

@@ -13,6 +13,7 @@ from daphne.ws_protocol import WebSocketProtocol
 
 from gateway.protocol.codes import Closure
 from gateway.protocol.frames import PING
+from gateway.server.refusals import refusals
 from gateway.server.timeouts import Timeouts
 
 __all__ = ["GatewayProtocol", "Outgoing", "unacknowledged_for"]
@@ -61,8 +62,13 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
     _opened = _heard = _pinged = 0.0
     _asked_again = False
 
+    client_addr = path = request = None
+    """As long as a handshake has not come to the application."""
+
     __hash__ = object.__hash__
     __eq__ = object.__eq__
+
+    # The handshake
 
     def connectionMade(self) -> None:  # noqa: N802 - Twisted's name
         """What Autobahn does here, without the description of the connection that it formats for its log.
@@ -73,6 +79,29 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
         self.transport.setTcpNoDelay(True)
         Handshake._connectionMade(self)
         self.factory.countConnections += 1
+
+    def onConnect(self, request: Any) -> Any:  # noqa: N802 - Autobahn's name
+        """Gives the application the whole path: Autobahn cuts off what follows a semicolon, which a proxy does not."""
+        request.path = self.http_request_uri.partition("?")[0]
+        return super().onConnect(request)
+
+    def failHandshake(self, reason: str, code: int = 400, responseHeaders: Any = None) -> None:  # noqa: N802, N803
+        refusals.add(str(self.transport.getPeer().host), reason)
+        super().failHandshake(reason, code, responseHeaders)
+
+    def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:  # noqa: N802, N803
+        if self.request is not None:
+            super().onClose(wasClean, code, reason)
+
+    def handle_reply(self, message: dict[str, Any]) -> None:
+        """Sends empty messages too, which Daphne leaves out."""
+        contents = message.get("text"), message.get("bytes")
+        if message["type"] == "websocket.send" and not any(contents) and self.state == self.STATE_OPEN:
+            self.serverSend(*((contents[0], False) if contents[0] is not None else (b"", True)))
+        else:
+            super().handle_reply(message)
+
+    # What comes in
 
     def connectionLost(self, reason: Any) -> None:  # noqa: N802 - Twisted's name
         if self.outbox is not None:

@@ -90,6 +90,7 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
             server_name="marketmux",
         )
         self.connections: dict[Any, dict[str, Any]] = {}
+        self.max_body_bytes = max_body_bytes
         self.housekeeping = Housekeeping(timeouts)
         self.timeouts = timeouts
         self.draining = False
@@ -116,7 +117,10 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
         for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             self._loop.add_signal_handler(signum, self.shut_down)
         # The housekeeping times the opening handshake; Autobahn would make a timer for every client.
-        self.ws_factory.setProtocolOptions(closeHandshakeTimeout=self.timeouts.closing, openHandshakeTimeout=0)
+        # `allowNullOrigin` is Daphne's choice, and undone by a call without it: origins are the application's to judge.
+        self.ws_factory.setProtocolOptions(
+            closeHandshakeTimeout=self.timeouts.closing, openHandshakeTimeout=0, allowNullOrigin=True
+        )
         self.ws_factory.protocol = _with_options(self.ws_factory)
         self._room = _room_for_clients()
         self._tasks = [self._loop.create_task(_run(job)) for job in self._jobs]

@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from pytest_django.fixtures import Settings
 
-from gateway.edge.access import Access
+from gateway.edge.access import Access, origin_allowed
 from marketmux.asgi import application
 from ticks import keys
 from ticks.identity import UNKNOWN, Identity, may_subscribe
@@ -58,6 +58,37 @@ async def test_origins_can_be_listed(settings: Settings) -> None:
     assert await may_connect(HOST, (b"origin", b"http://localhost:8000"))
     settings.MARKETMUX_ALLOWED_ORIGINS = ["*"]
     assert await may_connect(HOST, (b"origin", b"http://anywhere.example"))
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "same"),
+    [(b"x:443", b"https://x", True), (b"x", b"https://x:443", True), (b"x:80", b"http://x", True),
+     (b"X", b"http://x:80", True), (b"[::1]:443", b"https://[::1]", True), (b"x:443", b"http://x", False),
+     (b"x:80", b"https://x", False), (b"x:8443", b"https://x", False), (b"x", b"https://x:8443", False),
+     (b"x", b"https://x/", False), (b"x", b"https://x@x", False), (b"x", b"https://y@x", False),
+     (b"y@x", b"https://y@x", False), (b"x:a", b"https://x", False), (b"", b"https://", False)],
+)  # fmt: skip
+def test_a_port_that_goes_without_saying_is_the_same_origin(
+    settings: Settings, host: bytes, origin: bytes, same: bool
+) -> None:
+    settings.ALLOWED_HOSTS = ["*"]
+    assert origin_allowed(origin, host) is same
+
+
+def test_a_listed_origin_may_name_its_port(settings: Settings) -> None:
+    settings.MARKETMUX_ALLOWED_ORIGINS = ["https://desk.example:443", "capacitor://localhost"]
+    assert origin_allowed(b"https://desk.example", b"x")
+    assert origin_allowed(b"capacitor://localhost", b"x")
+    assert not origin_allowed(b"http://desk.example:443", b"x")
+
+
+async def test_a_refused_origin_is_logged_once(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    settings.MARKETMUX_ANONYMOUS = True
+    for _ in range(3):
+        assert not await may_connect((b"host", b"gateway.example"), (b"origin", b"https://page.example\n"))
+    (record,) = caplog.records
+    assert "'https://page.example\\n'" in record.getMessage()
+    assert "'gateway.example'" in record.getMessage()
 
 
 async def test_programs_send_no_origin(settings: Settings) -> None:

@@ -59,6 +59,9 @@ class Transport(StringTransport):
     def abortConnection(self) -> None:  # noqa: N802 - Twisted's name
         self.aborted = True
 
+    def loseWriteConnection(self) -> None:  # noqa: N802 - Twisted's name
+        pass
+
     def resumeProducing(self) -> None:  # noqa: N802 - Twisted's name
         if not self.disconnecting:
             super().resumeProducing()
