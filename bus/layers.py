@@ -20,6 +20,7 @@ from channels_redis.utils import _wrap_close, decode_hosts
 from bus.contract import HISTORY_SECONDS, HISTORY_TICKS, Bus, Losses, Packet
 from bus.memory import MemoryBus
 from bus.redis.bus import RedisBus
+from bus.redis.names import default_namespace, prefix_of
 from bus.redis.packing import unpack
 
 __all__ = ["BusLayer", "MemoryLayer", "RedisLayer", "expect_in_groups", "get_bus"]
@@ -145,21 +146,26 @@ class RedisLayer(BusLayer, RedisPubSubChannelLayer):  # type: ignore[misc] # cha
 
 
 class RedisLoopLayer(ConsumerQueues, RedisPubSubLoopLayer):  # type: ignore[misc] # channels_redis has no types
-    """The layer of one event loop. ``groups`` and ``channels`` are by the names of Redis's channels."""
+    """The layer of one event loop. ``groups`` and ``channels`` are by the names of Redis's channels.
+
+    ``prefix`` is the namespace that all names in Redis begin with; two layers share a bus if theirs is the same.
+    """
 
     def __init__(
         self,
         hosts: Any = None,
         *,
+        prefix: str = "",
         capacity: int = CAPACITY,
         history_ticks: int = HISTORY_TICKS,
         history_seconds: float = HISTORY_SECONDS,
         **options: Any,
     ) -> None:
-        super().__init__(hosts=hosts, **options)
+        decoded = decode_hosts(hosts)
+        super().__init__(hosts=hosts, prefix=prefix_of(prefix or default_namespace(decoded[0])), **options)
         self.capacity = capacity
         self.bus: RedisBus = RedisBus(
-            decode_hosts(hosts),
+            decoded,
             self._get_shard,
             self.channel_layer._serializer,
             self,
@@ -195,6 +201,13 @@ class RedisLoopLayer(ConsumerQueues, RedisPubSubLoopLayer):  # type: ignore[misc
 
     # What Channels asks
 
+    def _on_redis(self, channel: str) -> str:
+        """A channel's name in Redis: general ones (``runworker``'s) have names that others may have given too."""
+        return channel if channel.startswith(self.prefix) else f"{self.prefix}__channel__{channel}"
+
+    async def send(self, channel: str, message: Any) -> None:
+        await super().send(self._on_redis(channel), message)
+
     async def _subscribe_to_channel(self, channel: str) -> None:
         self.channels[channel] = asyncio.Queue(maxsize=self.capacity)
         try:
@@ -204,6 +217,7 @@ class RedisLoopLayer(ConsumerQueues, RedisPubSubLoopLayer):  # type: ignore[misc
             raise
 
     async def receive(self, channel: str) -> Any:
+        channel = self._on_redis(channel)
         if channel not in self.channels:
             await self._subscribe_to_channel(channel)
         try:
@@ -218,6 +232,7 @@ class RedisLoopLayer(ConsumerQueues, RedisPubSubLoopLayer):  # type: ignore[misc
         return {**fields, "seq": seq, "epoch": epoch} if epoch else fields
 
     async def group_add(self, group: str, channel: str) -> None:
+        channel = self._on_redis(channel)
         self._memberships.setdefault(channel, set()).add(self._get_group_channel_name(group))
         try:
             await super().group_add(group, channel)
@@ -228,7 +243,7 @@ class RedisLoopLayer(ConsumerQueues, RedisPubSubLoopLayer):  # type: ignore[misc
             self._forget(channel)
 
     async def group_discard(self, group: str, channel: str) -> None:
-        self._discard(self._get_group_channel_name(group), channel)
+        self._discard(self._get_group_channel_name(group), self._on_redis(channel))
 
     def _discard(self, group_channel: str, channel: str) -> None:
         _remove(self._memberships, channel, group_channel)

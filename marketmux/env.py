@@ -32,6 +32,11 @@ class Environment:
     def text(self, name: str, default: str = "") -> str:
         return self._read(self._env.str, name, default)
 
+    def name(self, name: str) -> str:
+        """A name of up to 64 letters, digits, dots, dashes and underscores; empty if not set."""
+        rule = validate.Regexp(r"[A-Za-z0-9._-]{1,64}\Z", error="letters, digits, dots, dashes and underscores only")
+        return self._read(self._env.str, name, "", validate=rule)
+
     def flag(self, name: str, default: bool = False) -> bool:
         return self._read(self._env.bool, name, default)
 

@@ -46,10 +46,15 @@ MARKETMUX_RECORD_QUEUE = env.whole("MARKETMUX_RECORD_QUEUE", 100_000)
 # The bus
 
 REDIS_URL = env.text("REDIS_URL")
+# Two gateways on one Redis share what they publish if they share this; empty is made of the number of the database.
+MARKETMUX_NAMESPACE = env.name("MARKETMUX_NAMESPACE")
 _HISTORY = {"history_ticks": MARKETMUX_HISTORY_TICKS, "history_seconds": MARKETMUX_HISTORY_SECONDS}
 CHANNEL_LAYERS = {
     "default": (
-        {"BACKEND": "bus.layers.RedisLayer", "CONFIG": {"hosts": [REDIS_URL], **_HISTORY}}
+        {
+            "BACKEND": "bus.layers.RedisLayer",
+            "CONFIG": {"hosts": [REDIS_URL], "prefix": MARKETMUX_NAMESPACE, **_HISTORY},
+        }
         if REDIS_URL
         else {"BACKEND": "bus.layers.MemoryLayer", "CONFIG": _HISTORY}
     )

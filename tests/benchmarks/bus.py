@@ -125,10 +125,10 @@ async def receiving(effort: Effort, *, url: str) -> AsyncIterator[Work]:
         sink = Sink(layer)
         await layer.bus.join([group])
         await layer.bus.publish({group: [tick.message()]})
-        (payload,) = await redis.hmget("asgi:streams", [group])  # a packet as it was published
+        (payload,) = await redis.hmget("marketmux.0:{0}:streams", [group])  # a packet as it was published
         assert isinstance(payload, bytes)
         publish_many = redis.register_script(_PUBLISH_MANY)
-        channel = f"asgi__group__{group}"
+        channel = f"marketmux.0:{{0}}__group__{group}"
 
         async def work() -> int:
             before = sink.count

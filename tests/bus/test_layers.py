@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 
 from bus.contract import Bus, BusUnavailable, Idempotency, IdempotencyConflict, Packet, Position, Since
 from bus.layers import MemoryLayer, RedisLayer
-from bus.redis import shard
+from bus.redis import names, shard
 from tests.servers import RedisServer
 
 Layer = Any
@@ -635,7 +635,7 @@ async def test_a_redis_that_was_restarted_from_a_file_begins_an_epoch(
     redis_server.kill()
     redis_server.start()
     other = make_redis_layer(redis_server.url)
-    assert redis_server.call("EXISTS asgi:streams") == ":1"
+    assert redis_server.call("EXISTS marketmux.0:{0}:streams") == ":1"
     assert await other.bus.names() == []
     await send_batch(other.bus, ticks("ticks.A", 3))
     (position,) = (await other.bus.positions(["ticks.A"])).values()
@@ -705,7 +705,7 @@ async def test_encrypted_messages_take_the_same_way(make_redis_layer: MakeLayer,
     await send_batch(layer.bus, ticks("ticks.A", 1, 2))
     assert await tap.wait_for(2) == [("ticks.A", tick(1)), ("ticks.A", tick(2))]
     assert (await layer.bus.positions(["ticks.A"]))["ticks.A"].message == tick(2)
-    (payload,) = await redis.hmget("asgi:streams", ["ticks.A"])
+    (payload,) = await redis.hmget("marketmux.0:{0}:streams", ["ticks.A"])
     assert isinstance(payload, bytes)
     assert b"price" not in payload
 
@@ -757,13 +757,13 @@ async def test_one_subscription_a_process_and_group(make_redis_layer: MakeLayer,
     assert await redis.pubsub_channels() == []
 
 
-async def subscribers(redis: Redis, *names: str) -> list[int]:
-    counts = await redis.pubsub_numsub(*(f"asgi__group__ticks.{name}" for name in names))
+async def subscribers(redis: Redis, *symbols: str) -> list[int]:
+    counts = await redis.pubsub_numsub(*(f"marketmux.0:{{0}}__group__ticks.{symbol}" for symbol in symbols))
     return [count for _, count in counts]
 
 
-async def has_subscribers(redis: Redis, counts: list[int], *names: str) -> bool:
-    return await subscribers(redis, *names) == counts
+async def has_subscribers(redis: Redis, counts: list[int], *symbols: str) -> bool:
+    return await subscribers(redis, *symbols) == counts
 
 
 async def test_a_pattern_takes_the_place_of_the_groups_it_covers(make_redis_layer: MakeLayer, redis: Redis) -> None:
@@ -777,8 +777,8 @@ async def test_a_pattern_takes_the_place_of_the_groups_it_covers(make_redis_laye
     await until(lambda: has_subscribers(redis, [0, 0, 0, 1], "A", "B", "C", "USED"))
     assert await redis.pubsub_numpat() == 1
     # So Redis sends this process each message once, and not once more for its name.
-    assert await redis.publish("asgi__group__ticks.A", b"") == 1
-    assert await redis.publish("asgi__group__ticks.NEW", b"") == 1
+    assert await redis.publish("marketmux.0:{0}__group__ticks.A", b"") == 1
+    assert await redis.publish("marketmux.0:{0}__group__ticks.NEW", b"") == 1
     await layer.bus.leave(["ticks.*"])
     assert await subscribers(redis, "A", "B", "C", "USED") == [1, 1, 1, 1]
 
@@ -801,6 +801,67 @@ async def test_a_prefix_may_hold_what_is_special_in_patterns(make_redis_layer: M
     assert await tap.wait_for(1) == [("ticks.A", tick(2))]
 
 
+async def test_databases_of_one_redis_are_two_buses(make_redis_layer: MakeLayer, redis_url: str) -> None:
+    # Redis's own channels know no database numbers.
+    production, staging = make_redis_layer(redis_url), make_redis_layer(redis_url.removesuffix("/0") + "/1")
+    taps = [Tap(layer) for layer in (production, staging)]
+    channel = await production.new_channel()
+    await production.group_add("board", channel)
+    await production.bus.join(["ticks.A"])
+    await staging.bus.join(["ticks.*"])
+    await send_batch(staging.bus, ticks("ticks.A", 1), Idempotency("key", "digest", 60))
+    await staging.group_send("board", {"type": "staging"})
+    assert await send_batch(production.bus, ticks("ticks.A", 2), Idempotency("key", "digest", 60))
+    await production.group_send("board", {"type": "production"})
+    assert [await tap.wait_for(1) for tap in taps] == [[("ticks.A", tick(2))], [("ticks.A", tick(1))]]
+    assert await receive(production, channel) == {"type": "production"}
+    assert [packet.seq for tap in taps for packet in tap.packets] == [1, 1]
+
+
+async def test_general_channels_of_two_namespaces_are_two(make_redis_layer: MakeLayer) -> None:
+    one, other = make_redis_layer(prefix="one"), make_redis_layer(prefix="other")
+    waiting = [asyncio.create_task(receive(layer, "worker")) for layer in (one, other)]
+    await until(lambda: _all_listen(one, other))
+    for layer in (other, one):
+        await layer.send("worker", {"type": layer.prefix})
+    assert [message["type"] for message in await asyncio.gather(*waiting)] == ["one:{0}", "other:{0}"]
+
+
+async def _all_listen(*layers: Layer) -> bool:
+    return all(layer.channels and not layer.bus.shards[0].listener._channels.is_pending for layer in layers)
+
+
+async def test_layers_of_one_namespace_share_a_bus(make_redis_layer: MakeLayer, redis: Redis) -> None:
+    one = make_redis_layer(prefix="desk")
+    tap = Tap(one)
+    await one.bus.join(["ticks.A"])
+    await send_batch(make_redis_layer(prefix="desk").bus, ticks("ticks.A", 1), Idempotency("key", "digest", 60))
+    assert await tap.wait_for(1) == ticks("ticks.A", 1)
+    named: list[Any] = [*await redis.keys(), *await redis.pubsub_channels()]
+    assert [name for name in named if not name.startswith(b"desk:{0}")] == []
+    assert len(named) == 4  # streams, history, a key for idempotency, and a group
+
+
+@pytest.mark.parametrize("namespace", ["a{1}", "}", ""])
+def test_braces_are_the_buckets(namespace: str) -> None:
+    with pytest.raises(ValueError, match="braces"):
+        names.prefix_of(namespace)
+
+
+@pytest.mark.parametrize(
+    ("host", "namespace"),
+    [
+        ({"address": "redis://localhost"}, "marketmux.0"),
+        ({"address": "redis://localhost/3"}, "marketmux.3"),
+        ({"address": "unix:///tmp/redis?db=4"}, "marketmux.4"),
+        ({"host": "localhost", "port": 6379, "db": 5}, "marketmux.5"),
+        ({"sentinels": [("localhost", 26379)], "master_name": "m", "db": 6}, "marketmux.6"),
+    ],
+)
+def test_a_namespace_is_made_of_the_number_of_the_database(host: dict[str, Any], namespace: str) -> None:
+    assert names.default_namespace(host) == namespace
+
+
 async def test_what_is_no_message_is_counted_and_skipped(
     make_redis_layer: MakeLayer, redis: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -819,7 +880,7 @@ async def test_what_is_no_message_is_counted_and_skipped(
         b"\xff\xff",
     ]
     for payload in garbage:
-        await redis.publish("asgi__group__ticks.A", payload)
+        await redis.publish("marketmux.0:{0}__group__ticks.A", payload)
     await redis.publish(channel, b"\xff\xff")
     await redis.publish(channel, b"\x01")
     await layer.send(channel, {"no": "type"})

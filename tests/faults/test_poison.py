@@ -29,7 +29,7 @@ from tests.faults.watch import (
 )
 from tests.servers import GatewayProcess, RedisServer
 
-CHANNEL: Final = b"asgi__group__ticks.A"
+CHANNEL: Final = b"marketmux.0:{0}__group__ticks.A"
 SETTINGS: Final = "tests.faults.plain_settings"
 HEADER: Final = struct.Struct(">BB13sQQI")
 """Of a packet (bus/redis/packing.py): magic, version, epoch, time, seq, count."""
@@ -70,10 +70,10 @@ MESSAGES: Final[tuple[Any, ...]] = (
 """Messages as ``group_send`` would make them, that are no ticks of A."""
 
 CHANNELS: Final = (
-    b"asgi__group__ticks.",
-    b"asgi__group__ticks._x",
-    b"asgi__group__ticks.\xff\xfe",
-    b"asgi__group__ticks.A B",
+    b"marketmux.0:{0}__group__ticks.",
+    b"marketmux.0:{0}__group__ticks._x",
+    b"marketmux.0:{0}__group__ticks.\xff\xfe",
+    b"marketmux.0:{0}__group__ticks.A B",
 )
 """What ``ticks.*`` brings too, and no symbol has."""  # fmt: skip
 

@@ -208,10 +208,12 @@ async def test_one_subscription_in_redis_however_many_clients(
     async with AsyncExitStack() as stack:
         for _ in range(10):
             await stack.enter_async_context(subscriber(gateway, "A"))
-        assert shared_redis.call("PUBSUB NUMSUB asgi__group__ticks.A") == "*2"
+        assert shared_redis.call("PUBSUB NUMSUB marketmux.0:{0}__group__ticks.A") == "*2"
         assert metrics(gateway)["memberships"] == 1
-        assert shared_redis.call("PUBLISH asgi__group__ticks.A garbage") == ":1"
-    await asyncio.to_thread(wait_until, lambda: shared_redis.call("PUBLISH asgi__group__ticks.A garbage") == ":0")
+        assert shared_redis.call("PUBLISH marketmux.0:{0}__group__ticks.A garbage") == ":1"
+    await asyncio.to_thread(
+        wait_until, lambda: shared_redis.call("PUBLISH marketmux.0:{0}__group__ticks.A garbage") == ":0"
+    )
 
 
 # Clients that do not read

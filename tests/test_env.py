@@ -1,0 +1,30 @@
+"""The environment: what makes no sense keeps its default, and is reported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from marketmux.env import Environment
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Environment:
+    return Environment(tmp_path / ".env")
+
+
+@pytest.mark.parametrize("name", ["marketmux.1", "desk-A_2", "x" * 64])
+def test_a_namespace_is_a_plain_name(name: str, environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MARKETMUX_NAMESPACE", name)
+    assert environment.name("MARKETMUX_NAMESPACE") == name
+    assert environment.problems == {}
+
+
+@pytest.mark.parametrize("name", ["a:{b}", "desk*", "two words", "x" * 65, "é"])
+def test_what_redis_would_read_otherwise_is_no_namespace(
+    name: str, environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MARKETMUX_NAMESPACE", name)
+    assert environment.name("MARKETMUX_NAMESPACE") == ""
+    assert "letters" in environment.problems["MARKETMUX_NAMESPACE"]
