@@ -7,6 +7,9 @@ Workers are new processes, not forks: importing Daphne has created an event loop
 share its epoll descriptor. Each is a process group of its own, so Ctrl-C reaches the supervisor alone, which then ends
 them in order, whatever they are doing at that moment.
 
+A worker that hangs is killed: the kernel goes on handing connections to its socket, so it must go before another can
+serve them (lifeline.py).
+
 A rolling restart puts a new process in the place of each worker, one after the other: the new one listens on the same
 socket before the old one is told to stop, so at every moment one of them accepts.
 """
@@ -22,6 +25,8 @@ import subprocess
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
+
+from gateway.server.lifeline import Watch
 
 __all__ = ["Supervisor", "bind", "url"]
 
@@ -98,8 +103,9 @@ class Supervisor:
     """Runs a worker for each of ``listeners`` until SIGTERM or SIGINT; SIGHUP starts another in the place of each.
 
     ``command`` makes the arguments of a worker out of its number (from 0), the descriptor of its socket and that of its
-    lifeline. ``on_ready`` is called when all of them serve for the first time. In a terminal SIGHUP means that the
-    terminal was closed, and ends the workers.
+    lifeline. ``on_ready`` is called when all of them serve for the first time. A worker that showed no sign of life for
+    ``silence`` seconds is killed and replaced. In a terminal SIGHUP means that the terminal was closed, and ends the
+    workers.
     """
 
     def __init__(
@@ -109,12 +115,15 @@ class Supervisor:
         environment: Mapping[str, str],
         on_ready: Callable[[], None],
         in_terminal: bool = False,
+        *,
+        silence: float,
     ) -> None:
         self._listeners = listeners
         self._command = command
         self._environment = environment
         self._on_ready = on_ready
         self._in_terminal = in_terminal
+        self._silence = silence
         self._runs: set[asyncio.Task[int]] = set()
 
     def run(self) -> int:
@@ -202,12 +211,29 @@ class Supervisor:
                 process_group=0,
             )
             theirs.close()
-            watching = asyncio.create_task(_watch(ours, ready, worker.ready))
+            watching = asyncio.create_task(self._watch(worker, process, ours, ready))
             try:
                 return await process.wait()
             finally:
                 await _cancel([watching])
                 await _end(process)
+
+    async def _watch(
+        self, worker: Worker, process: asyncio.subprocess.Process, lifeline: socket.socket, ready: asyncio.Event
+    ) -> None:
+        """Sets ``ready`` when the process can serve, and kills it if it hangs."""
+
+        def on_ready() -> None:
+            ready.set()
+            worker.ready.set()
+
+        watch = Watch(lifeline, on_ready, start=START_SECONDS, silence=self._silence, end=STOP_SECONDS)
+        silent = await watch.silent()
+        logger.error(
+            "Worker %d (pid %d) has shown no sign of life for %g s: killing it", worker.number, process.pid, silent
+        )
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
 
     def _close_listeners(self) -> None:
         """Once the workers' descriptors are closed too, new connections are refused rather than left waiting."""
@@ -256,14 +282,6 @@ def _ignore_signals() -> None:
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         asyncio.get_running_loop().remove_signal_handler(signum)
         signal.signal(signum, signal.SIG_IGN)
-
-
-async def _watch(lifeline: socket.socket, *ready: asyncio.Event) -> None:
-    lifeline.setblocking(False)
-    with contextlib.suppress(ConnectionError):
-        if await asyncio.get_running_loop().sock_recv(lifeline, 1):
-            for event in ready:
-                event.set()
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

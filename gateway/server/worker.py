@@ -3,8 +3,8 @@
 The supervisor (supervisor.py) keeps the socket open; the worker calls ``listen`` only once its application is loaded.
 So a client is refused until it can be served, and when a worker dies, its replacement serves what is in the backlog.
 
-A socket pair, the lifeline, joins the two processes. A byte from the worker says that it is ready; the end of the
-stream tells the worker that the supervisor is gone.
+A socket pair joins the two processes (lifeline.py). The worker says over it that it is ready and that it lives; its end
+tells the worker that the supervisor is gone.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from gateway.protocol.codes import Closure
 from gateway.server.housekeeping import SLICE, Housekeeping, cut
 from gateway.server.http import GatewayHTTPFactory
 from gateway.server.inbox import Inbox
+from gateway.server.lifeline import ENDING, READY, Heartbeat
 from gateway.server.timeouts import Timeouts
 from gateway.server.websocket import GatewayProtocol
 
-__all__ = ["BACKLOG", "READY", "GatewayServer", "raise_open_file_limit"]
+__all__ = ["BACKLOG", "GatewayServer", "raise_open_file_limit"]
 
 logger = logging.getLogger(__name__)
 
 BACKLOG: Final = 4096
-READY: Final = b"R"
 DRAIN_SECONDS: Final = 4.0
 """For requests in flight and closing handshakes. It leaves time for what follows (tasks end, ticks are recorded): the
 supervisor kills a worker after ten seconds.
@@ -95,7 +95,7 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
         self.timeouts = timeouts
         self.draining = False
         self._restart = restart
-        self._lifeline = lifeline
+        self._heartbeat = None if lifeline is None else Heartbeat(lifeline, self._on_lifeline_end)
         self._jobs = jobs
         self._tasks: list[asyncio.Task[None]] = []
         self._ports: list[Any] = []
@@ -124,15 +124,16 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
         self.ws_factory.protocol = _with_options(self.ws_factory)
         self._room = _room_for_clients()
         self._tasks = [self._loop.create_task(_run(job)) for job in self._jobs]
-        if self._lifeline is not None:
-            self._loop.add_reader(self._lifeline, self._on_lifeline_end)
-            with contextlib.suppress(OSError):
-                self._lifeline.send(READY)
+        if self._heartbeat is not None:
+            self._heartbeat.start()
+            self._heartbeat.say(READY)
 
     def shut_down(self) -> None:
         """Takes no more connections, lets those there are end, at most for ``DRAIN_SECONDS``, and stops."""
         if not self.draining:
             self.draining = True
+            if self._heartbeat is not None:
+                self._heartbeat.say(ENDING)
             self._drain_task = self._loop.create_task(self._drain())
 
     # Connections
@@ -233,8 +234,6 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
         """Daphne's second chain: the housekeeping does its work."""
 
     def _on_lifeline_end(self) -> None:
-        if self._lifeline is not None:
-            self._loop.remove_reader(self._lifeline)
         logger.warning("The supervisor is gone: stopping")
         signal.alarm(LONGEST_STOP_SECONDS)  # the supervisor would kill a worker that hangs
         self.shut_down()

@@ -1,4 +1,4 @@
-"""A worker dies in the middle of its work."""
+"""A worker dies in the middle of its work, or hangs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from decimal import Decimal
 from typing import Final
 
+import httpx
+
 from marketmux.client import Client, ClientClosed, Conflated, Disconnected, Event, Gap, Snapshot, Tick
 from tests.conftest import StartGateway
 from tests.faults.figures import figure
@@ -21,6 +23,7 @@ from tests.servers import is_running
 SYMBOLS: Final = [f"S{number}" for number in range(20)]
 CLIENTS: Final = 60
 PER_CLIENT: Final = 5
+HUNG_SECONDS: Final = 3
 
 
 async def test_a_worker_that_is_killed_is_replaced_and_its_clients_lose_nothing(
@@ -68,6 +71,59 @@ async def test_a_worker_that_is_killed_is_replaced_and_its_clients_lose_nothing(
     assert not found.republished
     assert {answer.status for answer in publisher.ledger.answers} <= {0, 202}
     await asyncio.to_thread(gateway.stop)
+
+
+async def test_a_worker_that_hangs_is_replaced_and_its_clients_lose_nothing(
+    start_gateway: StartGateway, redis_url: str
+) -> None:
+    gateway = start_gateway(redis_url, workers=2, MARKETMUX_HUNG_SECONDS=str(HUNG_SECONDS))
+    gateway.wait_for_output("ready at")
+    publisher = Publisher(gateway.http, SYMBOLS, rate=200, batch=10)
+    hung = gateway.pids[0]
+    async with watching(gateway.http, CLIENTS, SYMBOLS, PER_CLIENT, reconnect=True) as watchers:
+        async with publisher.publishing():
+            await until_all_tick(watchers, time.monotonic())
+            os.kill(hung, signal.SIGSTOP)
+            stopped = time.monotonic()
+            await eventually(lambda: not is_running(hung), 60, "a hung worker is noticed by nobody")
+            noticed = time.monotonic() - stopped
+            await eventually(lambda: len(gateway.pids) == 2, 30)
+            answers = [await _health(gateway.http) for _ in range(20)]
+            served = time.monotonic() - stopped
+            await until_all_tick(watchers, time.monotonic())
+        await until_all_hold(watchers, publisher.ledger.last)
+    found = reconcile(watchers, publisher.ledger)
+    ends = [end for watcher in watchers for end in watcher.ends]
+    figure(
+        f"a worker of two stopped (SIGSTOP): killed after {noticed:.1f} s, 20 new connections served after "
+        f"{served:.1f} s; {len(ends)} clients cut, {found.counts['recovered']} streams resumed whole; {found}"
+    )
+    assert f"(pid {hung}) has shown no sign of life for {HUNG_SECONDS} s: killing it" in gateway.output()
+    assert set(answers) == {200}
+    assert not found.problems
+    assert ends
+    assert found.counts["recovered"] == len(ends) * PER_CLIENT
+    assert not found.counts["gap"]
+    assert not found.republished
+    await asyncio.to_thread(gateway.stop)
+
+
+async def test_a_pause_of_the_whole_machine_costs_no_worker(start_gateway: StartGateway, redis_url: str) -> None:
+    gateway = start_gateway(redis_url, workers=2, MARKETMUX_HUNG_SECONDS=str(HUNG_SECONDS))
+    gateway.wait_for_output("ready at")
+    workers = gateway.pids
+    for processes in ([gateway.pid, *workers], [gateway.pid]):  # the machine is suspended; the supervisor alone is
+        for signum in (signal.SIGSTOP, signal.SIGCONT):
+            for pid in processes:
+                os.kill(pid, signum)
+            await asyncio.sleep(HUNG_SECONDS + 2)
+    assert gateway.pids == workers
+    assert "no sign of life" not in gateway.output()
+
+
+async def _health(url: str) -> int:
+    async with httpx.AsyncClient(timeout=30) as http:
+        return (await http.get(f"{url}/healthz")).status_code
 
 
 # With the project's own client

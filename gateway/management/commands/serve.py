@@ -70,6 +70,7 @@ class Command(BaseCommand):
             environment=_worker_environment(),
             on_ready=lambda: self._say(f"MarketMux is ready at {address} ({_plural(workers, 'worker')}, {_bus()})"),
             in_terminal=sys.stdin is not None and sys.stdin.isatty(),
+            silence=settings.MARKETMUX_HUNG_SECONDS,
         )
         return supervisor.run()
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from gateway.server import supervisor as module
+from gateway.server.lifeline import BEAT_SECONDS
 from gateway.server.supervisor import Supervisor, bind, url
 from tests.gateway.server.memory import until
 from tests.servers import is_running
@@ -24,6 +25,8 @@ BEGIN = "import os, signal, sys; open(sys.argv[1], 'a').write(f'{os.getpid()}\\n
 READY = "os.write(int(sys.argv[2]), b'R'); "
 SERVE = BEGIN + READY + "signal.pause()"
 STUBBORN = BEGIN + "signal.signal(signal.SIGTERM, signal.SIG_IGN); " + READY + "\nwhile True: signal.pause()"
+ALIVE = BEGIN + READY + "import time\nwhile True: time.sleep(0.1); os.write(int(sys.argv[2]), b'A')"
+END_SLOWLY = BEGIN + READY + "import time; os.write(int(sys.argv[2]), b'E'); time.sleep(2)"
 HANG = BEGIN + "signal.pause()"
 FAIL = BEGIN + "sys.exit(3)"
 
@@ -31,12 +34,16 @@ FAIL = BEGIN + "sys.exit(3)"
 class Workers:
     """A supervisor and its workers. ``programs``: one for each start, of which the last is used again and again."""
 
-    def __init__(self, directory: Path, *programs: str, count: int = 1, in_terminal: bool = False) -> None:
+    def __init__(
+        self, directory: Path, *programs: str, count: int = 1, in_terminal: bool = False, silence: float = 600.0
+    ) -> None:
         self.listeners = bind("127.0.0.1", 0, count)
         self.started: list[int] = []
         """The number of the worker, for each start."""
         self.is_ready = False
-        self.supervisor = Supervisor(self.listeners, self._command, os.environ, self._announce, in_terminal)
+        self.supervisor = Supervisor(
+            self.listeners, self._command, os.environ, self._announce, in_terminal, silence=silence
+        )
         self._pids = directory / "pids"
         self._programs = list(programs)
 
@@ -168,6 +175,36 @@ async def test_a_worker_that_served_for_long_is_replaced_at_once(
 )
 def test_an_exit_status_is_described(status: int, words: str) -> None:
     assert module._described(status) == words
+
+
+# Workers that hang
+
+
+async def test_a_worker_that_hangs_is_killed_and_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    workers = Workers(tmp_path, SERVE, ALIVE, silence=2 * BEAT_SECONDS)
+    running = workers.start()
+    await until(lambda: len(workers.pids) == 2)
+    assert f"Worker 0 (pid {workers.pids[0]}) has shown no sign of life for 1 s: killing it" in caplog.text
+    assert not is_running(workers.pids[0])
+    await asyncio.sleep(4 * BEAT_SECONDS)
+    assert workers.started == [0, 0]
+    assert await stop(running) == 0
+
+
+async def test_a_worker_that_hangs_before_it_can_serve_is_killed_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "START_SECONDS", BEAT_SECONDS)
+    assert await ended(Workers(tmp_path, HANG).start()) == 128 + signal.SIGKILL
+    assert "no sign of life for 0.5 s" in caplog.text
+
+
+async def test_a_worker_that_ends_in_order_may_fall_silent(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    workers = Workers(tmp_path, END_SLOWLY, SERVE, silence=BEAT_SECONDS)
+    running = workers.start()
+    await until(lambda: "ended with exit code 0" in caplog.text)
+    assert "no sign of life" not in caplog.text
+    assert await stop(running) == 0
 
 
 # A rolling restart

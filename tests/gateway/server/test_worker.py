@@ -21,9 +21,10 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from gateway.protocol.codes import SERVICE_RESTART
 from gateway.server import worker
+from gateway.server.lifeline import READY
 from gateway.server.reactor import GatewayReactor
 from gateway.server.timeouts import Timeouts
-from gateway.server.worker import READY, GatewayServer, raise_open_file_limit
+from gateway.server.worker import GatewayServer, raise_open_file_limit
 from tests.gateway.server.conftest import GuestReactor, Serve, dispose
 from tests.gateway.server.memory import until
 
