@@ -23,6 +23,7 @@ from bus.contract import (
     Since,
     Tap,
 )
+from bus.stall import STALL_SECONDS, boottime
 
 __all__ = ["MemoryBus"]
 
@@ -62,6 +63,7 @@ class MemoryBus:
         self._tap: Tap | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._due: deque[Packet] = deque()
+        self._due_since = 0.0
         self._leave_all()
         self.forget()
 
@@ -105,6 +107,8 @@ class MemoryBus:
         """Hands the tap those of joined groups."""
         if self._tap is None or self._loop is None or self._loop.is_closed():
             return
+        if not self._due:
+            self._due_since = boottime()
         self._due.extend(packet for packet in packets if self._is_joined(packet.group))
         if not self._due:
             return
@@ -120,6 +124,10 @@ class MemoryBus:
         while self._due:
             due.append(self._due.popleft())
         if not due or self._tap is None:
+            return
+        if boottime() - self._due_since > STALL_SECONDS:
+            self._tap.bus_lost()  # the loop stood still, and they are as old as that was long
+            self._tap.bus_restored()
             return
         try:
             self._tap.arrived(due)

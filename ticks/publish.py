@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from django.conf import settings
 
-from bus.contract import Idempotency, Since
+from bus import stall
+from bus.contract import BusUnavailable, Idempotency, Since
 from bus.layers import get_bus
 from ticks import recorder
 from ticks.tick import GROUP_PREFIX, Placed, Tick, TickMessage, group_name, symbol_of
@@ -26,6 +27,8 @@ async def publish(ticks: Sequence[Tick], idempotency: Idempotency | None = None)
     :class:`~bus.contract.BusUnavailable` if that failed: then it is not published later either.
     :class:`~bus.contract.IdempotencyConflict` if the key was used for other ticks.
     """
+    if stall.is_waking():
+        raise BusUnavailable("This process stood still, and the batch may have waited for it.")
     batch: dict[str, list[TickMessage]] = {}
     for tick in ticks:
         group = group_name(tick.symbol)

@@ -6,6 +6,9 @@ again, with everything subscribed, whenever it is lost.
 
 A connection can die without a word. So Redis is asked for a sign of life every second, and a connection on which
 nothing comes for a second and a half after that is given up, with all that it might still bring: it would be late.
+
+So is one of which this process has not read for that long, because it stood still or did not keep up: what waits there
+is old. A new connection brings only what is published from then on.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from bus.redis.connection import abort, connect
+from bus.redis.probe import Probe
 
 __all__ = ["Listener", "RawMessage"]
 
@@ -32,11 +36,6 @@ _RETRY_SECONDS: Final = (0.05, 0.5)
 _CONNECT_SECONDS: Final = 2.0
 """How long an attempt may take."""
 _ADD_STEPS: Final = 12
-_PROBE_STEP: Final = 0.25
-_PROBE_AFTER: Final = 4
-"""Steps in which nothing came before Redis is asked for a sign of life."""
-_PROBE_PATIENCE: Final = 6
-"""Steps that it has to answer."""
 _PROBE: Final = b"alive?"
 
 RawMessage: TypeAlias = tuple[str, bytes, str | None]
@@ -153,6 +152,7 @@ class Listener:
         connection = await connect(self._pool(), _CONNECT_SECONDS)
         try:
             self._connection = connection
+            self._probe = Probe(self._ask)
             for topics in (self._channels, self._patterns):
                 topics.start_over()
                 self._command(topics.subscribe, topics.wanted)
@@ -168,14 +168,24 @@ class Listener:
         try:
             # Rescheduled to this moment, it cancels the read: not even what has just arrived is handed over.
             async with asyncio.timeout(None) as patience:
-                with _Probe(lambda: self._command("PING", [_PROBE]), patience) as probe:
-                    await self._read(cast(asyncio.StreamReader, connection._reader), probe)
+                with self._probe.watching(patience):
+                    await self._read(cast(asyncio.StreamReader, connection._reader), self._probe)
         except TimeoutError:
+            self._probe.check()
             raise RedisConnectionError("Redis gives no sign of life.") from None
 
-    async def _read(self, stream: asyncio.StreamReader, probe: _Probe) -> None:
+    def _ask(self) -> bool:
+        """Asks for a sign of life; whether its answer tells how old is what comes before it.
+
+        It does not while thousands of channels are being confirmed, which may take a while: nothing is live yet.
+        """
+        self._command("PING", [_PROBE])
+        return self._is_up
+
+    async def _read(self, stream: asyncio.StreamReader, probe: Probe) -> None:
         parser = hiredis.Reader(notEnoughData=False)
         while data := await stream.read(_READ_BYTES):
+            probe.check()
             probe.heard()
             parser.feed(data)
             while (reply := parser.gets()) is not False:
@@ -202,6 +212,8 @@ class Listener:
             case [b"punsubscribe", bytes() as pattern, _]:
                 self._hand_over()
                 self.patterns.discard(pattern.decode())
+            case [b"pong", *_] | bytes():
+                self._probe.answered()
             case hiredis.ReplyError():
                 self._refused(reply)
 
@@ -236,39 +248,6 @@ class Listener:
             whom()
         except Exception:
             logger.exception("Telling that the bus is lost or restored failed.")
-
-
-class _Probe:
-    """Asks for a sign of life after some steps in which nothing came, and loses patience some steps later.
-
-    Counts steps, each a timer of its own, instead of looking at the clock: when this process was stopped itself, or its
-    loop was held up, Redis's answer may be in the socket already, and gets its chance to be read.
-    """
-
-    def __init__(self, ask: Callable[[], None], patience: asyncio.Timeout) -> None:
-        self._ask = ask
-        self._patience = patience
-        self._loop = asyncio.get_running_loop()
-        self._silent = 0
-
-    def __enter__(self) -> _Probe:
-        self._timer = self._loop.call_later(_PROBE_STEP, self._step)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
-
-    def heard(self) -> None:
-        self._silent = 0
-
-    def _step(self) -> None:
-        self._silent += 1
-        if self._silent == _PROBE_AFTER:
-            self._ask()
-        elif self._silent >= _PROBE_AFTER + _PROBE_PATIENCE:
-            self._patience.reschedule(self._loop.time())
-            return
-        self._timer = self._loop.call_later(_PROBE_STEP, self._step)
 
 
 class _Topics:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Coroutine, Iterable, Iterator, Mapping, 
 from typing import Any, Final, Protocol
 
 from bus.contract import Bus, BusUnavailable, Losses, Packet, Position, Since
+from bus.stall import STALL_SECONDS, boottime
 from gateway.fanout.hub import Hub
 from gateway.fanout.memberships import Memberships
 from gateway.fanout.outbox import Outbox
@@ -57,6 +58,7 @@ class Node:
         self._bus = bus
         self._linger = linger
         self._lingering: list[Packet] = []
+        self._lingering_since = 0.0
         self._patience = patience
         self._heartbeat = heartbeat
         self._beating: asyncio.Task[None] | None = None
@@ -166,6 +168,7 @@ class Node:
             return
         if not self._lingering:
             asyncio.get_running_loop().call_later(self._linger, self._deliver_lingering)
+            self._lingering_since = boottime()
         self._lingering.extend(packets)
 
     def bus_lost(self) -> None:
@@ -199,7 +202,10 @@ class Node:
 
     def _deliver_lingering(self) -> None:
         packets, self._lingering = self._lingering, []
-        if packets:
+        if packets and boottime() - self._lingering_since > self._linger + STALL_SECONDS:
+            self.bus_lost()  # the loop stood still, and they are as old as that was long
+            self.bus_restored()
+        elif packets:
             self.hub.deliver(self._arrivals(packets))
 
     def _arrivals(self, packets: Iterable[Packet]) -> Iterator[Packet]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from redis.exceptions import RedisError
 
 from bus.contract import Bus, BusUnavailable, Idempotency, IdempotencyConflict, Packet, Position, Since
 from bus.layers import MemoryLayer, RedisLayer
+from bus.memory import MemoryBus
 from bus.redis import names, shard
 from tests.servers import RedisServer
 
@@ -259,6 +262,35 @@ async def test_a_message_from_another_thread_reaches_the_tap(layer: Layer) -> No
 
     await asyncio.to_thread(lambda: asyncio.run(publish()))
     assert await tap.wait_for(1) == [("ticks.A", tick(1))]
+
+
+async def test_what_other_threads_sent_while_the_loop_stood_still_is_told_as_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("bus.memory.STALL_SECONDS", 0.1)
+    bus = MemoryBus()
+    news: list[Any] = []
+
+    class Tap:
+        def arrived(self, packets: Sequence[Packet]) -> None:
+            news.extend(packet.seq for packet in packets)
+
+        def bus_lost(self) -> None:
+            news.append("lost")
+
+        def bus_restored(self) -> None:
+            news.append("restored")
+
+    bus.tap(Tap())
+    await bus.join(["ticks.A"])
+    thread = Thread(target=lambda: asyncio.run(bus.publish({"ticks.A": [tick(1)]})))
+    thread.start()
+    thread.join()  # which holds the loop up, as what follows does
+    time.sleep(0.2)  # noqa: ASYNC251
+    await bus.publish({"ticks.A": [tick(2)]})
+    assert news == ["lost", "restored"]
+    await bus.publish({"ticks.A": [tick(3)]})
+    assert news == ["lost", "restored", 3]
 
 
 async def test_batches_from_several_threads_arrive_in_the_order_of_their_seq(layer: Layer) -> None:

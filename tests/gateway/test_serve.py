@@ -140,7 +140,7 @@ def test_a_worker_serves_on_the_sockets_that_it_was_handed(server: mock.Mock) ->
         assert listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
         assert lifeline.family == socket.AF_UNIX
     assert (options["max_body_bytes"], options["restart"]) == (MAX_BODY_BYTES, SERVICE_RESTART)
-    assert not options["jobs"]
+    assert options["jobs"] == [serve._watch_for_stalls]
     server.return_value.run.assert_called_once_with()
 
 
@@ -149,7 +149,7 @@ def test_a_worker_that_makes_up_ticks_does_so_beside_the_server(server: mock.Moc
     options = server.call_args.kwargs
     server.call_args.args[1].close()
     options["lifeline"].close()
-    [job] = options["jobs"]
+    [_, job] = options["jobs"]
     assert 7 in job.args
 
 

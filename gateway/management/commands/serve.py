@@ -19,6 +19,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, connections
 from django.db.migrations.executor import MigrationExecutor
 
+from bus import stall
 from gateway.protocol.codes import SERVICE_RESTART
 from gateway.server.supervisor import Supervisor, bind, url
 from gateway.server.worker import BACKLOG, GatewayServer, Job, raise_open_file_limit
@@ -82,7 +83,9 @@ class Command(BaseCommand):
 def _work(listen_fd: int, lifeline_fd: int, feed_rate: int | None) -> None:
     """Serves as one worker on the descriptors that the supervisor has handed over."""
     raise_open_file_limit()
-    jobs: Sequence[Job] = () if feed_rate is None else (partial(feed.run, None, feed_rate, publish.publish),)
+    jobs: list[Job] = [_watch_for_stalls]
+    if feed_rate is not None:
+        jobs.append(partial(feed.run, None, feed_rate, publish.publish))
     application = get_default_application()
     listener = socket.socket(fileno=listen_fd)
     try:
@@ -98,6 +101,11 @@ def _work(listen_fd: int, lifeline_fd: int, feed_rate: int | None) -> None:
         lifeline=socket.socket(fileno=lifeline_fd),
         jobs=jobs,
     ).run()
+
+
+async def _watch_for_stalls() -> None:
+    """From the start: the first request of all may have waited through one."""
+    stall.watch()
 
 
 def _worker_command(

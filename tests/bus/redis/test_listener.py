@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from redis import Redis as SyncRedis
 from redis.asyncio import ConnectionPool, Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from bus.redis import listener
+from bus.redis import listener, probe
 from bus.redis.listener import Listener, RawMessage, _Topics
 from tests.servers import RedisServer
 
@@ -106,8 +107,8 @@ class Proxy:
 @pytest.fixture
 def quick_probe(monkeypatch: pytest.MonkeyPatch) -> float:
     """The step of the probe, in seconds, which is half of what it is, as the test is to wait for many."""
-    step = listener._PROBE_STEP / 2
-    monkeypatch.setattr(listener, "_PROBE_STEP", step)
+    step = probe._STEP / 2
+    monkeypatch.setattr(probe, "_STEP", step)
     return step
 
 
@@ -323,6 +324,67 @@ async def test_redis_is_not_lost_because_this_process_was_held_up(
     await redis.publish("a", "x")
     await ear.until(lambda: ear.payloads == [b"x"])
     assert ear.news == []
+
+
+async def test_what_piled_up_while_this_process_stood_still_is_dropped_and_the_bus_counts_as_lost(
+    make_ear: Callable[..., Ear], redis: Redis, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "STALL_SECONDS", 1.0)
+    ear = make_ear(redis_server.url)
+    await ear.listener.add(["a"])
+    for _ in range(2):
+        assert redis_server.call("PUBLISH a old") == ":1"
+        time.sleep(1.2)  # noqa: ASYNC251 - as a process that is stopped
+        assert redis_server.call("PUBLISH a recent") == ":1"  # who knows which of the two it is
+        await ear.until(lambda: ear.news[-1:] == ["restored"])
+        assert redis_server.call("PUBLISH a new") == ":1"
+        await ear.until(lambda: ear.payloads == [b"new"])
+        assert ear.news == ["lost", "restored"]
+        ear.heard.clear()
+        ear.news.clear()
+
+
+async def test_a_stall_while_subscriptions_are_being_confirmed_brings_nothing_old(
+    make_ear: Callable[..., Ear], redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "STALL_SECONDS", 1.0)
+    ear = make_ear(redis_server.url)
+    adding = asyncio.create_task(ear.listener.add(["a"]))
+    async with asyncio.timeout(20):
+        while redis_server.call("PUBLISH a old") == ":0":  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    time.sleep(1.2)  # noqa: ASYNC251
+    await adding
+    assert redis_server.call("PUBLISH a new") == ":1"
+    await ear.until(lambda: b"new" in ear.payloads)
+    assert ear.payloads in ([b"new"], [b"old", b"new"])  # the first if the confirmation had not been read yet
+
+
+async def test_what_comes_later_and_later_because_this_process_does_not_keep_up_is_dropped(
+    make_ear: Callable[..., Ear], redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "STALL_SECONDS", 0.8)
+    ear = make_ear(redis_url)
+    await ear.listener.add(["a"])
+    deliver = ear.listener._deliver
+
+    def deliver_slowly(arrived: list[RawMessage]) -> None:
+        time.sleep(0.2)
+        deliver(arrived)
+
+    ear.listener._deliver = deliver_slowly
+    await asyncio.to_thread(_publish_at_once, redis_url, 40, bytes(listener._READ_BYTES))
+    await ear.until(lambda: ear.news == ["lost", "restored"])
+    assert len(ear.heard) < 40
+    ear.heard.clear()
+    await redis.publish("a", "new")
+    await ear.until(lambda: ear.payloads == [b"new"])
+
+
+def _publish_at_once(url: str, count: int, payload: bytes) -> None:
+    with SyncRedis.from_url(url) as redis:
+        for _ in range(count):
+            redis.publish("a", payload)
 
 
 async def test_a_quiet_connection_is_kept(

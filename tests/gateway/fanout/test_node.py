@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -401,6 +402,19 @@ async def test_what_lingers_is_not_taken_for_missed(bus: FakeBus) -> None:
     await until(lambda: not node.hub.outage.is_on)
     assert [word for word in client.news() if not word.startswith("bus")] == ["A1", "A2", "A3"]
     assert node.counts()["gaps_total"] == 0
+
+
+async def test_what_lingered_while_the_loop_stood_still_is_a_gap(bus: FakeBus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.fanout.node.STALL_SECONDS", 0.1)
+    node = Node(bus, leave_delay=0.01, patience=60, linger=0.05)
+    client = await subscriber(node, "A")
+    bus.tick("A")
+    bus.tick("A")
+    time.sleep(0.2)  # noqa: ASYNC251 - as a process that is stopped
+    await until(lambda: client.wire.texts[-1].startswith('{"type":"snapshot"'))
+    await until(lambda: not node.hub.outage.is_on)
+    assert client.news() == ["A gap 1", "=A2"]
+    assert node.counts()["bus_lost_total"] == 1
 
 
 # Heartbeats
