@@ -11,6 +11,7 @@ from gateway.fanout.subscriptions import Subscriptions
 from gateway.fanout.writer import Writer
 from gateway.protocol.messages import bus_frame, heartbeat_frame
 from gateway.protocol.values import EVERYTHING
+from ticks.grammar import now as timestamp_now
 
 __all__ = ["Heartbeat", "Outage"]
 
@@ -33,7 +34,8 @@ class Heartbeat:
         """
         active, resting = self._sort_streams()
         clients = self._subscriptions.clients
-        plain = frame = heartbeat_frame({})
+        now = timestamp_now()
+        plain = frame = heartbeat_frame(now)
         latest: dict[str, int] = {}
         concerned = list(clients) if resting else self._maybe_idle(active.values())
         for start in range(0, len(concerned), _SLICE):
@@ -47,7 +49,7 @@ class Heartbeat:
                 seqs = _seqs(held, resting) if resting else {}
                 if seqs:
                     if seqs != latest:  # most often clients of the same symbols follow each other
-                        latest, frame = seqs, heartbeat_frame(seqs)
+                        latest, frame = seqs, heartbeat_frame(now, seqs)
                     outboxes.append(outbox)
                     frames.append(frame)
                 elif not _is_kept_busy(held, active, period):

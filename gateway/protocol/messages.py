@@ -25,6 +25,7 @@ from gateway.protocol.values import (
     Seq,
     Symbol,
     Symbols,
+    Timestamp,
 )
 
 __all__ = [
@@ -76,6 +77,7 @@ class Welcome(Event):
 class Heartbeat(Event):
     """Nothing new. A client that holds another seq than one given here has missed something."""
 
+    time: Annotated[Timestamp, Meta(description="The gateway's clock when it sent this.")]
     seqs: Annotated[
         Mapping[Symbol, Seq], Meta(title="Seqs", description="Of the symbols that came to rest since the last one.")
     ] = {}

@@ -64,7 +64,7 @@ _Digits = Annotated[str, Meta(title="Digits", pattern=_DIGITS, description="A nu
 _NumberOrDigits = Annotated[_Number | _Digits, Meta(title="NumberOrDigits")]
 _TIME: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?Z$"
 _Time = Annotated[str, Meta(description="RFC 3339 with a zone.", extra_json_schema={"format": "date-time"})]
-_Timestamp = Annotated[
+Timestamp = Annotated[
     _Time,
     Meta(title="Timestamp", pattern=_TIME, description="RFC 3339 in UTC with Z, with at most nine digits of fraction."),
 ]
@@ -77,7 +77,7 @@ _Extra = Annotated[
 
 _KINDS: Final[dict[Callable[[str], str], tuple[Any, Any]]] = {
     check_symbol: (Symbol, Symbol),
-    timestamp: (_Time, _Timestamp),
+    timestamp: (_Time, Timestamp),
     number: (_NumberOrDigits, _Number),
     size: (_NumberOrDigits, _Number),
     extra: (_Extra, _Extra),

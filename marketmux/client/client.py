@@ -83,6 +83,8 @@ class Client:
         self._failure: BaseException | None = None
         self._is_connected = False
         self._has_bus = True
+        self.server_time: str | None = None
+        """The gateway's clock at its last heartbeat: RFC 3339 in UTC. None until there was one."""
 
     # For its users
 
@@ -270,6 +272,7 @@ class Client:
         elif kind == "gap":
             self._books.gap(message["symbol"], message["missed"], message["seq"], message["epoch"])
         elif kind == "heartbeat":
+            self.server_time = message.get("time")
             if "seqs" in message:
                 self._subscriptions.resume(self._books.heartbeat(message["seqs"]))
         elif kind in _ANSWERS:

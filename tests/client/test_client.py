@@ -524,6 +524,15 @@ async def test_heartbeats_keep_a_connection(gateway: FakeGateway) -> None:
         assert len(gateway.handshakes) == 1
 
 
+async def test_it_knows_the_clock_of_the_gateway(gateway: FakeGateway) -> None:
+    async with Client(gateway.url, backoff=backoff()) as client:
+        peer = await gateway.peer()
+        assert client.server_time is None
+        await peer.send({"type": "heartbeat", "time": "2026-05-12T15:04:05.123456Z"}, snapshot(1041))
+        await until(client, Snapshot)
+        assert client.server_time == "2026-05-12T15:04:05.123456Z"
+
+
 async def test_a_gateway_without_heartbeats_is_asked(gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("marketmux.client.session._SILENCE", 0.2)
     gateway.heartbeat = 0

@@ -59,6 +59,8 @@ export interface Gap {
 
 export interface Heartbeat {
   type: "heartbeat";
+  /** The gateway's clock when it sent this, RFC 3339 in UTC. */
+  time?: string;
   seqs?: Record<string, Digits>;
 }
 

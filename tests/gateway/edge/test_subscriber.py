@@ -23,6 +23,7 @@ from gateway.edge.process import get_node
 from marketmux.asgi import application
 from tests.gateway.fakes import until
 from ticks import publish
+from ticks.grammar import now
 from ticks.tick import Tick, group_name
 
 WHEN = "2026-05-12T15:04:05Z"
@@ -203,8 +204,17 @@ async def test_an_idle_client_gets_heartbeats(layer: Any, settings: Settings) ->
         await publish.publish([tick("AAPL", 1)])
         await client.receive_until(lambda message: message.get("seqs") == {"AAPL": 1})
         told = await client.receive_until(lambda message: "seqs" not in message)
-        assert told == [{"type": "heartbeat"}], "what has not changed is told once"
-        assert await silent.receive() == {"type": "heartbeat"}
+        assert [message.keys() for message in told] == [{"type", "time"}], "what has not changed is told once"
+        assert (await silent.receive()).keys() == {"type", "time"}
+
+
+async def test_a_heartbeat_has_the_time_of_the_gateway(layer: Any, settings: Settings) -> None:
+    settings.MARKETMUX_HEARTBEAT_SECONDS = 0.05
+    async with Client() as client:
+        await client.receive()  # the welcome
+        before = now()
+        times = [(await client.receive())["time"] for _ in range(4)]
+        assert before <= times[1] < times[2] < times[3] <= now()
 
 
 async def test_clients_are_told_that_the_bus_is_away_and_so_are_those_who_come_then(layer: Any) -> None:

@@ -145,7 +145,7 @@ class Reader:
             assert count > 0
             self.skipped[symbol] = self.skipped.get(symbol, 0) + count
 
-    def on_heartbeat(self, seqs: Mapping[str, int] | None = None) -> None:
+    def on_heartbeat(self, time: str, seqs: Mapping[str, int] | None = None) -> None:
         for symbol, seq in (seqs or {}).items():
             assert self.places[symbol].seq == seq
             assert not self.skipped.get(symbol)

@@ -40,6 +40,7 @@ def text_of(frame: bytes) -> str:
     return text
 
 
+NOW = "2026-05-12T15:04:05.123456Z"
 TICK = Tick("AAPL", "150.250", "2026-05-12T15:04:05Z")
 FULL = Tick("EUR/USD", "1.0850", "2026-05-12T15:04:05.123456789Z", bid="1.0849", ask="1.0851", size="1000000")
 
@@ -94,8 +95,11 @@ INVALID = mistakes(b'{"symbol":"AAPL"}')
             gap_frame("AAPL", None, 0, "8d21b7f0"),
             '{"type":"gap","symbol":"AAPL","missed":null,"seq":0,"epoch":"8d21b7f0"}',
         ),
-        (heartbeat_frame({}), '{"type":"heartbeat"}'),
-        (heartbeat_frame({"AAPL": 1049, "B": 1}), '{"type":"heartbeat","seqs":{"AAPL":1049,"B":1}}'),
+        (heartbeat_frame(NOW), '{"type":"heartbeat","time":"2026-05-12T15:04:05.123456Z"}'),
+        (
+            heartbeat_frame(NOW, {"AAPL": 1049, "B": 1}),
+            '{"type":"heartbeat","time":"2026-05-12T15:04:05.123456Z","seqs":{"AAPL":1049,"B":1}}',
+        ),
         (bus_frame(False), '{"type":"bus","connected":false}'),
         (bus_frame(True), '{"type":"bus","connected":true}'),
         (
