@@ -7,7 +7,9 @@ another holds valid bodies to the fast way.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -16,10 +18,11 @@ from msgspec.structs import astuple
 from rest_framework.exceptions import ParseError
 
 from ticks import exact
-from ticks.errors import InvalidTicks, ItemError
+from ticks.errors import MAX_ERRORS, InvalidTicks, ItemError
+from ticks.exact import MAX_FIELDS, Crowd, Duplicate
+from ticks.extra import MAX_NAME_LENGTH, MAX_VALUES
 from ticks.fields import FIELDS, OPTIONAL, Field
 from ticks.grammar import now
-from ticks.serializers import TickSerializer
 from ticks.tick import MAX_BATCH, Tick
 
 __all__ = ["decode", "decode_carefully"]
@@ -38,6 +41,13 @@ _one: Final[msgspec.json.Decoder[Any]] = msgspec.json.Decoder(_Item)
 _many: Final[msgspec.json.Decoder[Any]] = msgspec.json.Decoder(list[_Item])  # type: ignore[valid-type]
 _raw: Final = msgspec.json.Decoder(dict[str, Raw] | list[dict[str, Raw]])
 _encode: Final = msgspec.json.Encoder().encode
+
+_NAMES: Final = frozenset(field.name for field in FIELDS)
+_MAX_VALUES: Final = MAX_BATCH * (1 + len(FIELDS) + MAX_VALUES)
+"""Most values in a batch, arrays and objects among them: what has more is no batch, and is not looked at."""
+
+_LINE = re.compile(rb"[^ \t\r\n][^\n]*")
+"""A line that is not empty."""
 
 _symbol, _price, _timestamp = (field.rule for field in FIELDS[:3])
 _NOTHING: Final = [UNSET] * len(OPTIONAL)
@@ -87,7 +97,7 @@ def _compact(text: bytes) -> bytes:
 
 def _ticks(items: Sequence[Any], received: str | None) -> list[Tick]:
     if len(items) > MAX_BATCH:
-        raise ValueError("too many")
+        raise _too_many()
     ticks = []
     for item in items:
         symbol, price, timestamp, *optional = astuple(item)
@@ -121,51 +131,83 @@ def _digits(text: str) -> str:
 
 def decode_carefully(body: bytes, lines: bool = False, received: str | None = None) -> list[Tick]:
     """Like :func:`decode`, without haste."""
-    items = _load_lines(body) if lines else _load_items(body)
+    if not exact.has_at_most(_MAX_VALUES, body):
+        raise _too_many(f"At most {MAX_BATCH} ticks, with {_MAX_VALUES} values between them: this body has more.")
+    items = _load_items(body, lines)
     if len(items) > MAX_BATCH:
-        raise InvalidTicks([_error(MAX_BATCH, "", "too_many", f"A request has at most {MAX_BATCH} ticks.")])
-    errors: list[ItemError] = []
+        raise _too_many()
+    mistakes = _Mistakes()
     ticks: list[Tick] = []
     received = received or now()
     for index, item in enumerate(items):
-        serializer = TickSerializer(data=item)
-        if isinstance(item, exact.Duplicate):
-            errors.append(_error(index, item.name, "duplicate", "The field is given twice."))
-        elif serializer.is_valid():
-            given = {name: text for name, text in serializer.validated_data.items() if text is not None}
-            ticks.append(Tick(**{"timestamp": received, **given}))
-        else:
-            errors += _item_errors(index, serializer)
-    if errors:
-        raise InvalidTicks(errors)
+        values = _check(index, item, mistakes)
+        if not mistakes.count:
+            ticks.append(Tick(**{"timestamp": received, **values}))
+    if mistakes.count:
+        raise InvalidTicks(mistakes.found, mistakes.count)
     return ticks
 
 
-def _item_errors(index: int, serializer: TickSerializer) -> list[ItemError]:
-    return [
-        _error(index, field, detail.code, str(detail))
-        for field, details in serializer.errors.items()
-        for detail in details
-    ]
+class _Mistakes:
+    """What is wrong with a batch: ``count`` is all of it, ``found`` what an answer names."""
+
+    def __init__(self) -> None:
+        self.found: list[ItemError] = []
+        self.count = 0
+
+    def add(self, index: int, field: str, code: str, message: str) -> None:
+        self.count += 1
+        if len(self.found) < MAX_ERRORS:
+            # A name in JSON may hold half of a surrogate pair, which no answer can be encoded with.
+            name = field[:MAX_NAME_LENGTH].encode(errors="replace").decode()
+            self.found.append({"index": index, "field": name, "code": code, "message": message})
 
 
-def _error(index: int, field: str, code: str, message: str) -> ItemError:
-    # A name in JSON may hold half of a surrogate pair, which no answer can be encoded with.
-    field = field.encode(errors="replace").decode()
-    return {"index": index, "field": field, "code": code, "message": message}
+def _check(index: int, item: Any, mistakes: _Mistakes) -> dict[str, str]:
+    """The fields of an item, as far as there is nothing wrong with them."""
+    if isinstance(item, Duplicate):
+        mistakes.add(index, item.name, "duplicate", "The field is given twice.")
+    elif isinstance(item, Crowd):
+        mistakes.add(index, "", "too_many", f"An object has at most {MAX_FIELDS} fields: this one has {item.size}.")
+    elif isinstance(item, dict):
+        return _check_fields(index, item, mistakes)
+    else:
+        mistakes.add(index, "", "invalid", "Must be an object.")
+    return {}
 
 
-def _load_items(body: bytes) -> list[Any]:
-    data = _load(body)
-    return data if isinstance(data, list) else [data]
+def _check_fields(index: int, item: dict[str, Any], mistakes: _Mistakes) -> dict[str, str]:
+    values = {}
+    for name in item:
+        if name not in _NAMES:
+            mistakes.add(index, name, "unknown", "There is no such field.")
+    for field in FIELDS:
+        name, value = field.name, item.get(field.name)
+        try:
+            if value is not None:
+                values[name] = field.read(value)
+            elif field.presence == "required":
+                code, complaint = ("null", "may not be null") if name in item else ("required", "is required")
+                mistakes.add(index, name, code, f"This field {complaint}.")
+        except ValueError as error:
+            mistakes.add(index, name, "duplicate" if isinstance(value, Duplicate) else "invalid", str(error))
+    return values
 
 
-def _load_lines(body: bytes) -> list[Any]:
-    return [_load(line) for line in _lines(body)[: MAX_BATCH + 1]]  # enough to be too many
+def _too_many(complaint: str = f"A request has at most {MAX_BATCH} ticks.") -> InvalidTicks:
+    return InvalidTicks([{"index": MAX_BATCH, "field": "", "code": "too_many", "message": complaint}])
+
+
+def _load_items(body: bytes, lines: bool) -> list[Any]:
+    if not lines:
+        data = _load(body)
+        return data if isinstance(data, list) else [data]
+    return [_load(line) for line in _lines(body)]
 
 
 def _lines(body: bytes) -> list[bytes]:
-    return [line for line in body.split(b"\n") if line.strip()]
+    """The lines that are not empty; one more than a batch may have are enough to be too many."""
+    return [match[0] for match in islice(_LINE.finditer(body), MAX_BATCH + 1)]
 
 
 def _load(body: bytes) -> Any:

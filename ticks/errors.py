@@ -1,11 +1,12 @@
 """The API's error answers: ``{"detail": ..., "code": ..., "errors": [...]}``.
 
-``detail`` is a sentence, ``code`` never changes its meaning, ``errors`` names each bad item where there are items.
+``detail`` is a sentence, ``code`` never changes its meaning. Where there are items, ``errors`` names the first mistakes
+and ``error_count`` says how many there are: an answer is not to be many times as long as what was asked.
 """
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Any, Final, TypedDict
 
 from rest_framework import exceptions, status
 from rest_framework.response import Response
@@ -15,6 +16,7 @@ from bus.contract import BusUnavailable, IdempotencyConflict
 from ticks.publish import MAX_KEY_LENGTH
 
 __all__ = [
+    "MAX_ERRORS",
     "IdempotencyKeyReused",
     "InvalidIdempotencyKey",
     "InvalidTicks",
@@ -23,6 +25,10 @@ __all__ = [
     "TooLarge",
     "exception_handler",
 ]
+
+
+MAX_ERRORS: Final = 50
+"""Most mistakes that one answer names."""
 
 
 class ItemError(TypedDict):
@@ -40,9 +46,11 @@ class InvalidTicks(exceptions.APIException):
     status_code = status.HTTP_400_BAD_REQUEST
     default_code = "invalid_ticks"
 
-    def __init__(self, errors: list[ItemError]) -> None:
+    def __init__(self, errors: list[ItemError], count: int | None = None) -> None:
+        """``errors``: the first :data:`MAX_ERRORS` of ``count``, or all of them."""
         super().__init__("Nothing was published: at least one tick is invalid.")
         self.errors = errors
+        self.count = len(errors) if count is None else count
 
 
 class TooLarge(exceptions.APIException):
@@ -88,6 +96,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         body: dict[str, Any] = {"detail": str(response.data.get("detail", "")), "code": _code(response)}
         if isinstance(error, InvalidTicks):
             body["errors"] = error.errors
+            body["error_count"] = error.count
         response.data = body
     return response
 

@@ -11,8 +11,8 @@ from typing import Any, Final, TypeAlias
 import msgspec
 from msgspec import Raw
 
-from ticks.exact import Duplicate, NumberText, load
-from ticks.grammar import number
+from ticks.exact import Crowd, Duplicate, NumberText, load
+from ticks.grammar import check_number
 
 __all__ = ["MAX_BYTES", "MAX_NAME_LENGTH", "MAX_VALUES", "compact", "extra"]
 
@@ -36,10 +36,11 @@ def compact(values: Any) -> str:
     """The object that :func:`ticks.exact.load` made as compact JSON; ``ValueError`` says what is wrong with it."""
     if isinstance(values, Duplicate):
         raise ValueError(f"The name {values.name!r} is given twice.")
+    size = values.size if isinstance(values, Crowd) else len(values) if isinstance(values, dict) else 0
+    if size > MAX_VALUES:
+        raise ValueError(f"An object of at most {MAX_VALUES} values: this one has {size}.")
     if not isinstance(values, dict):
         raise ValueError("Must be an object.")
-    if len(values) > MAX_VALUES:
-        raise ValueError(f"An object of at most {MAX_VALUES} values: this one has {len(values)}.")
     scalars = {_name(name): _scalar(name, value) for name, value in values.items()}
     try:
         written = msgspec.json.encode(scalars)
@@ -69,7 +70,7 @@ def _scalar(name: str, value: Any) -> _Scalar:
 
 def _exact(text: str) -> Raw:
     """A number as it came. It is held to the rule of ticks' numbers, so that no subscriber's parser breaks on it."""
-    number(text)
+    check_number(text)
     return Raw(str(text))  # Raw takes no subclass of str
 
 

@@ -11,9 +11,10 @@ An optional field is added by a line here and a migration; the test names the re
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
-from ticks.extra import extra
+from ticks.exact import NumberText
+from ticks.extra import compact, extra
 from ticks.grammar import (
     MAX_NUMBER_LENGTH,
     MAX_SYMBOL_LENGTH,
@@ -46,6 +47,14 @@ class Field(NamedTuple):
     kind: Kind
     presence: Presence
     length: int | None
+
+    def read(self, value: Any) -> str:
+        """What ticks carry of a value as :func:`ticks.exact.load` made it; ``ValueError`` as from ``rule``."""
+        if self.kind == "object":
+            return compact(value)
+        if not isinstance(value, str) or (isinstance(value, NumberText) and self.kind != "number"):
+            raise ValueError(f"Must be a {self.kind}.")
+        return self.rule(str(value))
 
 
 FIELDS: Final = (

@@ -16,6 +16,7 @@ __all__ = [
     "MAX_NUMBER_LENGTH",
     "MAX_SYMBOL_LENGTH",
     "MAX_TIMESTAMP_LENGTH",
+    "check_number",
     "check_symbol",
     "is_symbol",
     "now",
@@ -33,8 +34,8 @@ MAX_TIMESTAMP_LENGTH: Final = 30
 _SYMBOL = re.compile(r"[A-Za-z0-9.\-_/=^:+$#]{1,32}")
 _MAX_DIGITS: Final = 32
 # JSON's own number grammar, ASCII digits only. 32 digits hold every price there is, with room for 18 decimals.
-_PLAIN_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,31})(?:\.[0-9]{1,32})?")
-_NUMBER = re.compile(_PLAIN_NUMBER.pattern + r"[eE][+-]?[0-9]{1,3}")
+_PLAIN_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,31}+)(?:\.[0-9]{1,32}+)?+")
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,31}+)(?:\.([0-9]{1,32}+))?+[eE]([+-]?[0-9]{1,3}+)")
 _UTC = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,9})?Z",
 )
@@ -64,13 +65,25 @@ def number(text: str) -> str:
     """
     if _PLAIN_NUMBER.fullmatch(text) is not None:
         return text
-    if _NUMBER.fullmatch(text) is None:
+    _check_exponent(text)
+    return format(Decimal(text), "f")
+
+
+def check_number(text: str) -> None:
+    """``ValueError`` if :func:`number` takes no such text."""
+    if _PLAIN_NUMBER.fullmatch(text) is None:
+        _check_exponent(text)
+
+
+def _check_exponent(text: str) -> None:
+    match = _NUMBER.fullmatch(text)
+    if match is None:
         raise ValueError("Not a number: write digits like 150.25, at most 32 before and after the point.")
-    value = Decimal(text)
-    exponent = value.as_tuple().exponent
-    if not isinstance(exponent, int) or exponent < -_MAX_DIGITS or value.adjusted() >= _MAX_DIGITS:
+    whole, fraction, exponent = match.groups("")
+    shift = int(exponent)
+    before = len(whole) + shift if whole != "0" else Decimal(text).adjusted() + 1
+    if before > _MAX_DIGITS or len(fraction) - shift > _MAX_DIGITS:
         raise ValueError("The exponent is out of range: at most 32 digits before and after the point.")
-    return format(value, "f")
 
 
 def size(text: str) -> str:

@@ -92,7 +92,8 @@ class PublishConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
             else:
                 ticks, idempotency = self.once(keyed, number)
         except InvalidTicks as error:
-            raise ProtocolError(ErrorCode.INVALID_TICKS, str(error.detail), number, error.errors) from None
+            detail = str(error.detail)
+            raise ProtocolError(ErrorCode.INVALID_TICKS, detail, number, error.errors, error.count) from None
         except APIException as error:
             raise ProtocolError(ErrorCode.INVALID_JSON, str(error.detail), number) from None
         publication = asyncio.get_running_loop().create_task(publish.publish(ticks, idempotency))

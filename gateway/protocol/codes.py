@@ -82,17 +82,23 @@ ERRORS: Final = {
 class ProtocolError(Exception):
     """A message the server cannot act on: a code, a sentence for the developer, and the request's ``id`` if any.
 
-    ``details``: what is wrong with which part, where the message has parts.
+    ``details``: what is wrong with which part, where the message has parts: the first of ``count`` mistakes.
     """
 
     def __init__(
-        self, code: ErrorCode, message: str, request_id: str | int | None = None, details: Sequence[Any] = ()
+        self,
+        code: ErrorCode,
+        message: str,
+        request_id: str | int | None = None,
+        details: Sequence[Any] = (),
+        count: int = 0,
     ) -> None:
-        super().__init__(code, message, request_id, details)
+        super().__init__(code, message, request_id, details, count)
         self.code = code
         self.message = message
         self.request_id = request_id
         self.details = details
+        self.count = count
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}"

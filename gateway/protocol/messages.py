@@ -223,7 +223,8 @@ class PublisherError(Event, tag="error", kw_only=True):
 
     code: ErrorCode
     message: Annotated[str, Meta(description="For the developer; may change.")]
-    errors: Annotated[Sequence[TickError], Meta(description="With `invalid_ticks` only.")] = ()
+    errors: Annotated[Sequence[TickError], Meta(description="With `invalid_ticks` only: the first 50.")] = ()
+    error_count: Annotated[Count, Meta(description="With `invalid_ticks` only: how many errors there are.")] = 0
     id: MessageNumber
 
 
@@ -277,7 +278,10 @@ def error_frame(error: ProtocolError) -> bytes:
     """The frame of an :class:`Error` or, with details, of a :class:`PublisherError`."""
     code, message, request_id = error.code, error.message, error.request_id
     if error.details and isinstance(request_id, int):
-        return text_frame(_encode(PublisherError(code=code, message=message, errors=error.details, id=request_id)))
+        errors, count = error.details, error.count
+        return text_frame(
+            _encode(PublisherError(code=code, message=message, errors=errors, error_count=count, id=request_id))
+        )
     return text_frame(_encode(Error(code, message, request_id)))
 
 

@@ -17,6 +17,7 @@ from bus.contract import BusUnavailable, Idempotency, Since
 from bus.layers import MemoryLayer
 from bus.memory import MemoryBus
 from gateway.edge.publisher import WINDOW
+from gateway.wires import asgi
 from marketmux.asgi import application
 from tests.clients import tick
 from tests.gateway.fakes import until
@@ -257,7 +258,7 @@ class Unread:
     """A publisher of bad messages whose server takes the answers only once it is let: the second fills the socket."""
 
     def __init__(self, messages: int) -> None:
-        many = [{"symbol": "A", "price": f"bad{number}"} for number in range(1000)]  # an error of more than 64 kB
+        many = [{"symbol": "A", "price": f"bad{number}"} for number in range(1000)]  # an error of some kB
         self.incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.incoming.put_nowait({"type": "websocket.connect"})
         for _ in range(messages):
@@ -273,7 +274,8 @@ class Unread:
             self.sent.append(json.loads(event["text"]))
 
 
-async def test_a_publisher_that_does_not_read_its_answers_is_not_read() -> None:
+async def test_a_publisher_that_does_not_read_its_answers_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asgi, "_FULL", 4_096)
     publisher = Unread(messages=3)
     await until(lambda: publisher.incoming.qsize() <= 1)
     await asyncio.sleep(0.02)
@@ -285,7 +287,8 @@ async def test_a_publisher_that_does_not_read_its_answers_is_not_read() -> None:
     assert [message.get("code") for message in publisher.sent] == [None, *["invalid_ticks"] * 3]
 
 
-async def test_nothing_more_is_sent_to_a_publisher_that_is_gone() -> None:
+async def test_nothing_more_is_sent_to_a_publisher_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asgi, "_FULL", 4_096)
     publisher = Unread(messages=2)
     await until(publisher.incoming.empty)
     publisher.consumer.cancel()

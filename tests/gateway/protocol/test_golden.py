@@ -61,7 +61,7 @@ EXTRA: Final = '{"venue":"XNAS","fee":0.0030,"late":false}'
 def invalid_ticks() -> ProtocolError:
     with pytest.raises(InvalidTicks) as caught:
         decode(b'{"symbol":"AAPL"}')
-    return ProtocolError(ErrorCode.INVALID_TICKS, str(caught.value.detail), 2, caught.value.errors)
+    return ProtocolError(ErrorCode.INVALID_TICKS, str(caught.value.detail), 2, caught.value.errors, caught.value.count)
 
 
 FRAMES: Final = {

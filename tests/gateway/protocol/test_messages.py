@@ -127,8 +127,8 @@ INVALID = mistakes(b'{"symbol":"AAPL"}')
         ),
         (published_frame(100, 100, 5000), '{"type":"published","messages":100,"ticks":5000,"id":100}'),
         (
-            error_frame(ProtocolError(ErrorCode.INVALID_TICKS, str(INVALID.detail), 2, INVALID.errors)),
-            '{"type":"error","code":"invalid_ticks","message":"Nothing was published: at least one tick is invalid.","errors":[{"index":0,"field":"price","code":"required","message":"This field is required."}],"id":2}',
+            error_frame(ProtocolError(ErrorCode.INVALID_TICKS, str(INVALID.detail), 2, INVALID.errors, INVALID.count)),
+            '{"type":"error","code":"invalid_ticks","message":"Nothing was published: at least one tick is invalid.","errors":[{"index":0,"field":"price","code":"required","message":"This field is required."}],"error_count":1,"id":2}',
         ),
         (
             conflated_frame("rate", {"AAPL": 3, "B": 1}),
