@@ -46,7 +46,9 @@ def test_no_lines_take_long(name: str) -> None:
 
 
 def test_numbers_with_exponents_cost_little_more_than_strings() -> None:
-    assert cost(BODIES["exponents"]) < 3.5 * cost(HONEST)
+    # By turns, since the machine may be slower at one moment than at another.
+    strings, numbers = zip(*[(cost(HONEST), cost(BODIES["exponents"])) for _ in range(5)], strict=True)
+    assert min(numbers) < 3.5 * min(strings)
 
 
 @pytest.mark.parametrize("name", VALID)
