@@ -88,7 +88,7 @@ class Tap(Protocol):
         """The listening connection is known to be dead: what is published from now on does not arrive."""
 
     def bus_restored(self) -> None:
-        """It is back, and all joined groups are subscribed again; what was published meanwhile was missed."""
+        """It is there at last, or again, with all joined groups subscribed; what was published meanwhile was missed."""
 
 
 class Losses:
@@ -117,8 +117,15 @@ class Bus(Protocol):
     @property
     def losses(self) -> Losses: ...
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether what is published arrives. A bus of other processes is not connected before it has been heard."""
+
     def tap(self, tap: Tap) -> None:
-        """Tells ``tap`` what arrives in joined groups, and how the bus is."""
+        """Tells ``tap`` what arrives in joined groups, and how the bus is: it begins to connect if it has to.
+
+        ``tap.bus_restored`` follows if it is not connected yet.
+        """
 
     async def join(self, groups: Sequence[str]) -> None:
         """Makes the process a member of groups; ``ticks.*`` is all that begin so. Joins all or, on an error, none."""

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from bus.contract import (
     HISTORY_SECONDS,
@@ -83,6 +83,8 @@ class MemoryBus:
     def _leave_all(self) -> None:
         self._joined: set[str] = set()
         self._patterns: tuple[str, ...] = ()
+
+    is_connected: Final = True
 
     async def ping(self) -> None:
         """It can always be used."""

@@ -152,6 +152,7 @@ LOGGING = {
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
     "root": {"handlers": ["console"], "level": "WARNING"},
     "loggers": {
+        "bus": {"level": "INFO"},
         "ticks": {"level": "INFO"},
         "gateway": {"level": "INFO"},
         # A refused request is the client's mistake: the access log has it, the error log need not.

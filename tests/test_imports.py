@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "gateway.apps": {"bus", "gateway.server"},
     "gateway.loadtest": set(),  # a client, which may run anywhere
-    "gateway.management": {"bus", "ticks", "gateway.protocol", "gateway.server", "gateway.loadtest"},
+    "gateway.management": {"bus", "ticks", "gateway.protocol", "gateway.server", "gateway.edge", "gateway.loadtest"},
     "marketmux": {"bus", "ticks", "gateway", "gateway.server", "gateway.edge"},
     "marketmux.client": set(),  # a library of its own
 }

@@ -81,6 +81,10 @@ class RedisBus:
         self._patterns: set[str] = set()
         self._lost: set[Shard] = set()
 
+    @property
+    def is_connected(self) -> bool:
+        return all(shard.listener.is_up for shard in self.shards)
+
     async def ping(self) -> None:
         with _as_unavailable():
             for shard in self.shards:
@@ -97,6 +101,9 @@ class RedisBus:
 
     def tap(self, tap: Tap) -> None:
         self._tap = tap
+        self._lost.update(shard for shard in self.shards if not shard.listener.is_up)
+        for shard in self._lost:
+            shard.listener.start()
 
     async def join(self, groups: Sequence[str]) -> None:
         channels, patterns = self._names(groups)
@@ -155,7 +162,7 @@ class RedisBus:
         return any(channel.startswith(_beginning(pattern)) for pattern in self._patterns)
 
     def _on_lost(self, shard: Shard) -> None:
-        if (self._joined or self._wanted) and not self._lost and self._tap is not None:
+        if not self._lost and self._tap is not None:
             self._tap.bus_lost()
         self._lost.add(shard)
 

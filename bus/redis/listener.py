@@ -1,8 +1,8 @@
 """One connection to Redis that listens to channels and patterns, and hands over all that arrived at once.
 
 redis-py makes the connection (address, credentials, TLS, Sentinel) and hiredis parses it; what lies between is here,
-since redis-py's own pub/sub hands out one message a call. The connection is made for the first channel, and made
-again, with everything subscribed, whenever it is lost.
+since redis-py's own pub/sub hands out one message a call. The connection is made when it is asked for, or for the first
+channel, and made again, with everything subscribed, whenever it is lost.
 
 A connection can die without a word. So Redis is asked for a sign of life every second, and a connection on which
 nothing comes for a second and a half after that is given up, with all that it might still bring: it would be late.
@@ -46,8 +46,8 @@ class Listener:
     """Listens to channels and patterns of one Redis.
 
     ``deliver`` gets everything one read of the socket brought. ``lost`` is called when a connection on which everything
-    wanted was confirmed is dead, and ``restored`` when that is so again. ``timeout`` bounds, in seconds, how long
-    :meth:`add` waits for Redis.
+    wanted was confirmed is dead, and ``restored`` when that is so again, or for the first time after :meth:`start`.
+    ``timeout`` bounds, in seconds, how long :meth:`add` waits for Redis.
     """
 
     def __init__(
@@ -111,6 +111,16 @@ class Listener:
             task.cancel()
             await asyncio.wait([task])
         self._is_up = self._is_lost = False
+
+    @property
+    def is_up(self) -> bool:
+        """Whether everything wanted is confirmed on a connection that is not known to be dead."""
+        return self._is_up
+
+    def start(self) -> None:
+        """Connects, also where there is nothing to listen to yet; counts as lost until it has."""
+        self._is_lost = not self._is_up
+        self._ensure_task()
 
     def _ensure_task(self) -> None:
         if self._task is None:
@@ -238,10 +248,15 @@ class Listener:
         self._is_up = True
         if self._is_away:
             self._is_away = False
-            logger.info("Connected to Redis again; listening to %d channels.", len(self._channels.wanted))
+            logger.info("Connected to Redis; %s.", self._listened_to())
         if self._is_lost:
             self._is_lost = False
             self._tell(self._restored)
+
+    def _listened_to(self) -> str:
+        counts = {"channel": len(self._channels.wanted), "pattern": len(self._patterns.wanted)}
+        listed = [f"{count} {noun}{'s' * (count > 1)}" for noun, count in counts.items() if count]
+        return "listening to " + (" and ".join(listed) or "nothing yet")
 
     def _tell(self, whom: Callable[[], None]) -> None:
         try:

@@ -1,24 +1,29 @@
 """The node of this process, made of the settings.
 
-There is one node an event loop, made when it is first asked for; a server has one loop.
+There is one node an event loop, made when it is first asked for; a server has one loop. It begins to connect to the bus
+then, which a server does before it calls itself ready.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Final
 from weakref import WeakKeyDictionary
 
 from django.conf import settings
 
+from bus.contract import BusUnavailable
 from bus.layers import get_bus
 from gateway.fanout.node import Node
 from gateway.server.collector import Collector
 from gateway.wires.io_uring import Ring
 
-__all__ = ["get_node"]
+__all__ = ["bus_usable", "get_node"]
 
 logger = logging.getLogger(__name__)
+
+_RETRY_SECONDS: Final = 0.25
 
 _nodes: WeakKeyDictionary[asyncio.AbstractEventLoop, Node] = WeakKeyDictionary()
 
@@ -38,6 +43,23 @@ def get_node() -> Node:
             collector=Collector(),
         )
     return node
+
+
+async def bus_usable() -> None:
+    """Returns once the bus can be used; says what it waits for, once for each reason."""
+    get_node()
+    said = ""
+    while True:
+        try:
+            await get_bus().ping()
+            break
+        except BusUnavailable as error:
+            if str(error) != said:
+                said = str(error)
+                logger.warning("Not ready: waiting for the bus. %s", said)
+            await asyncio.sleep(_RETRY_SECONDS)
+    if said:
+        logger.info("The bus can be used")
 
 
 def _open_ring() -> Ring | None:

@@ -162,5 +162,4 @@ class Hub:
             **self.recovery.counts,
             "heartbeats_total": self.heartbeat.sent,
             **self._writer.counts(),
-            "bus_connected": int(not self.outage.is_on),
         }

@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 _CHUNK: Final = 1_000
 """Symbols asked for at once."""
 _RETRY_SECONDS: Final = 0.25
+_FIRST_SECONDS: Final = 0.5
+"""How long the bus may take to be there at first before clients are told that it is not."""
 
 
 class Collector(Protocol):
@@ -70,6 +72,9 @@ class Node:
         """Messages that are no ticks."""
         self.lost = 0
         bus.tap(self)
+        self._is_heard = bus.is_connected
+        if not self._is_heard:
+            self._sync(self._tell_unless_heard())
 
     def open(self, wire: Wire) -> Outbox:
         """Takes in a client that is reached through ``wire``."""
@@ -184,6 +189,11 @@ class Node:
             self._syncing.cancel()
         self._syncing = asyncio.get_running_loop().create_task(work)
 
+    async def _tell_unless_heard(self) -> None:
+        """Begins as cut off. Where the first client makes the node it need not be told: most often the bus is there."""
+        await asyncio.sleep(_FIRST_SECONDS)
+        await self._tell_lost()
+
     async def _tell_lost(self) -> None:
         await _in_slices(self.hub.outage.begin())
 
@@ -198,6 +208,7 @@ class Node:
             except BusUnavailable as error:
                 logger.warning("The bus is back but does not say where its streams are, trying again: %s", error)
                 await asyncio.sleep(_RETRY_SECONDS)
+        self._is_heard = True
         await _in_slices(self.hub.outage.end())
 
     def _deliver_lingering(self) -> None:
@@ -249,6 +260,7 @@ class Node:
     def counts(self) -> dict[str, int]:
         return {
             **self.hub.counts(),
+            "bus_connected": int(self._is_heard and not self.hub.outage.is_on),
             "bus_lost_total": self.lost,
             "malformed_total": self.losses.malformed + self._bus.losses.malformed,
             "queue_dropped_total": self._bus.losses.overflowed,

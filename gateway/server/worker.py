@@ -59,7 +59,8 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
 
     A message over ``max_message_bytes`` is the application's to refuse with an explanation; one over Daphne's own limit
     as well is not read to its end, and neither is a body over ``max_body_bytes``. ``restart`` is how clients are closed
-    when the server stops. ``jobs`` run beside the server on its loop until then.
+    when the server stops. ``jobs`` run beside the server on its loop until then. It serves before it is ready, which
+    the supervisor is told when ``usable`` has returned.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
         restart: Closure,
         lifeline: socket.socket | None = None,
         jobs: Sequence[Job] = (),
+        usable: Job | None = None,
         timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
     ) -> None:
         hard_limit = max(max_message_bytes, HARD_MESSAGE_BYTES)
@@ -97,6 +99,7 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
         self._restart = restart
         self._heartbeat = None if lifeline is None else Heartbeat(lifeline, self._on_lifeline_end)
         self._jobs = jobs
+        self._usable = usable
         self._tasks: list[asyncio.Task[None]] = []
         self._ports: list[Any] = []
         self._drain_task: asyncio.Task[None] | None = None
@@ -126,7 +129,12 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
         self._tasks = [self._loop.create_task(_run(job)) for job in self._jobs]
         if self._heartbeat is not None:
             self._heartbeat.start()
-            self._heartbeat.say(READY)
+            self._tasks.append(self._loop.create_task(self._say_ready(self._heartbeat)))
+
+    async def _say_ready(self, heartbeat: Heartbeat) -> None:
+        if self._usable is not None:
+            await self._usable()
+        heartbeat.say(READY)
 
     def shut_down(self) -> None:
         """Takes no more connections, lets those there are end, at most for ``DRAIN_SECONDS``, and stops."""

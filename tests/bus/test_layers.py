@@ -975,6 +975,7 @@ async def test_groups_and_patterns_are_joined_again_and_the_tap_is_told(
     channel = await layer.new_channel()
     await layer.group_add("ticks.A", channel)
     await layer.bus.join(["ticks.A", "other.*"])
+    tap.news.clear()
     for outage in range(1, 3):
         redis_server.kill()
         await tap.until(lambda: tap.news[-1:] == ["lost"])
@@ -989,6 +990,33 @@ async def test_groups_and_patterns_are_joined_again_and_the_tap_is_told(
         tap.passes.clear()
 
 
+async def test_a_bus_that_was_never_there_is_not_connected(
+    make_redis_layer: MakeLayer, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    redis_server.kill()
+    layer = make_redis_layer(redis_server.url)
+    tap = Tap(layer)
+    assert not layer.bus.is_connected
+    await until(lambda: "No connection to Redis" in caplog.text)
+    assert tap.news == []
+    redis_server.start()
+    await tap.until(lambda: tap.news == ["restored"])
+    assert layer.bus.is_connected
+    redis_server.kill()
+    await tap.until(lambda: tap.news == ["restored", "lost"])
+    assert not layer.bus.is_connected
+
+
+async def test_a_bus_whose_password_is_wrong_is_not_connected(
+    make_redis_layer: MakeLayer, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    redis_server.call("ACL SETUSER default >right -@dangerous ~* &* +@all resetpass >right")
+    layer = make_redis_layer(redis_server.url.replace("//", "//:wrong@"))
+    tap = Tap(layer)
+    await until(lambda: "invalid username-password pair" in caplog.text)
+    assert (layer.bus.is_connected, tap.news) == (False, [])
+
+
 async def test_the_tap_is_told_once_however_many_redis_are_away(
     make_redis_layer: MakeLayer, redis_server: RedisServer, tmp_path: Path
 ) -> None:
@@ -999,6 +1027,8 @@ async def test_the_tap_is_told_once_however_many_redis_are_away(
         layer = make_redis_layer(redis_server.url, other.url)
         tap = Tap(layer)
         await layer.bus.join(["ticks.*"])
+        await tap.until(lambda: tap.news == ["restored"])
+        tap.news.clear()
         redis_server.kill()
         await tap.until(lambda: tap.news == ["lost"])
         other.kill()

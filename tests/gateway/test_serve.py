@@ -14,6 +14,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError
 
+from gateway.edge import process
 from gateway.management.commands import serve
 from gateway.protocol.codes import SERVICE_RESTART
 from gateway.server.worker import BACKLOG
@@ -141,6 +142,7 @@ def test_a_worker_serves_on_the_sockets_that_it_was_handed(server: mock.Mock) ->
         assert lifeline.family == socket.AF_UNIX
     assert (options["max_body_bytes"], options["restart"]) == (MAX_BODY_BYTES, SERVICE_RESTART)
     assert options["jobs"] == [serve._watch_for_stalls]
+    assert options["usable"] is process.bus_usable
     server.return_value.run.assert_called_once_with()
 
 

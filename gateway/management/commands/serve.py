@@ -20,6 +20,7 @@ from django.db import DatabaseError, connections
 from django.db.migrations.executor import MigrationExecutor
 
 from bus import stall
+from gateway.edge.process import bus_usable
 from gateway.protocol.codes import SERVICE_RESTART
 from gateway.server.supervisor import Supervisor, bind, url
 from gateway.server.worker import BACKLOG, GatewayServer, Job, raise_open_file_limit
@@ -100,6 +101,7 @@ def _work(listen_fd: int, lifeline_fd: int, feed_rate: int | None) -> None:
         restart=SERVICE_RESTART,
         lifeline=socket.socket(fileno=lifeline_fd),
         jobs=jobs,
+        usable=bus_usable,
     ).run()
 
 

@@ -29,6 +29,7 @@ class FakeBus:
         self.asked: list[Sequence[str]] = []
         """Groups whose positions were asked for, by call."""
         self.is_away = False
+        self.is_connected = True
         self.has_positions = True
         self.answers = asyncio.Event()
         """Cleared: what the bus says of positions is on its way."""
@@ -361,6 +362,26 @@ async def test_a_bus_that_goes_away_again_before_it_has_answered_is_still_away(b
     await until(lambda: not node.hub.outage.is_on)
     assert sorted(client.news()) == sorted(["bus away", "=A1", "bus back"])
     assert node.counts()["bus_lost_total"] == 2
+
+
+async def test_a_bus_that_was_not_heard_yet_is_away_and_clients_are_told(bus: FakeBus) -> None:
+    bus.is_connected = False
+    node = Node(bus, 1.0, 30.0)
+    none = await subscriber(node)
+    assert node.counts()["bus_connected"] == 0
+    await until(lambda: none.news() == ["bus away"])
+    node.bus_restored()
+    await until(lambda: none.news() == ["bus back"])
+    assert (node.counts()["bus_connected"], node.counts()["bus_lost_total"]) == (1, 0)
+
+
+async def test_a_bus_that_is_heard_at_once_is_not_mentioned(bus: FakeBus) -> None:
+    bus.is_connected = False
+    node = Node(bus, 1.0, 30.0)
+    none = await subscriber(node)
+    node.bus_restored()
+    await until(lambda: node.counts()["bus_connected"] == 1)
+    assert none.news() == []
 
 
 async def test_a_blink_that_missed_nothing_is_not_mentioned(bus: FakeBus, node: Node) -> None:
