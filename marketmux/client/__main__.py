@@ -6,11 +6,17 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
 
-from marketmux.client import Client, ClientError, Conflated, Disconnected, Event, Gap, Snapshot, Tick
+from marketmux.client import Client, ClientError, Conflated, Connected, Disconnected, Event, Gap, Snapshot, Tick
 
 __all__ = ["main"]
+
+_AT_FIRST: Final = 1.0
+_AGAIN: Final = 10.0
+"""Seconds until it is said what is waited for, and between saying it again."""
 
 
 def line(event: Event) -> str:
@@ -32,12 +38,56 @@ def line(event: Event) -> str:
             return f"# {event}"
 
 
-async def watch(url: str, key: str | None, symbols: Sequence[str], max_rate: float | None) -> None:
-    async with Client(url, key=key) as client:
+async def watch(client: Client, symbols: Sequence[str], max_rate: float | None) -> None:
+    """Prints until there is no going on. What it waits for goes to standard error."""
+    asking = asyncio.create_task(ask(client, symbols, max_rate))
+    await asyncio.sleep(0)  # opening has begun
+    printing = asyncio.create_task(show(client))
+    try:
+        done, _ = await asyncio.wait({asking, printing}, return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            task.result()
+    finally:
+        await client.close()
+        for task in (asking, printing):
+            task.cancel()
+        await asyncio.gather(asking, printing, return_exceptions=True)
+
+
+async def ask(client: Client, symbols: Sequence[str], max_rate: float | None) -> None:
+    with patiently("waiting for the gateway to answer"):
+        await client.open()
+    with patiently("connected; waiting for the subscription to be confirmed"):
         await client.subscribe(*symbols, max_rate=max_rate)
-        async for event in client:
-            sys.stdout.write(line(event) + "\n")
-            sys.stdout.flush()
+
+
+async def show(client: Client) -> None:
+    was_connected = False
+    async for event in client:
+        was_connected = was_connected or isinstance(event, Connected)
+        stream = sys.stdout if was_connected else sys.stderr
+        stream.write(line(event) + "\n")
+        stream.flush()
+
+
+@contextmanager
+def patiently(what: str) -> Iterator[None]:
+    """Says what is waited for, if it takes long."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    timer: asyncio.TimerHandle
+
+    def say() -> None:
+        nonlocal timer
+        sys.stderr.write(f"# {what} ({loop.time() - began:.0f} s)\n")
+        sys.stderr.flush()
+        timer = loop.call_later(_AGAIN, say)
+
+    timer = loop.call_later(_AT_FIRST, say)
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,12 +96,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("symbols", nargs="+", metavar="symbol", help="'*' is every symbol")
     parser.add_argument("--max-rate", type=float, help="ticks a second at most, for each symbol")
     parser.add_argument("--key", default=os.environ.get("MARKETMUX_KEY"), help="the API key (or MARKETMUX_KEY)")
+    parser.add_argument("--proxy", help="the URL of a proxy; without it the environment's, if it names one")
     options = parser.parse_args(arguments)
     try:
-        asyncio.run(watch(options.url, options.key, options.symbols, options.max_rate))
+        client = Client(options.url, key=options.key, proxy=options.proxy or True)
+        asyncio.run(watch(client, options.symbols, options.max_rate))
     except KeyboardInterrupt:
         return 130
-    except ClientError as error:
+    except (ClientError, ValueError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     return 0

@@ -6,23 +6,27 @@ import asyncio
 import contextlib
 import logging
 import ssl as ssl_module
+import time
 from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self, SupportsIndex
 
 import websockets
 
 from marketmux.client import messages
-from marketmux.client.backoff import Backoff
+from marketmux.client.arguments import Number, count, flag, not_negative, number, text
+from marketmux.client.backoff import Backoff, Refusals
 from marketmux.client.books import Books, Counts
 from marketmux.client.closures import LOST
 from marketmux.client.commands import Options
-from marketmux.client.errors import BadMessage, ClientClosed, ClientError, ClosedForGood
+from marketmux.client.consumers import Consumers
+from marketmux.client.errors import BadMessage, ClientClosed, ClientError, ClosedForGood, CommandRefused, Refused
 from marketmux.client.events import BusState, Connected, Disconnected, Event, Quote
 from marketmux.client.inbox import Inbox
 from marketmux.client.session import Session
 from marketmux.client.subscriptions import Subscriptions
+from marketmux.client.target import Proxy, Target, reason_of
 
 __all__ = ["Client", "Latest"]
 
@@ -51,11 +55,13 @@ class Client:
         url: str,
         *,
         key: str | None = None,
-        connect_timeout: float | None = None,
-        max_queue: int = 1000,
+        connect_timeout: Number | None = None,
+        max_queue: SupportsIndex = 1000,
         headers: Mapping[str, str] | None = None,
         ssl: ssl_module.SSLContext | None = None,
         backoff: Backoff | None = None,
+        proxy: Proxy = True,
+        refused_for: Number = 60.0,
     ) -> None:
         """
         Args:
@@ -68,15 +74,23 @@ class Client:
             headers: more headers for the handshake.
             ssl: for ``wss://``, where the defaults will not do.
             backoff: the pauses between attempts to connect.
+            proxy: the URL of a proxy, or None for none. True is the one that the environment names (``https_proxy``,
+                ``no_proxy`` and so on), but none to this machine itself.
+            refused_for: for how many seconds of nothing but refusals a client that was welcomed before tries again.
+
+        Raises TypeError or ValueError for what it cannot use, Refused for a URL that is none.
         """
-        self._url = url
-        self._headers = {**(headers or {}), **({"Authorization": f"Api-Key {key}"} if key is not None else {})}
-        self._ssl = ssl
-        self._connect_timeout = connect_timeout
+        if not isinstance(backoff, Backoff | None):
+            raise TypeError(f"backoff is a Backoff, not {type(backoff).__name__}")
+        self._target = Target.checked(url, key, headers, ssl, proxy)
+        self._connect_timeout = None if connect_timeout is None else not_negative("connect_timeout", connect_timeout)
         self._backoff = backoff or Backoff()
-        self._inbox = Inbox(max(1, max_queue))
+        self._refusals = Refusals(not_negative("refused_for", refused_for), time.monotonic)
+        self._inbox = Inbox(count("max_queue", max_queue))
         self._books = Books(self._inbox.put)
         self._subscriptions = Subscriptions(self._books, self._inbox)
+        self._consumers = Consumers()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._runner: asyncio.Task[None] | None = None
         self._opened: asyncio.Future[None] | None = None
         self._end: ClientError | Exception | None = None
@@ -95,14 +109,17 @@ class Client:
         """
         if self._runner is not None:
             raise RuntimeError("a client is opened once")
-        self._opened = asyncio.get_running_loop().create_future()
-        self._runner = asyncio.create_task(self._run(), name=f"marketmux client of {self._url}")
+        self._loop = asyncio.get_running_loop()
+        self._opened = self._loop.create_future()
+        self._runner = asyncio.create_task(self._run(), name=f"marketmux client of {self._target.url}")
         try:
             async with asyncio.timeout(self._connect_timeout):
                 await self._opened
         except TimeoutError:
             await self.close()
-            raise TimeoutError(f"no connection to {self._url} within {self._connect_timeout:g} s") from self._failure
+            why = "nobody answers" if self._failure is None else reason_of(self._failure)
+            message = f"no connection to {self._target.url} within {self._connect_timeout:g} s: {why}"
+            raise TimeoutError(message) from self._failure
         except BaseException:
             await self.close()
             raise
@@ -114,7 +131,7 @@ class Client:
             self._runner.cancel()
             await asyncio.wait({self._runner})
 
-    async def subscribe(self, *symbols: str, max_rate: float | None = None, snapshot: bool = True) -> None:
+    async def subscribe(self, *symbols: str, max_rate: Number | None = None, snapshot: bool = True) -> None:
         """Subscribes to ``symbols``, all or none; ``"*"`` is every symbol. Returns when the gateway has acknowledged.
 
         It waits for as long as there is no connection or no bus, so give it a time-out if that matters. If it is
@@ -125,11 +142,16 @@ class Client:
             snapshot: whether the last tick of each symbol is wanted first.
 
         Raises:
+            TypeError, ValueError: an argument is none, and nothing was asked for.
             CommandRefused: the gateway will not (``invalid_symbol``, ``too_many_symbols``, ``invalid_message``).
             ClientError: there is no connection any more, and there will be none.
         """
+        rate = None if max_rate is None else number("max_rate", max_rate)
+        options = Options(rate, flag("snapshot", snapshot))
         self._check(symbols)
-        await self._subscriptions.subscribe(symbols, Options(max_rate, snapshot))
+        if rate is not None and rate <= 0:
+            raise CommandRefused("invalid_message", f"max_rate is above 0 ticks a second, not {max_rate}.", symbols)
+        await self._subscriptions.subscribe(symbols, options)
 
     async def unsubscribe(self, *symbols: str) -> None:
         """Ends subscriptions; after it has returned no event of the symbols comes. Raises ClientError as above."""
@@ -152,7 +174,7 @@ class Client:
 
     def latest(self, symbol: str) -> Latest | None:
         """The last price of ``symbol`` that came, also if it still waits for the consumer; None if there was none."""
-        quote = self._books.last(symbol)
+        quote = self._books.last(text("symbol", symbol))
         if quote is None:
             return None
         is_live = self._is_connected and self._has_bus and not self._inbox.is_full
@@ -169,7 +191,8 @@ class Client:
         await self.close()
 
     def __aiter__(self) -> AsyncIterator[Event]:
-        return self
+        """Raises RuntimeError while another task iterates: of two consumers each would have holes in what it gets."""
+        return self._consumers.begin(self.__anext__)
 
     async def __anext__(self) -> Event:
         """Raises ClosedForGood, Refused or BadMessage when there is no going on."""
@@ -181,10 +204,14 @@ class Client:
             raise StopAsyncIteration from None
 
     def _check(self, symbols: tuple[str, ...]) -> None:
-        if not symbols or not all(isinstance(symbol, str) for symbol in symbols):
+        if not symbols:
             raise TypeError("symbols are strings, at least one")
+        for symbol in symbols:
+            text("a symbol", symbol)
         if self._runner is None:
             raise RuntimeError("the client was not opened")
+        if asyncio.get_running_loop() is not self._loop:
+            raise RuntimeError("the client belongs to another event loop")
         if self._end is not None:
             raise self._end
 
@@ -206,16 +233,23 @@ class Client:
         Raises ClientError if there should be none.
         """
         try:
-            session = await Session.open(
-                self._url, self._headers, self._ssl, _HANDSHAKE_TIMEOUT, self._subscriptions.ping
-            )
+            session = await Session.open(self._target, _HANDSHAKE_TIMEOUT, self._subscriptions.ping)
+        except (Refused, BadMessage) as error:
+            left = self._refusals.left()
+            if not left:
+                raise
+            return self._try_again(error, min(left, self._backoff.next()))
         except (OSError, websockets.WebSocketException) as error:
-            self._failure = error
-            event = Disconnected(LOST, str(error) or type(error).__name__, self._backoff.next())
-            logger.info("No connection to %s (%s); trying again in %.1f s.", self._url, event.reason, event.wait)
-            self._inbox.put_failure(event)
-            return event.wait
+            self._refusals.interrupted()
+            return self._try_again(error, self._backoff.next())
         return await self._use(session)
+
+    def _try_again(self, error: Exception, wait: float) -> float:
+        self._failure = error
+        event = Disconnected(LOST, reason_of(error), wait)
+        logger.info("No connection to %s (%s); trying again in %.1f s.", self._target.url, event.reason, wait)
+        self._inbox.put_failure(event)
+        return wait
 
     async def _use(self, session: Session) -> float:
         loop = asyncio.get_running_loop()
@@ -230,13 +264,14 @@ class Client:
             raise ClosedForGood(closure.code, closure.reason)
         self._backoff.ended(loop.time() - began)
         event = Disconnected(closure.code, closure.reason, closure.wait + self._backoff.next())
-        logger.info("Lost %s (%d %s); trying again in %.1f s.", self._url, closure.code, closure.reason, event.wait)
+        logger.info("Lost %s (%d %s); trying again in %.1f s.", self._target.url, event.code, event.reason, event.wait)
         self._inbox.put(event)
         return event.wait
 
     async def _serve(self, session: Session) -> None:
         """Reads until the connection ends, while another task asks for what is wanted."""
         self._is_connected = self._has_bus = True
+        self._refusals.welcomed()
         self._inbox.put(Connected(session.version))
         if self._opened is not None and not self._opened.done():
             self._opened.set_result(None)

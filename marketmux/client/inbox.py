@@ -26,6 +26,7 @@ class Inbox:
         self._events: deque[Event] = deque()
         self._end: BaseException | None = None
         self._urgent = 0
+        self._is_awaited = False
         self._failure: Disconnected | None = None
         self._filled = asyncio.Event()
         self._emptied = asyncio.Event()
@@ -50,12 +51,21 @@ class Inbox:
         self.put(event)
 
     async def get(self) -> Event:
-        """The next event; after the last raises what ``finish`` was given. Safe to cancel."""
-        while not self._events:
-            if self._end is not None:
-                raise self._end
-            self._filled.clear()
-            await self._filled.wait()
+        """The next event; after the last raises what ``finish`` was given. Safe to cancel.
+
+        Raises RuntimeError while another waits: whatever came would go to either.
+        """
+        if self._is_awaited:
+            raise RuntimeError("another task waits for the next event: a client has one consumer")
+        self._is_awaited = True
+        try:
+            while not self._events:
+                if self._end is not None:
+                    raise self._end
+                self._filled.clear()
+                await self._filled.wait()
+        finally:
+            self._is_awaited = False
         event = self._events.popleft()
         if len(self._events) < self._limit:
             self._emptied.set()

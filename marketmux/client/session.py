@@ -16,6 +16,7 @@ from marketmux.client.closures import LOST, Closure, announced, closure
 from marketmux.client.commands import encode
 from marketmux.client.errors import BadMessage, CommandRefused, Refused
 from marketmux.client.messages import decode
+from marketmux.client.target import Target, reason_of
 
 __all__ = ["Session", "Settle"]
 
@@ -31,6 +32,12 @@ _LOOKS: Final = 4
 _CLOSE_TIMEOUT: Final = 0.5
 _MAX_BYTES: Final = 64 * 1024 * 1024
 _TRANSIENT_STATUS: Final = frozenset({408, 425, 429})
+_HOPELESS: Final = (
+    websockets.InvalidURI,  # of a redirection
+    websockets.InvalidProxy,
+    ssl_module.SSLCertVerificationError,
+    ImportError,  # what a SOCKS proxy takes
+)
 
 
 class Session:
@@ -59,37 +66,31 @@ class Session:
         self._looker = loop.call_later(self._look_interval, self._look)
 
     @classmethod
-    async def open(
-        cls,
-        url: str,
-        headers: Mapping[str, str],
-        ssl: ssl_module.SSLContext | None,
-        patience: float,
-        on_quiet: Callable[[], None],
-    ) -> Session:
+    async def open(cls, target: Target, patience: float, on_quiet: Callable[[], None]) -> Session:
         """Connects and awaits the welcome, for ``patience`` seconds each.
 
         Raises Refused if there is no use in trying again, BadMessage if this is no gateway, OSError, TimeoutError or
         websockets' own exceptions if there may be.
         """
-        # No pings of websockets' own: their answers would stand behind ticks that the consumer does not take.
+        # No pings of websockets' own: heartbeats are looked for here.
         try:
             socket = await connect(
-                url,
-                additional_headers=headers,
-                ssl=ssl,
+                target.url,
+                additional_headers=target.headers,
+                ssl=target.ssl,
+                proxy=target.proxy,
                 compression=None,
                 open_timeout=patience,
                 ping_interval=None,
                 close_timeout=_CLOSE_TIMEOUT,
                 max_size=_MAX_BYTES,
             )
-        except websockets.InvalidStatus as error:
+        except (websockets.InvalidStatus, websockets.InvalidProxyStatus) as error:
             status = error.response.status_code
             if 400 <= status < 500 and status not in _TRANSIENT_STATUS:
-                raise Refused(status, f"HTTP {status}") from error
+                raise Refused(status, reason_of(error)) from error
             raise
-        except (websockets.InvalidURI, ssl_module.SSLCertVerificationError) as error:
+        except _HOPELESS as error:
             raise Refused(None, str(error)) from error
         try:
             async with asyncio.timeout(patience):

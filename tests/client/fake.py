@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -19,6 +20,7 @@ __all__ = [
     "TIMEOUT",
     "FakeGateway",
     "Peer",
+    "deaf",
     "eventually",
     "fake_gateway",
     "place",
@@ -84,6 +86,7 @@ class FakeGateway:
 
     def __init__(self) -> None:
         self.status: int | None = None
+        self.version = "0.1.0"
         self.heartbeat = 10.0
         self.limits = {"symbols": 1000, "message_bytes": 65_536, "commands_per_second": 100}
         self.handshakes: list[Request] = []
@@ -118,7 +121,9 @@ class FakeGateway:
 
     async def _converse(self, connection: ServerConnection) -> None:
         peer = Peer(connection)
-        await peer.send({"type": "welcome", "version": "0.1.0", "limits": self.limits, "heartbeat": self.heartbeat})
+        await peer.send(
+            {"type": "welcome", "version": self.version, "limits": self.limits, "heartbeat": self.heartbeat}
+        )
         self._peers.put_nowait(peer)
         lost = asyncio.create_task(connection.wait_closed())
         done = asyncio.create_task(peer.done.wait())
@@ -136,6 +141,13 @@ async def fake_gateway() -> AsyncIterator[FakeGateway]:
     finally:
         server.close()
         await server.wait_closed()
+
+
+@contextmanager
+def deaf() -> Iterator[str]:
+    """The URL of a port that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"ws://127.0.0.1:{listener.getsockname()[1]}/ws"
 
 
 def place(seq: int, recovered: bool | None = None, epoch: str = EPOCH) -> dict[str, Any]:

@@ -29,7 +29,20 @@ from marketmux.client import (
     Snapshot,
     Tick,
 )
-from tests.client.fake import EPOCH, TIMEOUT, FakeGateway, Peer, eventually, fake_gateway, place, snapshot, tick, until
+from marketmux.client.backoff import Refusals
+from tests.client.fake import (
+    EPOCH,
+    TIMEOUT,
+    FakeGateway,
+    Peer,
+    deaf,
+    eventually,
+    fake_gateway,
+    place,
+    snapshot,
+    tick,
+    until,
+)
 
 AT = "2026-05-12T15:04:05.123456789Z"
 
@@ -44,7 +57,7 @@ async def gateway() -> AsyncIterator[FakeGateway]:
     before = asyncio.all_tasks()
     async with fake_gateway() as gateway:
         yield gateway
-    left = [task for task in asyncio.all_tasks() - before if "client" in repr(task)]
+    left = [task for task in asyncio.all_tasks() - before if "marketmux/client" in repr(task)]
     assert not left, f"tasks left behind: {left}"
 
 
@@ -452,12 +465,61 @@ async def test_a_client_that_is_refused_does_not_try_again(gateway: FakeGateway,
     assert len(gateway.handshakes) == 1
 
 
-async def test_a_client_whose_key_was_withdrawn_hears_of_it(gateway: FakeGateway, client: Client) -> None:
+STATUSES = [400, 401, 403, 404, 407, 410, 429, 500, 502, 503, 504]
+
+
+@pytest.mark.parametrize("status", STATUSES)
+async def test_a_client_that_was_welcomed_bears_a_refusal(gateway: FakeGateway, client: Client, status: int) -> None:
     peer = await gateway.peer()
-    gateway.status = 403
+    await subscribe(client, peer, "AAPL")
+    gateway.status = status
     peer.cut()
-    with pytest.raises(Refused, match="403"):
-        await until(client, Tick)
+    before = len(gateway.handshakes)
+    await eventually(lambda: len(gateway.handshakes) > before + 3)
+    gateway.status = None
+    peer = await gateway.peer()
+    assert (await peer.subscribe(AAPL=place(1041, recovered=True)))["symbols"] == ["AAPL"]
+    await peer.tick(1041)
+    events = await until(client, Tick)
+    reasons = [event.reason for event in events if isinstance(event, Disconnected)]
+    assert reasons[-1] == f"HTTP {status}"
+
+
+async def test_a_client_that_was_welcomed_bears_what_is_no_gateway(gateway: FakeGateway, client: Client) -> None:
+    (await gateway.peer()).cut()
+    gateway.version = ""  # so the welcome is none
+    await eventually(lambda: len(gateway.handshakes) > 3)
+    gateway.version = "0.1.0"
+    await until(client, Connected)
+    await until(client, Connected)
+
+
+async def test_a_client_whose_key_was_withdrawn_hears_of_it(gateway: FakeGateway) -> None:
+    async with Client(gateway.url, backoff=backoff(), refused_for=0.5) as client:
+        peer = await gateway.peer()
+        gateway.status = 403
+        peer.cut()
+        with pytest.raises(Refused, match="403"):
+            await until(client, Tick)
+        assert len(gateway.handshakes) > 3
+
+
+def test_only_refusals_in_a_row_end_a_client() -> None:
+    now = 0.0
+    refusals = Refusals(60, lambda: now)
+    assert refusals.left() == 0  # not welcomed before
+    refusals.welcomed()
+    assert refusals.left() == 60
+    now = 59
+    assert refusals.left() == 1
+    refusals.interrupted()  # the gateway was away
+    now = 200
+    assert refusals.left() == 60
+    now = 230
+    refusals.welcomed()
+    assert refusals.left() == 60
+    now = 290
+    assert refusals.left() == 0
 
 
 async def test_an_address_that_is_none_is_an_error() -> None:
@@ -481,9 +543,22 @@ async def test_a_gateway_that_is_not_there_yet_is_waited_for(gateway: FakeGatewa
 
 async def test_waiting_for_the_first_connection_has_an_end() -> None:
     client = Client("ws://127.0.0.1:1/ws", connect_timeout=0.05, backoff=backoff())
-    with pytest.raises(TimeoutError, match="no connection") as timed_out:
+    with pytest.raises(TimeoutError, match=r"no connection to ws://127.0.0.1:1/ws within 0.05 s: Connection refused"):
         await client.open()
-    assert isinstance(timed_out.value.__cause__, OSError)
+
+
+async def test_why_there_was_no_connection_is_said(gateway: FakeGateway) -> None:
+    async def error(url: str) -> str:
+        with pytest.raises(TimeoutError) as timed_out:
+            await Client(url, connect_timeout=1, backoff=backoff()).open()
+        return str(timed_out.value).split(": ", 1)[1]
+
+    assert "Connection refused" in await error("ws://localhost:1/ws")
+    assert "name of the host" in await error("ws://gateway.invalid/ws")
+    gateway.status = 503
+    assert await error(gateway.url) == "HTTP 503"
+    with deaf() as url:
+        assert await error(url) == "nobody answers"
 
 
 async def test_opening_can_be_cancelled(gateway: FakeGateway) -> None:
@@ -634,6 +709,42 @@ async def test_a_consumer_can_be_cancelled_and_go_on(gateway: FakeGateway, clien
             await consumer
         await peer.tick(seq)
         assert (await until(client, Tick))[0].seq == seq  # type: ignore[union-attr]
+
+
+async def test_a_second_consumer_is_an_error(gateway: FakeGateway, client: Client) -> None:
+    peer = await gateway.peer()
+    await subscribe(client, peer, "AAPL")
+    first = asyncio.create_task(until(client, Tick, seq=1042))
+    await asyncio.sleep(0.01)
+    with pytest.raises(RuntimeError, match="one consumer"):
+        await until(client, Tick)
+    with pytest.raises(RuntimeError, match="one consumer"):
+        await anext(client)
+    await peer.tick(1041, 1042)
+    assert [event.seq for event in (await first)[-2:]] == [1041, 1042]  # type: ignore[union-attr]
+    await peer.tick(1043)
+    await until(client, Tick, seq=1043)  # one that has stopped is none
+
+
+async def test_a_second_consumer_is_an_error_while_the_first_is_busy(gateway: FakeGateway, client: Client) -> None:
+    is_done = asyncio.Event()
+
+    async def consume() -> None:
+        async for _ in client:
+            await is_done.wait()
+            return
+
+    first = asyncio.create_task(consume())
+    await asyncio.sleep(0.01)
+    with pytest.raises(RuntimeError, match="one consumer"):
+        async for _ in client:
+            pass
+    is_done.set()
+    await first
+    peer = await gateway.peer()
+    await subscribe(client, peer, "AAPL")
+    await peer.tick(1041)
+    await until(client, Tick)
 
 
 async def test_a_block_that_fails_leaves_nothing_behind(gateway: FakeGateway) -> None:
