@@ -33,8 +33,6 @@ logger = logging.getLogger(__name__)
 _READ_BYTES: Final = 262_144
 _RETRY_SECONDS: Final = (0.05, 0.5)
 """First and longest pause between attempts to reach Redis."""
-_CONNECT_SECONDS: Final = 2.0
-"""How long an attempt may take."""
 _ADD_STEPS: Final = 12
 _PROBE: Final = b"alive?"
 
@@ -159,7 +157,7 @@ class Listener:
 
     async def _listen(self) -> None:
         """Connects, subscribes to everything wanted, and reads until the connection is lost."""
-        connection = await connect(self._pool(), _CONNECT_SECONDS)
+        connection = await connect(self._pool())
         try:
             self._connection = connection
             self._probe = Probe(self._ask)

@@ -13,9 +13,11 @@ from redis.asyncio import ConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from bus.contract import Idempotency, IdempotencyConflict, Since
+from bus.redis.connection import ESTABLISH_SECONDS
+from bus.redis.link import Link, Script
 from bus.redis.listener import Listener, RawMessage
 from bus.redis.packing import pack
-from bus.redis.pipe import Link, Pipe, Script
+from bus.redis.pipe import Pipe
 
 __all__ = ["Shard"]
 
@@ -118,23 +120,26 @@ class Shard:
         """The epoch, and the last seq of each group; None if it is a repeat."""
         clock = asyncio.get_running_loop().time
         latest = give_up - (PUBLISH_SECONDS - EXECUTE_SECONDS)
-        while True:
+        sent = 0.0
+
+        def timed() -> Sequence[Any]:
+            nonlocal sent
             sent = clock()
-            reply: list[Any] = await link.evaluate(
-                _PUBLISH, self._prefix, link.run_id, int(link.clock.at(latest) * 1_000), *arguments
-            )
+            return (self._prefix, link.run_id, int(link.clock.at(latest) * 1_000), *arguments)
+
+        def stands(reply: list[Any]) -> bool:
+            """No, if by our own clock there was time left: Redis's has jumped, and is known better now."""
             received = clock()
-            time, outcome = reply[:2]
-            link.clock.learn(sent, received, time / 1_000)
-            if outcome == b"published":
-                return reply[2:]
-            if outcome == b"repeated":
-                return None
-            if outcome == b"reused":
-                raise IdempotencyConflict
-            if received >= latest:
-                raise RedisConnectionError("Redis came to the batch too late.")
-            # By our own clock there was time left: Redis's has jumped, and is known better now.
+            link.clock.learn(sent, received, reply[0] / 1_000)
+            return reply[1] != b"late" or received >= latest
+
+        reply: list[Any] = await link.evaluate(_PUBLISH, timed, stands, latest)
+        outcome = reply[1]
+        if outcome == b"late":
+            raise RedisConnectionError("Redis came to the batch too late.")
+        if outcome == b"reused":
+            raise IdempotencyConflict
+        return None if outcome == b"repeated" else reply[2:]
 
     # Asking
 
@@ -159,7 +164,7 @@ class Shard:
 
     async def _ask(self, script: Script, *arguments: str | int) -> Any:
         async def ask(link: Link, _: float) -> Any:
-            return await link.evaluate(script, self._prefix, link.run_id, *arguments)
+            return await link.evaluate(script, lambda: (self._prefix, link.run_id, *arguments))
 
         return await self._asking.perform(ask)
 
@@ -177,5 +182,6 @@ class Shard:
     def _get_pool(self) -> ConnectionPool:
         if self._pool is None:
             # All that wait for Redis here have time-outs of their own (bus/redis/connection.py).
-            self._pool = create_pool({"socket_timeout": None, **self._host})
+            options = {"socket_timeout": None, "socket_connect_timeout": ESTABLISH_SECONDS}
+            self._pool = create_pool(options | self._host)
         return self._pool

@@ -12,7 +12,7 @@ from redis import Redis as SyncRedis
 from redis.asyncio import ConnectionPool, Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from bus.redis import listener, probe
+from bus.redis import connection, listener, probe
 from bus.redis.listener import Listener, RawMessage, _Topics
 from tests.servers import RedisServer
 
@@ -299,7 +299,7 @@ async def test_what_a_dead_connection_still_holds_is_never_delivered(
 async def test_attempts_to_connect_are_bounded_and_few(
     make_ear: Callable[..., Ear], shared_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listener, "_CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr(connection, "ATTEMPT_SECONDS", 0.5)
     async with Proxy(shared_redis) as proxy:
         proxy.hold()
         ear = make_ear(proxy.url, timeout=0.1)

@@ -13,7 +13,8 @@ from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from bus.layers import RedisLayer
-from bus.redis.pipe import Clock, Link, Pipe, Script
+from bus.redis.link import Clock, Link, Script
+from bus.redis.pipe import Pipe
 from tests.servers import RedisServer
 
 ECHO = Script("return ARGV[1]")
@@ -53,7 +54,7 @@ async def own_pipes(redis_server: RedisServer) -> AsyncIterator[Pipes]:
 
 async def echo(pipe: Pipe, text: str) -> str:
     async def evaluate(link: Link, _: float) -> Any:
-        return await link.evaluate(ECHO, text)
+        return await link.evaluate(ECHO, lambda: [text])
 
     reply: bytes = await pipe.perform(evaluate)
     return reply.decode()
