@@ -57,14 +57,19 @@ class RecordedTickManager(models.Manager["RecordedTick"]):
     def record(self, ticks: Iterable[Placed]) -> None:
         """Stores all of ``ticks`` or, if the database refuses, none.
 
-        Past the ORM: ``bulk_create`` takes four times the processor time, and what this takes on the recorder's thread
-        the event loop has to wait for.
+        Past the ORM: ``bulk_create`` takes four times the processor time.
         """
         connection = connections[self.db]
         now = timezone.now()
         rows = [_row(placed, now, connection.ops.adapt_datetimefield_value) for placed in ticks]
         with transaction.atomic(using=self.db), connection.cursor() as cursor:
             cursor.executemany(_insert(connection.ops.quote_name), rows)
+
+    def has(self, placed: Placed) -> bool:
+        """Whether this tick of this stream is stored."""
+        tick, seq, epoch = placed
+        at = datetime.fromisoformat(tick.timestamp)
+        return self.filter(symbol=tick.symbol, at=at, seq=seq, epoch=epoch).exists()
 
 
 class RecordedTick(models.Model):

@@ -1,34 +1,38 @@
-"""Writes published ticks to the database, off the publishers' path.
+"""Records published ticks in the database, off the publishers' path.
 
-``offer`` puts ticks into a bounded queue and returns; one thread takes them out in chunks and writes them. The two
-sides share no lock: a deque's ``extend`` and ``popleft`` are atomic, so a writer that is stuck in a slow database does
-not hold up the event loop. ``offer`` may be called from several threads, which is what its own lock is for; the writer
-never takes it.
+``offer`` puts ticks into a bounded queue and returns. One thread takes them out in chunks and hands each to the process
+that writes (ticks/recording.py): it alone talks to the database, so that nothing of it can hold up the event loop. A
+database that is locked, away or full is tried again with the same chunk until it works, and the queue fills meanwhile.
 
-What does not fit into the queue, and what the database refused, is gone, and counted as dropped.
+The two sides of the queue share no lock: a deque's ``extend`` and ``popleft`` are atomic. ``offer`` may be called from
+several threads, which is what its own lock is for; the thread that writes never takes it.
+
+What does not fit into the queue, and what the database refuses for what it is, is gone, and counted as dropped.
 """
 
 from __future__ import annotations
 
 import atexit
 import logging
+import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
-from typing import TypedDict
+from typing import Final, TypedDict
 
 from django.conf import settings
-from django.db import close_old_connections, connection
 
+from ticks.recording import RecordingProcess, Refused, is_in_memory, record
 from ticks.tick import Placed
 
 __all__ = ["Counts", "Recorder", "counts", "flush", "offer"]
 
 logger = logging.getLogger(__name__)
 
-_EXIT_SECONDS = 3.0
-_IDLE_SECONDS = 10.0
+_EXIT_SECONDS: Final = 3.0
+_LONGEST_PAUSE: Final = 5.0
 
 
 class Counts(TypedDict):
@@ -41,29 +45,28 @@ class Recorder:
     """A bounded queue of ticks and the thread that writes them.
 
     :param capacity: most ticks that may wait.
-    :param write: stores a chunk or raises; called on the recorder's thread only.
-    :param release: gives back what ``write`` holds on to; called on that thread when there has been nothing to do.
+    :param write: stores a chunk as a whole; called on the recorder's thread only. It raises ``Refused`` if the chunk
+        can never be stored, and anything else if it should be tried again. Its second argument says that this is such
+        a try: the one before may have succeeded.
     :param chunk: most ticks in one call of ``write``.
     :param interval: seconds in which ticks gather before they are written.
-    :param idle: seconds without ticks after which ``release`` is called.
+    :param pause: seconds before a chunk is tried again; they double with each try.
     """
 
     def __init__(
         self,
         capacity: int,
-        write: Callable[[list[Placed]], None],
+        write: Callable[[Sequence[Placed], bool], None],
         *,
-        release: Callable[[], None] = lambda: None,
         chunk: int = 1_000,
         interval: float = 0.25,
-        idle: float = _IDLE_SECONDS,
+        pause: float = 0.25,
     ) -> None:
         self._capacity = capacity
         self._write = write
-        self._release = release
         self._chunk = chunk
         self._interval = interval
-        self._idle = idle
+        self._pause = pause
         self._queue: deque[Placed] = deque()
         self._offering = threading.Lock()
         self._offered = threading.Event()
@@ -129,19 +132,11 @@ class Recorder:
 
     def _run(self) -> None:
         while True:
-            if not self._offered.wait(self._idle):
-                self._rest()
-                self._offered.wait()
+            self._offered.wait()
             self._flushing.wait(self._interval)
             # Cleared before the queue is emptied: ticks that arrive meanwhile set it again.
             self._offered.clear()
             self._drain()
-
-    def _rest(self) -> None:
-        try:
-            self._release()
-        except Exception:
-            logger.exception("The recorder could not release its connection")
 
     def _drain(self) -> None:
         while ticks := self._take():
@@ -150,26 +145,52 @@ class Recorder:
             with self._progress:
                 self._settled += len(ticks)
                 self._progress.notify_all()
-            if self._failing:
-                # The rest can wait a moment for the database to come back.
-                self._flushing.wait(self._interval)
 
     def _take(self) -> list[Placed]:
         return [self._queue.popleft() for _ in range(min(len(self._queue), self._chunk))]
 
-    def _store(self, ticks: list[Placed]) -> None:
-        try:
-            self._write(ticks)
-        except Exception:
-            self._failed += len(ticks)
-            if not self._failing:
-                self._failing = True
-                logger.exception("Ticks could not be recorded and are dropped until it works again")
-        else:
-            self._recorded += len(ticks)
-            if self._failing:
-                self._failing = False
-                logger.warning("Ticks are recorded again; %d were dropped so far", self.counts()["dropped"])
+    def _store(self, ticks: Sequence[Placed]) -> None:
+        """Returns when ``ticks`` are written, or refused."""
+        pause, again = self._pause, False
+        while True:
+            try:
+                self._write(ticks, again)
+            except Refused as error:
+                self._refuse(ticks, error)
+                return
+            except Exception as error:
+                self._fail(error)
+            else:
+                self._succeed(len(ticks))
+                return
+            time.sleep(pause)
+            pause, again = min(2 * pause, _LONGEST_PAUSE), True
+
+    def _succeed(self, count: int) -> None:
+        self._recorded += count
+        if self._failing:
+            self._failing = False
+            logger.warning("Ticks are recorded again; %d wait, %d were dropped so far", *self._waiting_and_dropped())
+
+    def _fail(self, error: Exception) -> None:
+        if not self._failing:
+            self._failing = True
+            logger.error("Ticks cannot be recorded; up to %d wait until they can: %s", self._capacity, error)
+
+    def _refuse(self, ticks: Sequence[Placed], error: Exception) -> None:
+        """Looks for those that are to blame: the others can be written."""
+        if len(ticks) > 1:
+            half = len(ticks) // 2
+            self._store(ticks[:half])
+            self._store(ticks[half:])
+            return
+        if not self._failed:
+            logger.error("The database refuses a tick, which is dropped; from now on they are only counted: %s", error)
+        self._failed += 1
+
+    def _waiting_and_dropped(self) -> tuple[int, int]:
+        counts = self.counts()
+        return counts["waiting"], counts["dropped"]
 
     def _end_overflow(self) -> None:
         # Half empty, not merely one chunk below full: one line an outage, not one a chunk.
@@ -195,18 +216,21 @@ def flush(timeout: float) -> bool:
 
 @cache
 def _recorder() -> Recorder:
-    recorder = Recorder(settings.MARKETMUX_RECORD_QUEUE, _write, release=_release)
-    atexit.register(recorder.flush, _EXIT_SECONDS)
+    if is_in_memory():  # only this process has it
+        return Recorder(settings.MARKETMUX_RECORD_QUEUE, record)
+    process = RecordingProcess()
+    recorder = Recorder(settings.MARKETMUX_RECORD_QUEUE, process.write)
+    atexit.register(_end, recorder, process, os.getpid())
     return recorder
 
 
-def _write(ticks: list[Placed]) -> None:
-    # ticks.publish, and with it this module, is also imported before Django has loaded its models.
-    from ticks.models import RecordedTick  # noqa: PLC0415
+def _end(recorder: Recorder, process: RecordingProcess, owner: int) -> None:
+    """Writes what waits, for a bounded time. A fork of the process that owns them has nothing to end."""
+    if os.getpid() != owner:
+        return
+    if not recorder.flush(_EXIT_SECONDS):
+        logger.error("%d ticks that waited to be recorded are lost: the process ends", recorder.counts()["waiting"])
+    process.close()
 
-    close_old_connections()
-    RecordedTick.objects.record(ticks)
 
-
-def _release() -> None:
-    connection.close()
+os.register_at_fork(after_in_child=_recorder.cache_clear)

@@ -4,15 +4,17 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 from channels.layers import channel_layers
 from pytest_django.fixtures import Settings
 
+from tests.servers import wait_until
 from ticks import publish, recorder
 from ticks.models import RecordedTick
 from ticks.recorder import Recorder
+from ticks.recording import Refused
 from ticks.tick import Placed, Tick
 
 TIMEOUT = 10.0
@@ -30,17 +32,22 @@ class Store:
         self.chunks: list[list[Placed]] = []
         self.failing = False
         self.failures = 0
+        self.refused: set[str] = set()
+        self.again: list[bool] = []
         self.entered = threading.Event()
         self.open = threading.Event()
         self.open.set()
 
-    def write(self, chunk: list[Placed]) -> None:
+    def write(self, chunk: Sequence[Placed], again: bool) -> None:
         self.entered.set()
         assert self.open.wait(TIMEOUT)
         if self.failing:
             self.failures += 1
             raise OSError("the disk is full")
-        self.chunks.append(chunk)
+        if any(placed.tick.price in self.refused for placed in chunk):
+            raise Refused("not this one")
+        self.again.append(again)
+        self.chunks.append(list(chunk))
 
     @property
     def written(self) -> list[Placed]:
@@ -138,70 +145,53 @@ def test_an_overflow_is_logged_once_and_so_is_its_end(store: Store, caplog: pyte
     ]
 
 
-def test_what_the_database_refuses_is_dropped_and_counted(store: Store) -> None:
-    recorder = Recorder(100, store.write, interval=0.0)
+def test_what_could_not_be_written_is_tried_again_until_it_is(store: Store) -> None:
+    recorder = Recorder(100, store.write, interval=0.0, pause=0.001)
     store.failing = True
     recorder.offer(ticks(3))
-    assert recorder.flush(TIMEOUT)
-    assert recorder.counts() == {"recorded": 0, "dropped": 3, "waiting": 0}
-
-
-def test_after_errors_recording_goes_on(store: Store) -> None:
-    recorder = Recorder(100, store.write, interval=0.0)
-    store.failing = True
-    recorder.offer(ticks(3))
-    assert recorder.flush(TIMEOUT)
+    wait_until(lambda: store.failures > 3)
+    assert recorder.counts() == {"recorded": 0, "dropped": 0, "waiting": 3}
+    recorder.offer(ticks(2, "MSFT"))
     store.failing = False
-    recorder.offer(ticks(2))
     assert recorder.flush(TIMEOUT)
-    assert recorder.counts() == {"recorded": 2, "dropped": 3, "waiting": 0}
+    assert store.chunks == [ticks(3), ticks(2, "MSFT")]
+    assert store.again == [True, False]
+    assert recorder.counts() == {"recorded": 5, "dropped": 0, "waiting": 0}
 
 
-def test_a_streak_of_errors_is_logged_once_and_so_is_its_end(store: Store, caplog: pytest.LogCaptureFixture) -> None:
-    recorder = Recorder(100, store.write, interval=0.0)
+def test_what_is_tried_again_is_tried_ever_more_rarely(store: Store) -> None:
+    recorder = Recorder(100, store.write, interval=0.0, pause=0.05)
     store.failing = True
-    for _ in range(3):
-        recorder.offer(ticks(1))
-        assert recorder.flush(TIMEOUT)
-    store.failing = False
     recorder.offer(ticks(1))
+    assert store.entered.wait(TIMEOUT)
+    time.sleep(0.3)
+    assert store.failures <= 3
+    store.failing = False
+
+
+def test_an_outage_is_logged_once_and_so_is_its_end(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    recorder = Recorder(100, store.write, interval=0.0, pause=0.001)
+    store.failing = True
+    recorder.offer(ticks(1))
+    wait_until(lambda: store.failures > 3)
+    store.failing = False
     assert recorder.flush(TIMEOUT)
     assert messages(caplog) == [
-        "Ticks could not be recorded and are dropped until it works again",
-        "Ticks are recorded again; 3 were dropped so far",
+        "Ticks cannot be recorded; up to 100 wait until they can: the disk is full",
+        "Ticks are recorded again; 0 wait, 0 were dropped so far",
     ]
 
 
-def test_while_the_database_fails_the_rest_of_the_queue_waits_for_it(store: Store) -> None:
-    recorder = Recorder(100, store.write, chunk=1, interval=0.2)
-    store.failing = True
-    recorder.offer(ticks(50))
-    assert store.entered.wait(TIMEOUT)
-    time.sleep(0.05)
-    assert store.failures < 5
-
-
-def test_when_idle_the_recorder_gives_back_its_connection(store: Store) -> None:
-    released = threading.Event()
-    recorder = Recorder(100, store.write, release=released.set, interval=0.0, idle=0.01)
-    recorder.offer(ticks(1))
-    assert released.wait(TIMEOUT)
-
-
-def test_an_error_while_giving_back_the_connection_does_not_end_recording(store: Store) -> None:
-    released = threading.Event()
-
-    def release() -> None:
-        if not released.is_set():
-            released.set()
-            raise OSError("the connection is gone")
-
-    recorder = Recorder(100, store.write, release=release, interval=0.0, idle=0.01)
-    recorder.offer(ticks(1))
-    assert released.wait(TIMEOUT)
-    recorder.offer(ticks(1))
+def test_of_a_chunk_that_the_database_refuses_only_those_to_blame_are_dropped(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    recorder = Recorder(100, store.write, interval=0.0)
+    store.refused = {"2", "7"}
+    recorder.offer(ticks(10))
     assert recorder.flush(TIMEOUT)
-    assert recorder.counts()["recorded"] == 2
+    assert store.written == [placed for placed in ticks(10) if placed.tick.price not in store.refused]
+    assert recorder.counts() == {"recorded": 8, "dropped": 2, "waiting": 0}
+    assert len(messages(caplog)) == 1
 
 
 def test_ticks_may_be_offered_from_several_threads(store: Store) -> None:
