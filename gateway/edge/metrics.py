@@ -46,7 +46,7 @@ _HELP = {
     "resident_bytes": "Memory that this process holds (resident set), in bytes.",
     "cpu_seconds_total": "Processor time that this process has used, in seconds.",
     "recorded_total": "Ticks written to the database.",
-    "record_dropped_total": "Ticks that were not written to the database, because the queue was full or it refused them.",
+    "record_dropped_total": "Ticks that were not written to the database: the queue was full, or it refused them.",
     "record_waiting": "Ticks waiting to be written to the database.",
 }
 """What Grafana shows beside each metric, and docs/reference/api.md."""
