@@ -186,5 +186,6 @@ def test_a_recorder_bears_a_lock_longer_than_sqlites_patience(
     assert recorded(database) == [1, 2, 3]
 
 
+@pytest.mark.django_db
 def test_a_database_in_memory_is_written_by_this_process() -> None:
     assert recording.is_in_memory()
