@@ -235,7 +235,7 @@ def check(witness: Witness, publisher: Publisher) -> None:
         assert not overtaken, f"{group}: the second was called first"
     for group, seq, price in publisher.confirmed:
         assert witness.prices[group][seq - 1] == (seq, price)
-    assert len(publisher.confirmed) > CALLS // 2
+    assert len(publisher.confirmed) > CALLS // 20
 
 
 async def test_what_a_lost_connection_still_brings_is_not_overtaken(redis_server: RedisServer) -> None:
