@@ -12,7 +12,7 @@ from gateway.edge import metrics, publisher
 from gateway.protocol import codes as errors
 from gateway.protocol.codes import CLOSURES, ERRORS, Closure, ErrorCode, close_codes, error_codes, table
 from gateway.protocol.commands import MAX_RATE, MIN_RATE
-from gateway.server import inbox, supervisor, worker
+from gateway.server import inbox, supervisor, websocket, worker
 from gateway.server.timeouts import Timeouts
 from marketmux.client import Backoff
 from ticks.publish import MAX_KEY_LENGTH
@@ -81,6 +81,9 @@ OPERATE, PROTOCOL, API, CLIENT = (
         (OPERATE, f"a half-open connection is found within {TIMEOUTS.ping + TIMEOUTS.pong + 2 * TIMEOUTS.round:g} |"),
         (OPERATE, f"| the answer to a close frame | {TIMEOUTS.closing:g} |"),
         (OPERATE, f"| a WebSocket's handshake | {TIMEOUTS.handshake:g} |"),
+        (OPERATE, f"from its first byte | {TIMEOUTS.message:g}, then it is closed"),
+        (OPERATE, f"send {websocket.FRAMES_AT_ONCE:,} frames that carry nothing"),
+        (OPERATE, f"fragments under {websocket.TINY_BYTES} bytes) and {websocket.FRAMES_PER_SECOND} a second"),
         (OPERATE, f"however slowly they come | {TIMEOUTS.head:g}, then 408 |"),
         (OPERATE, f"| a request's body | {TIMEOUTS.body:g}, then 408 |"),
         (OPERATE, f"| the response | {TIMEOUTS.answer:g}, then 503 |"),

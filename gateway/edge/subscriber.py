@@ -17,7 +17,7 @@ from django.conf import settings
 from bus.contract import BusUnavailable
 from gateway import VERSION
 from gateway.edge.process import get_node
-from gateway.protocol.budget import CommandBudget
+from gateway.protocol.budget import Budget
 from gateway.protocol.codes import FLOODING, TOO_BIG, ErrorCode, ProtocolError
 from gateway.protocol.commands import Action, Command, checked_text, parse
 from gateway.protocol.messages import Limits, error_frame, pong_frame, subscribed_frame, symbols_frame, welcome_frame
@@ -54,7 +54,7 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
             message_bytes=settings.MARKETMUX_MAX_MESSAGE_BYTES,
             commands_per_second=settings.MARKETMUX_MAX_COMMANDS_PER_SECOND,
         )
-        self.budget = CommandBudget(self.limits.commands_per_second, asyncio.get_running_loop().time)
+        self.budget = Budget(self.limits.commands_per_second, asyncio.get_running_loop().time)
         self.outbox.reply(welcome_frame(VERSION, self.limits, settings.MARKETMUX_HEARTBEAT_SECONDS))
         self.hub.outage.tell(self.outbox)
 

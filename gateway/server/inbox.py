@@ -1,13 +1,16 @@
 """What a client has sent and its application has not taken yet: bounded, whatever the client does.
 
 A client that sends faster than it is served is not read from until there is room again, so TCP holds it back. No more
-than ``MOST_EVENTS`` events, or ``MOST_BYTES`` and one message, wait here.
+than ``MOST_EVENTS`` events, or ``MOST_BYTES`` and one message, wait here. What waits is handed out in turns (turns.py),
+so a client that sends many messages at once does not have all of them carried out before anybody else's.
 """
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any, Final, Protocol
+
+from gateway.server.turns import Turns
 
 __all__ = ["MOST_BYTES", "MOST_EVENTS", "Inbox", "Reader"]
 
@@ -17,6 +20,10 @@ MOST_BYTES: Final = 1_048_576
 
 class Reader(Protocol):
     """The connection that fills an inbox."""
+
+    @property
+    def turns(self) -> Turns:
+        """In which what it sent is taken."""
 
     def hold(self) -> None:
         """The inbox is full: puts nothing more into it but a disconnect."""
@@ -60,6 +67,8 @@ class Inbox:
 
     async def get(self) -> dict[str, Any]:
         """The next event; one caller at a time."""
+        if self._events and self._reader is not None:  # one that has to be waited for comes in the turn it is read in
+            await self._reader.turns.take()
         while not self._events:
             self._waiting = asyncio.get_running_loop().create_future()
             try:

@@ -23,9 +23,13 @@ from twisted.internet import tcp
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.main import installReactor
 
+from gateway.server.turns import Turns
+
 __all__ = ["GatewayConnection", "GatewayPort", "GatewayReactor", "install"]
 
 PAUSE_SECONDS: Final = 0.25
+_ACCEPTED: Final = 8
+"""Connections that a port accepts in one turn of the loop."""
 
 
 class GatewayReactor(AsyncioSelectorReactor):
@@ -48,18 +52,54 @@ class GatewayConnection(tcp.Server):
 
     Twisted registers the socket with the selector first and unregisters it afterwards: two system calls and a turn of
     the loop for every response, though a socket on which nothing is waiting is nearly always writable.
+
+    It is read when the ``turns`` of its protocol say so (turns.py), and then as much as its ``appetite`` is. While it
+    waits for its turn the selector does not watch it.
     """
 
     _address: Any = None
     _is_due = False
     _is_waiting = False
-    """Whether the socket is registered with the selector."""
+    """Whether the socket is registered with the selector, to be written to."""
+    _is_wanted = False
+    """Whether the protocol wants to be given what comes."""
+    _is_in_line = False
+    """Whether there is something to read, and the connection waits for its turn."""
 
     def getHost(self) -> Any:  # noqa: N802 - Twisted's name
         """The address that the client connected to. Twisted and Daphne ask several times, the system is asked once."""
         if self._address is None:
             self._address = super().getHost()
         return self._address
+
+    def startReading(self) -> None:  # noqa: N802 - Twisted's name
+        self._is_wanted = True
+        if not self._is_in_line:
+            super().startReading()
+
+    def stopReading(self) -> None:  # noqa: N802 - Twisted's name
+        self._is_wanted = False
+        if not self._is_in_line:
+            super().stopReading()
+
+    def doRead(self) -> Any:  # noqa: N802 - Twisted's name
+        turns: Turns | None = getattr(self.protocol, "turns", None)
+        if turns is None:
+            return super().doRead()
+        if self._is_in_line or turns.at_once():
+            self.bufferSize = self.protocol.appetite
+            return super().doRead()
+        super().stopReading()
+        self._is_in_line = True
+        turns.add(self._read_in_turn)
+        return None
+
+    def _read_in_turn(self) -> None:
+        if self._is_wanted and self.connected:
+            self.reactor._readOrWrite(self, True)  # what it does when the selector says that something came
+        self._is_in_line = False
+        if self._is_wanted and self.connected:
+            super().startReading()
 
     def startWriting(self) -> None:  # noqa: N802 - Twisted's name
         if not self._is_due and not self._is_waiting:
@@ -81,7 +121,8 @@ class GatewayConnection(tcp.Server):
 
 
 class GatewayPort(tcp.Port):
-    """A listening socket that pauses for a moment when the process has no file descriptor left.
+    """A listening socket that accepts a few connections a turn of the loop, where Twisted would take a hundred and more.
+    It pauses for a moment when the process has no file descriptor left.
 
     Twisted keeps a descriptor in reserve to accept and close what cannot be served, so clients are refused at once. But
     when something else in the process takes that one first, the socket stays readable, nothing can be accepted, and the
@@ -91,6 +132,7 @@ class GatewayPort(tcp.Port):
     transport = GatewayConnection
 
     def doRead(self) -> None:  # noqa: N802 - Twisted's name
+        self.numberAccepts = _ACCEPTED
         super().doRead()
         if self.connected and not self.disconnecting and not _has_descriptor(self.fileno()):
             self.stopReading()

@@ -25,6 +25,9 @@ class Timeouts:
     closing: float = 3.0
     """For the answer to a close frame; what the client has not read by then is lost to it."""
 
+    message: float = 30.0
+    """For a whole message of a WebSocket client, from the first byte of its first frame."""
+
     head: float = 10.0
     """For the line and headers of a request, from its first byte, and for the first byte of a new connection."""
 

@@ -11,15 +11,32 @@ from typing import Any, Final, Protocol
 from autobahn.websocket.protocol import WebSocketProtocol as Handshake
 from daphne.ws_protocol import WebSocketProtocol
 
-from gateway.protocol.codes import Closure
+from gateway.protocol.budget import Budget
+from gateway.protocol.codes import FLOODING, Closure
 from gateway.protocol.frames import PING
 from gateway.server.refusals import refusals
 from gateway.server.timeouts import Timeouts
+from gateway.server.turns import Turns
 
-__all__ = ["GatewayProtocol", "Outgoing", "unacknowledged_for"]
+__all__ = ["FRAMES_AT_ONCE", "FRAMES_PER_SECOND", "TINY_BYTES", "GatewayProtocol", "Outgoing", "unacknowledged_for"]
 
 _TCP_INFO: Final = struct.Struct("=3x B 20x I 28x I")
 """Of Linux' tcp_info: tcpi_probes, not answered; tcpi_unacked, packets; tcpi_last_ack_recv, milliseconds ago."""
+
+
+_READ_BYTES: Final = 512
+"""What is read at once between two payloads. It may be 80 frames, which take a millisecond; 64 KB of them take 200."""
+_LONG_READ_BYTES: Final = 65_536
+"""What is read at once within a payload."""
+FRAMES_PER_SECOND: Final = 100
+FRAMES_AT_ONCE: Final = 1_000
+"""How many frames a client may send that carry nothing: pings, pongs that answer no ping of ours, tiny fragments. What
+other frames bring is bounded where it goes.
+"""
+TINY_BYTES: Final = 64
+"""A fragment under this size carries nothing."""
+_PONGS: Final = 10
+"""How many of the pings that came in one read are answered: the last ones."""
 
 
 class Outgoing(Protocol):
@@ -53,11 +70,24 @@ def unacknowledged_for(connection: socket.socket) -> float:
 
 
 class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships no types
-    """Daphne's WebSocket protocol for a server that delivers through outboxes, timed by the monotonic clock."""
+    """Daphne's WebSocket protocol for a server that delivers through outboxes, timed by the monotonic clock.
+
+    It is read a little at a time, in turns, since a frame costs the same whether it carries anything or not.
+    """
 
     outbox: Outgoing | None = None
     held = False
     """Whether the inbox is full, so that nothing is read."""
+    owed = 0
+    """Pings of ours that the client has not answered."""
+    inside_message = False
+    current_frame: Any = None
+    _begun: float | None = None
+    """When the message, or frame, began of which not all has come yet."""
+    _frames: Budget | None = None
+    _pings: tuple[bytes, ...] = ()
+    """What is to be answered."""
+    _is_flooding = False
     _state = WebSocketProtocol.STATE_CLOSED
     _opened = _heard = _pinged = 0.0
     _asked_again = False
@@ -114,17 +144,80 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
         if inbox is not None:
             inbox.abandon()
 
+    @property
+    def turns(self) -> Turns:
+        """In which it is read, and what was read is taken."""
+        turns: Turns = self.factory.server_class.messages
+        return turns
+
+    @property
+    def appetite(self) -> int:
+        """How many bytes are read at once."""
+        if self._is_flooding:
+            return _LONG_READ_BYTES
+        if self.current_frame is None:
+            return _READ_BYTES
+        rest = self.current_frame.length - self.current_frame_masker.pointer()
+        return max(_READ_BYTES, min(rest, _LONG_READ_BYTES))
+
     def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
         self._heard = time.monotonic()
-        self._dataReceived(data)  # Autobahn's, without what its Twisted side writes to the log
+        if not self._is_flooding:
+            self._dataReceived(data)  # Autobahn's, without what its Twisted side writes to the log
+            self._after_reading()
+
+    def _after_reading(self) -> None:
+        for payload in self._pings:
+            self.sendPong(payload)
+        self._pings = ()
+        if not self.inside_message and self.current_frame is None and not self.data:
+            self._begun = None
+        elif self._begun is None:
+            self._begun = self._heard
 
     def heard(self) -> None:
-        """Silence counts from now on."""
+        """Silence counts from now on, and the time of a message too: it was not read."""
         self._heard = time.monotonic()
+        if self._begun is not None:
+            self._begun = self._heard
+
+    # Frames
+
+    def onMessage(self, payload: bytes, isBinary: bool) -> None:  # noqa: N802, N803 - Autobahn's names
+        self._begun = None
+        super().onMessage(payload, isBinary)
+
+    def onMessageFrameBegin(self, length: int) -> None:  # noqa: N802 - Autobahn's name
+        super().onMessageFrameBegin(length)
+        if length < TINY_BYTES and not self.current_frame.fin:
+            self._count_frame()
+
+    def onPing(self, payload: bytes) -> None:  # noqa: N802 - Autobahn's name
+        self._count_frame()
+        self._pings = (*self._pings[1 - _PONGS :], payload)
+
+    def onPong(self, payload: bytes) -> None:  # noqa: N802 - Autobahn's name
+        if self.owed:
+            self.owed -= 1
+        else:
+            self._count_frame()
+
+    def _count_frame(self) -> None:
+        """One more that carries nothing. Whoever keeps on is closed, and what still comes is not looked at."""
+        if self._frames is None:
+            self._frames = Budget(FRAMES_PER_SECOND, time.monotonic, FRAMES_AT_ONCE)
+        if not self._frames.spend() and not self._is_flooding:
+            self._is_flooding = True
+            self.close_with(FLOODING)
+
+    def ask(self) -> None:
+        """Pings the client."""
+        self.owed += 1
+        self.sendData(PING)
 
     def processData(self) -> bool:  # noqa: N802 - Autobahn's name
         """One step through what was read; False if that is all, or all there is room for."""
-        return not self.held and bool(super().processData())
+        return not self.held and not self._is_flooding and bool(super().processData())
 
     def hold(self) -> None:
         """The inbox is full: reads no further."""
@@ -135,6 +228,7 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
         """The inbox has room: goes on with what was read already, then reads on."""
         self.held = False
         self.consumeData()
+        self._after_reading()
         if not self.held and (self.outbox is None or not self.outbox.behind):
             self.heard()
             self.transport.resumeProducing()
@@ -159,7 +253,7 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
         """
         timeouts = self.server.timeouts
         if self.state == self.STATE_OPEN:
-            return self._check_silence(time.monotonic())
+            return min(self._check_silence(time.monotonic()), self._check_message(time.monotonic()))
         if self.state == self.STATE_CONNECTING:
             left: float = timeouts.handshake - self.duration()
             if left > 0:
@@ -167,6 +261,16 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
             self.serverReject()
             return None
         return float(timeouts.ping)
+
+    def _check_message(self, now: float) -> float:
+        """Closes a client whose message has taken too long; not while it is us who do not read it."""
+        message: float = self.server.timeouts.message
+        if self._begun is None or self.held or (self.outbox is not None and self.outbox.behind):
+            return message
+        if now - self._begun >= message:
+            self._is_flooding = True
+            self.close_with(FLOODING)
+        return max(0.0, self._begun + message - now)
 
     def _check_silence(self, now: float) -> float:
         timeouts: Timeouts = self.server.timeouts
@@ -181,13 +285,13 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
                 return self._heard + timeouts.ping - now
             self._pinged = now
             self._asked_again = False
-            self.sendData(PING)
+            self.ask()
         elif now - self._pinged >= timeouts.pong:
             self.onAutoPingTimeout()
         elif not self._asked_again and now - self._pinged >= timeouts.pong / 2:
             # A client may not be ready to answer the first one, such as one that is still opening its connections.
             self._asked_again = True
-            self.sendData(PING)
+            self.ask()
         return self._pinged + (timeouts.pong if self._asked_again else timeouts.pong / 2) - now
 
     @property

@@ -30,6 +30,7 @@ from gateway.server.http import GatewayHTTPFactory
 from gateway.server.inbox import Inbox
 from gateway.server.lifeline import ENDING, READY, Heartbeat
 from gateway.server.timeouts import Timeouts
+from gateway.server.turns import Turns
 from gateway.server.websocket import GatewayProtocol
 
 __all__ = ["BACKLOG", "GatewayServer", "raise_open_file_limit"]
@@ -95,6 +96,8 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
         self.max_body_bytes = max_body_bytes
         self.housekeeping = Housekeeping(timeouts)
         self.timeouts = timeouts
+        # Who is connected goes on while others knock, and a publisher's POST does not wait for subscribers' commands.
+        self.newcomers, self.requests, self.messages = Turns(), Turns(), Turns()
         self.draining = False
         self._restart = restart
         self._heartbeat = None if lifeline is None else Heartbeat(lifeline, self._on_lifeline_end)

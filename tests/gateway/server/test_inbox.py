@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from gateway.server.inbox import MOST_BYTES, MOST_EVENTS, Inbox
+from gateway.server.turns import Turns
 
 
 class Reader:
@@ -13,6 +14,7 @@ class Reader:
 
     def __init__(self, text: str = "x", left: int = 1_000_000) -> None:
         self.inbox = Inbox(self)
+        self.turns = Turns()
         self.held = False
         self.put = 0
         self._text = text
