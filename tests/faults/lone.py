@@ -14,6 +14,8 @@ import os
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from ticks.tick import MAX_BODY_BYTES
 
 __all__ = ["LONG_BODY", "LoneServer", "frame", "open_websocket"]
 
+TICK_SECONDS = 0.02
 LONG_BODY = bytes(range(256)) * 20_000
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -52,6 +55,14 @@ class LoneServer:
     def state(self) -> dict[str, int]:
         state: dict[str, int] = self.get("/state").json()
         return state
+
+    @contextlib.contextmanager
+    def longest_turn(self) -> Iterator[list[float]]:
+        """Puts the longest turn of the server's loop meanwhile into the list, in seconds of processor time."""
+        longest: list[float] = []
+        self.get("/watch")
+        yield longest
+        longest.append(self.get("/longest").json())
 
     def output(self) -> str:
         return self._log.read_text()
@@ -114,11 +125,35 @@ def frame(payload: bytes, opcode: int = 1) -> bytes:
     return bytes([0x80 | opcode, 0x80 | len(payload)]) + bytes(4) + payload
 
 
+class LongestTurn:
+    """How long the longest turn of the loop was, in processor time, which a busy machine does not make longer."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._last = 0.0
+        self._next: asyncio.Handle | None = None
+
+    def start(self) -> None:
+        self._last, self.seconds = time.thread_time(), 0.0
+        self._look()
+
+    def stop(self) -> None:
+        if self._next is not None:
+            self._next.cancel()
+
+    def _look(self) -> None:
+        now = time.thread_time()
+        self.seconds = max(self.seconds, now - self._last)
+        self._last = now
+        self._next = asyncio.get_running_loop().call_soon(self._look)
+
+
 class Application:
     """An ASGI application that does what a good one would not."""
 
     def __init__(self) -> None:
         self.server: Any = None
+        self._longest = LongestTurn()
         self._gate = asyncio.Event()
         self._taken = 0
         self._cancelled = 0
@@ -131,9 +166,13 @@ class Application:
             await self._answer(scope, send)
 
     async def _talk(self, scope: Any, receive: Any, send: Any) -> None:
-        """Takes messages; on ``/gated`` only once ``GET /open`` has opened the gate."""
+        """Takes messages; on ``/gated`` only once ``GET /open`` has opened the gate. ``/ticking`` sends some instead."""
         await receive()
         await send({"type": "websocket.accept"})
+        if scope["path"] == "/ticking":
+            while True:
+                await send({"type": "websocket.send", "text": "tick"})
+                await asyncio.sleep(TICK_SECONDS)
         if scope["path"] == "/gated":
             await self._gate.wait()
         while (await receive())["type"] != "websocket.disconnect":
@@ -152,6 +191,11 @@ class Application:
                 self._files.clear()
             case "/long":
                 body = LONG_BODY
+            case "/watch":
+                self._longest.start()
+            case "/longest":
+                self._longest.stop()
+                body = json.dumps(self._longest.seconds).encode()
             case "/state":
                 body = json.dumps(self._state()).encode()
             case "/hung":
