@@ -119,7 +119,9 @@ class Closure:
     announced: bool = False
 
 
-FLOODING: Final = Closure(1008, "Too many commands or frames, or a message that did not end.", reconnect=True, wait=5, announced=True)
+FLOODING: Final = Closure(
+    1008, "Too many commands or frames, or a message without end.", reconnect=True, wait=5, announced=True
+)
 TOO_BIG: Final = Closure(1009, "The message is too big.", reconnect=False, announced=True)
 SERVICE_RESTART: Final = Closure(1012, "The gateway stops or restarts.", reconnect=True, announced=True)
 SLOW_CONSUMER: Final = Closure(4001, "The client did not read for too long.", reconnect=True, wait=1)

@@ -121,8 +121,8 @@ class GatewayConnection(tcp.Server):
 
 
 class GatewayPort(tcp.Port):
-    """A listening socket that accepts a few connections a turn of the loop, where Twisted would take a hundred and more.
-    It pauses for a moment when the process has no file descriptor left.
+    """A listening socket that accepts a few connections a turn of the loop, where Twisted takes a hundred and more. It
+    pauses for a moment when the process has no file descriptor left.
 
     Twisted keeps a descriptor in reserve to accept and close what cannot be served, so clients are refused at once. But
     when something else in the process takes that one first, the socket stays readable, nothing can be accepted, and the

@@ -1,4 +1,4 @@
-"""Shares the turns of the event loop, so that what clients ask for is done a little at a time and ticks come in between.
+"""Shares the turns of the event loop, so that what clients ask for is done little by little, with ticks in between.
 
 A turn of asyncio's loop does all that has become ready, however much that is: a thousand sockets that became readable,
 or a thousand commands that arrived, come before the next tick is even read from the bus's socket. So whatever a client
@@ -16,6 +16,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 __all__ = ["SHORT_SECONDS", "Turns"]
@@ -64,7 +65,7 @@ class Turns:
         """Returns when it is the caller's turn."""
         if not self.at_once():
             turn = asyncio.get_running_loop().create_future()
-            self.add(lambda: turn.done() or turn.set_result(None))
+            self.add(partial(_give, turn))
             await turn
 
     def _begin(self, now: float) -> None:
@@ -92,3 +93,8 @@ class Turns:
                 logger.exception("What a client asked for failed in its turn")
             if time.perf_counter() - now > SHORT_SECONDS / 2:
                 self._left = 0
+
+
+def _give(turn: asyncio.Future[None]) -> None:
+    if not turn.done():  # whoever waited may have given up
+        turn.set_result(None)

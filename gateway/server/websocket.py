@@ -157,7 +157,7 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
             return _LONG_READ_BYTES
         if self.current_frame is None:
             return _READ_BYTES
-        rest = self.current_frame.length - self.current_frame_masker.pointer()
+        rest: int = self.current_frame.length - self.current_frame_masker.pointer()
         return max(_READ_BYTES, min(rest, _LONG_READ_BYTES))
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name

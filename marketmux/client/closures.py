@@ -27,7 +27,7 @@ CLOSURES: Final = {
         Closure(1002, "A breach of the WebSocket protocol, such as an unmasked frame.", reconnect=False),
         Closure(LOST, "The connection was lost."),
         Closure(1007, "A text message is not UTF-8.", reconnect=False),
-        Closure(1008, "Too many commands or frames, or a message that did not end.", wait=5.0),
+        Closure(1008, "Too many commands or frames, or a message without end.", wait=5.0),
         Closure(1009, "The message is too big.", reconnect=False),
         Closure(1011, "The gateway failed.", wait=1.0),
         Closure(1012, "The gateway stops or restarts."),

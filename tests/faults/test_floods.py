@@ -10,7 +10,6 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 import pytest

@@ -108,8 +108,10 @@ INVALID = mistakes(b'{"symbol":"AAPL"}')
         ),
         (
             closing_frame(FLOODING),
-            '{"type":"closing","code":1008,"reason":"Too many commands or frames, or a message that did not end.",'
-            '"reconnect":true,"wait":5}',
+            (
+                '{"type":"closing","code":1008,"reason":"Too many commands or frames, or a message without end.",'
+                '"reconnect":true,"wait":5}'
+            ),
         ),
         (
             closing_frame(Closure(4009, "x", reconnect=False, wait=2.5)),

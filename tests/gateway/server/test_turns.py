@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import time
 from collections.abc import Callable
@@ -20,7 +21,7 @@ async def per_turn(count: Callable[[], int], total: int) -> list[int]:
         while counts[-1] < total:
             await asyncio.sleep(0)
             counts.append(count())
-    return [after - before for before, after in zip(counts, counts[1:], strict=False)]
+    return [after - before for before, after in itertools.pairwise(counts)]
 
 
 def busy(seconds: float) -> None:
@@ -61,8 +62,13 @@ async def test_nobody_passes_those_who_wait() -> None:
 
 async def test_what_takes_long_comes_alone() -> None:
     turns, done = Turns(), list[int]()
-    for number in range(10):
-        turns.add(lambda number=number: (done.append(number), busy(SHORT_SECONDS)))  # type: ignore[misc] # as above
+
+    def work() -> None:
+        done.append(len(done))
+        busy(SHORT_SECONDS)
+
+    for _ in range(10):
+        turns.add(work)
     assert max(await per_turn(lambda: len(done), 10)) == 1
 
 

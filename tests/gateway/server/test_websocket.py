@@ -11,16 +11,16 @@ from unittest import mock
 
 import pytest
 
-from gateway.protocol.codes import SERVICE_RESTART, Closure
+from gateway.protocol.codes import FLOODING, SERVICE_RESTART, Closure
 from gateway.protocol.frames import PING
 from gateway.server import websocket
 from gateway.server.inbox import MOST_EVENTS
 from gateway.server.timeouts import Timeouts
-from gateway.server.websocket import unacknowledged_for
+from gateway.server.websocket import FRAMES_AT_ONCE, unacknowledged_for
 from gateway.server.worker import GatewayServer
 from tests.gateway.server.memory import HANDSHAKE, Client, Clock, frame, idle_server, until
 
-TIMEOUTS = Timeouts(ping=20, pong=8, handshake=30, closing=3, round=1)
+TIMEOUTS = Timeouts(ping=20, pong=8, handshake=30, closing=3, message=30, round=1)
 TEXT, CLOSE, ASK, ANSWER = 1, 8, 9, 10
 RESTART = (
     bytes([0x88, 2 + len(SERVICE_RESTART.reason)])
@@ -163,6 +163,65 @@ def test_a_system_owes_an_answer_for_packets_and_for_more_than_one_probe(
 def test_a_real_connection_that_owes_nothing_owes_nothing() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as one:
         assert unacknowledged_for(one) == 0.0
+
+
+# Frames that carry nothing, and messages that do not end
+
+
+@pytest.mark.parametrize("kind", [ASK, ANSWER], ids=["ping", "pong"])
+async def test_whoever_keeps_sending_frames_that_carry_nothing_is_closed(
+    kind: int, client: Client, outbox: Outbox
+) -> None:
+    for _ in range(FRAMES_AT_ONCE):
+        client.send(frame(kind))
+    assert outbox.closures == []
+    for _ in range(10):
+        client.send(frame(kind))
+    assert outbox.closures == [FLOODING]
+
+
+async def test_a_pong_that_was_asked_for_is_not_counted(client: Client, outbox: Outbox) -> None:
+    for _ in range(2 * FRAMES_AT_ONCE):
+        client.websocket.ask()
+        client.send(frame(ANSWER))
+    assert outbox.closures == []
+
+
+async def test_of_many_pings_in_one_read_the_last_are_answered(client: Client) -> None:
+    client.send(b"".join(frame(ASK, bytes([number])) for number in range(100)))
+    assert client.received() == b"".join(frame_to_client(ANSWER, bytes([number])) for number in range(90, 100))
+
+
+def frame_to_client(opcode: int, payload: bytes) -> bytes:
+    return bytes([0x80 | opcode, len(payload)]) + payload
+
+
+async def test_a_message_that_does_not_end_has_its_time(client: Client, clock: Clock, outbox: Outbox) -> None:
+    client.send(frame(TEXT, b"x") + frame(TEXT, b"xyz")[:-1])
+    for _ in range(5):
+        check_after(clock, client, 5)
+        client.send(b"")
+    assert outbox.closures == []
+    check_after(clock, client, 5)
+    assert outbox.closures == [FLOODING]
+
+
+async def test_messages_that_end_have_theirs_each(client: Client, clock: Clock, outbox: Outbox) -> None:
+    data = frame(TEXT, b"xyz")
+    client.send(data[:3])
+    for _ in range(5):
+        check_after(clock, client, 10)
+        client.send(data[3:] + data[:3])
+    assert outbox.closures == []
+
+
+async def test_a_message_has_its_time_while_it_is_read(client: Client, clock: Clock, outbox: Outbox) -> None:
+    client.send(frame(TEXT, b"xyz")[:-1])
+    client.websocket.hold()
+    clock.now += 100
+    client.websocket.release()
+    check_after(clock, client, 20)
+    assert outbox.closures == []
 
 
 # The handshake
