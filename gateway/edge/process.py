@@ -16,6 +16,7 @@ from django.conf import settings
 from bus.contract import BusUnavailable
 from bus.layers import get_bus
 from gateway.fanout.node import Node
+from gateway.fanout.recent import Room
 from gateway.server.collector import Collector
 from gateway.wires.io_uring import Ring
 
@@ -41,6 +42,11 @@ def get_node() -> Node:
             settings.MARKETMUX_HEARTBEAT_SECONDS,
             ring=_open_ring() if settings.MARKETMUX_IO_URING else None,
             collector=Collector(),
+            room=Room(
+                settings.MARKETMUX_HISTORY_TICKS,
+                settings.MARKETMUX_HISTORY_SECONDS,
+                settings.MARKETMUX_OWN_HISTORY_BYTES,
+            ),
         )
     return node
 

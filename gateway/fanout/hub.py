@@ -15,9 +15,11 @@ from typing import NamedTuple
 
 from bus.contract import Packet, Since
 from gateway.fanout.delivery import Delivery
+from gateway.fanout.doubts import Positions
 from gateway.fanout.heartbeat import Heartbeat, Outage
 from gateway.fanout.memberships import Memberships
 from gateway.fanout.outbox import Outbox
+from gateway.fanout.recent import NO_ROOM, Room
 from gateway.fanout.recovery import History, Recovery
 from gateway.fanout.stream import Stream
 from gateway.fanout.subscriptions import Subscriptions
@@ -39,13 +41,22 @@ class Reception(NamedTuple):
 class Hub:
     """Takes in what arrives, and the clients that want it; its parts do the rest."""
 
-    def __init__(self, memberships: Memberships, history: History, ring: Ring | None = None) -> None:
-        """``history`` is asked for what clients missed; ``ring`` writes to many sockets at once, where there is one."""
+    def __init__(
+        self,
+        memberships: Memberships,
+        history: History,
+        positions: Positions,
+        ring: Ring | None = None,
+        room: Room = NO_ROOM,
+    ) -> None:
+        """``history`` is asked for what clients missed, and ``positions`` where streams are; ``ring`` writes to many
+        sockets at once, where there is one; ``room`` is what streams may keep for clients that come back.
+        """
         self._writer = writer = Writer(ring)
         self._memberships = memberships
-        self.subscriptions = Subscriptions(writer)
+        self.subscriptions = Subscriptions(writer, room)
         self.delivery = Delivery(self.subscriptions, writer)
-        self.recovery = Recovery(self.subscriptions, self.delivery, history)
+        self.recovery = Recovery(self.subscriptions, self.delivery, history, positions)
         self.heartbeat = Heartbeat(self.subscriptions, writer)
         self.outage = Outage(self.subscriptions.clients)
 
@@ -60,7 +71,7 @@ class Hub:
             symbol, epoch, seq, bodies = packet
             stream = streams.get(symbol)
             if stream is None or epoch != stream.epoch or seq != stream.seq + 1 or stream.body is None:
-                stream = self.recovery.catch_up(stream, packet, due)
+                stream = self.recovery.catch_up(stream, packet)
                 if stream is None:
                     continue
                 bodies = bodies[stream.seq + 1 - seq :]
@@ -160,6 +171,7 @@ class Hub:
             "passes_total": self.delivery.passes,
             "parked_total": self.delivery.parked,
             **self.recovery.counts,
+            "refuted_total": self.recovery.doubts.refuted,
             "heartbeats_total": self.heartbeat.sent,
             **self._writer.counts(),
         }

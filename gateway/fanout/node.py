@@ -12,6 +12,7 @@ from bus.stall import STALL_SECONDS, boottime
 from gateway.fanout.hub import Hub
 from gateway.fanout.memberships import Memberships
 from gateway.fanout.outbox import Outbox
+from gateway.fanout.recent import NO_ROOM, Room
 from gateway.protocol.values import EVERYTHING
 from gateway.wires.io_uring import Ring
 from gateway.wires.wire import Wire
@@ -52,10 +53,11 @@ class Node:
         *,
         ring: Ring | None = None,
         collector: Collector | None = None,
+        room: Room = NO_ROOM,
     ) -> None:
         """In seconds: how long a group without subscribers is kept, how long a client may be behind, how long a
-        pass waits for more ticks, and the time between heartbeats, 0 for none. ``ring`` is the hub's;
-        ``collector`` is told of clients that come and go.
+        pass waits for more ticks, and the time between heartbeats, 0 for none. ``ring`` and ``room`` are the
+        hub's; ``collector`` is told of clients that come and go.
         """
         self._bus = bus
         self._linger = linger
@@ -66,7 +68,7 @@ class Node:
         self._beating: asyncio.Task[None] | None = None
         self._syncing: asyncio.Task[None] | None = None
         self.memberships = Memberships(self._join, self._leave, leave_delay)
-        self.hub = Hub(self.memberships, self._history, ring)
+        self.hub = Hub(self.memberships, self._history, self._positions, ring, room)
         self._collector = collector
         self.losses = Losses()
         """Messages that are no ticks."""
@@ -131,13 +133,14 @@ class Node:
     async def _settle(self, symbols: Collection[str]) -> None:
         asked = list(symbols)
         for start in range(0, len(asked), _CHUNK):
-            groups = [group_name(symbol) for symbol in asked[start : start + _CHUNK]]
-            positions = await self._bus.positions(groups)
-            if self._lingering:  # it came before the answer
-                self._deliver_lingering()
-            self.hub.recovery.settle(
-                {symbol_of(group): self._place(group, position) for group, position in positions.items()}
-            )
+            self.hub.recovery.settle(await self._positions(asked[start : start + _CHUNK]))
+
+    async def _positions(self, symbols: Collection[str]) -> dict[str, Position]:
+        """Where the streams of symbols are; what arrived before the answer has been delivered."""
+        positions = await self._bus.positions([group_name(symbol) for symbol in symbols])
+        if self._lingering:
+            self._deliver_lingering()
+        return {symbol_of(group): self._place(group, position) for group, position in positions.items()}
 
     def _place(self, group: str, position: Position) -> Position:
         body = None if position.message is None else self._body(symbol_of(group), position.message)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from time import monotonic
 
 from bus.contract import Since
 from gateway.fanout.outbox import Outbox
 from gateway.fanout.pace import Pace
+from gateway.fanout.recent import NO_ROOM, Recent, Room
 from gateway.fanout.writer import Crowd, Writer
 from gateway.protocol.messages import snapshot_frame, tick_frame
 
@@ -55,13 +57,16 @@ class Stream:
         "is_quiet",
         "paces",
         "ready",
+        "recent",
         "resuming",
         "seq",
         "symbol",
     )
 
-    def __init__(self, symbol: str, writer: Writer) -> None:
+    def __init__(self, symbol: str, writer: Writer, room: Room = NO_ROOM) -> None:
+        """``room``: how much of what it delivers is kept for clients that come back."""
         self.symbol = symbol
+        self.recent = Recent(room)
         self._writer = writer
         self.epoch = ""
         """Empty until the bus has told it."""
@@ -80,6 +85,7 @@ class Stream:
         """Takes the next ticks in; returns their frames."""
         seq = self.seq
         frames = [tick_frame(body, seq) for seq, body in enumerate(bodies, seq + 1)]
+        self.recent.add(monotonic(), seq + 1, frames)
         self.seq = seq + len(bodies)
         self.body = bodies[-1]
         self._snapshot = b""
@@ -93,6 +99,7 @@ class Stream:
     def move(self, epoch: str, seq: int, body: str | None) -> None:
         """Goes on from another place."""
         self.epoch, self.seq, self.body = epoch, seq, body
+        self.recent.clear()
         self._snapshot = b""
 
     def jump(self, epoch: str, seq: int, body: str | None) -> None:
@@ -107,6 +114,10 @@ class Stream:
         if not self._snapshot and self.body is not None:
             self._snapshot = snapshot_frame(self.body, self.seq, self.epoch)
         return self._snapshot
+
+    @property
+    def at(self) -> Since:
+        return Since(self.epoch, self.seq)
 
     @property
     def is_settled(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from gateway.fanout.outbox import Outbox
+from gateway.fanout.recent import NO_ROOM, Room
 from gateway.fanout.stream import Stream
 from gateway.fanout.writer import Writer
 from gateway.protocol.values import EVERYTHING
@@ -20,8 +21,10 @@ class Subscriptions:
     new stream costs nothing.
     """
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: Writer, room: Room = NO_ROOM) -> None:
+        """``room`` is what the streams may keep between them."""
         self._writer = writer
+        self._room = room
         self.streams: dict[str, Stream] = {}
         self.clients: dict[Outbox, dict[str, float | None]] = {}
         """What each client subscribed to, in that order, and at which rate; None is every tick."""
@@ -49,10 +52,12 @@ class Subscriptions:
                     del self.streams[other]
             elif not self.keeps_all:
                 self.streams.pop(symbol, None)
+        self._room.divide(len(self.streams))
 
     def discover(self, symbol: str) -> Stream:
         """A new stream."""
-        stream = self.streams[symbol] = Stream(symbol, self._writer)
+        stream = self.streams[symbol] = Stream(symbol, self._writer, self._room)
+        self._room.divide(len(self.streams))
         if self.keeps_all:
             for outbox, held in self.clients.items():
                 rate = held.get(EVERYTHING)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-__all__ = ["PING", "text_frame", "texts"]
+__all__ = ["PING", "split", "text_frame", "texts"]
 
 PING: Final = b"\x89\x00"
 """Asks a client whether it is there."""
@@ -26,13 +26,23 @@ def text_frame(payload: bytes) -> bytes:
     return bytes((_TEXT, 127)) + size.to_bytes(8, "big") + payload
 
 
+def split(frames: bytes) -> list[bytes]:
+    """The single frames of those that were made by :func:`text_frame` and joined."""
+    return [frames[start:end] for start, _, end in _bounds(frames)]
+
+
 def texts(frames: bytes) -> Iterator[str]:
-    """The texts of frames made by :func:`text_frame` and joined: for servers that do their own framing."""
+    """The texts of such frames: for servers that do their own framing."""
+    return (frames[start:end].decode() for _, start, end in _bounds(frames))
+
+
+def _bounds(frames: bytes) -> Iterator[tuple[int, int, int]]:
+    """Of each frame, where it starts, where its payload does, and where both end."""
     start, end = 0, len(frames)
     while start < end:
-        size, start = frames[start + 1], start + 2
+        size, payload = frames[start + 1], start + 2
         if size >= 126:
             width = 2 if size == 126 else 8
-            size, start = int.from_bytes(frames[start : start + width], "big"), start + width
-        yield frames[start : start + size].decode()
-        start += size
+            size, payload = int.from_bytes(frames[payload : payload + width], "big"), payload + width
+        yield start, payload, payload + size
+        start = payload + size

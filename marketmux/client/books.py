@@ -131,7 +131,7 @@ class Books:
         if account is None:
             self._open(symbol, epoch, seq)
             self._report(symbol, missed, "bus", seq, epoch)
-        elif account.epoch != epoch:
+        elif account.epoch != epoch or missed is None:
             self._start_over(symbol, account, "bus", epoch, seq)
         elif seq <= account.seq:
             # Another gateway had them, and there they were not missed.

@@ -6,7 +6,7 @@ all its subscribers.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 
@@ -14,6 +14,7 @@ from bus.contract import Packet, Position, Since
 from gateway.fanout.hub import Hub
 from gateway.fanout.memberships import Memberships
 from gateway.fanout.outbox import Outbox
+from gateway.fanout.recent import Room
 from gateway.protocol.codes import Closure
 from gateway.protocol.messages import tick_frame
 from gateway.wires.io_uring import Ring
@@ -84,7 +85,9 @@ class Audience:
         self._per_client = per_client
         self.wires = wires
         self.slow = self.wires[::slow_every] if slow_every else []
-        self.hub = Hub(Memberships(self._join, _nothing, 1.0), _no_history, ring)
+        self.hub = Hub(
+            Memberships(self._join, _nothing, 1.0), _no_history, _no_positions, ring, Room(500, 300.0, 67_108_864)
+        )
         self._bodies = {name: [Tick(name, "150.25", "2026-05-12T15:04:05.123456Z").json()] for name in self.names}
         self._seqs = dict.fromkeys(self.names, FIRST)
         # All frames are of one length: bytes written divided by it is frames written.
@@ -138,6 +141,10 @@ def _counting(clients: int) -> list[CountingWire]:
 
 
 async def _nothing(symbols: Sequence[str]) -> None: ...
+
+
+async def _no_positions(symbols: Collection[str]) -> dict[str, Position]:
+    return {}
 
 
 async def _no_history(since: Mapping[str, Since]) -> dict[str, list[tuple[int, str]] | None]:

@@ -141,6 +141,12 @@ def test_a_gap_in_what_another_gateway_has_sent_already_is_none(desk: Desk) -> N
     assert desk.taken() == [1042]
 
 
+def test_a_stream_that_is_put_back_goes_on_from_there(desk: Desk) -> None:
+    desk.books.gap("AAPL", None, 1030, OLD)
+    desk.tick(1031)
+    assert desk.taken() == [Gap("AAPL", None, "bus", 1030, OLD), 1031]
+
+
 def test_receipts_ahead_of_a_gap_are_passed_on_ahead_of_it(desk: Desk) -> None:
     desk.books.conflated("slow", {"AAPL": 2})
     desk.books.gap("AAPL", 6, 1049, OLD)

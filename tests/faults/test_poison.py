@@ -36,6 +36,9 @@ HEADER: Final = struct.Struct(">BB13sQQI")
 
 TICK: Final = {"type": "tick", "symbol": "A", "price": "1", "timestamp": "2026-05-12T15:04:05Z"}
 
+FORGED: Final = 123_456_789
+"""A price that nobody published on the bus."""
+
 BYTES: Final = (
     b"",
     b"garbage",
@@ -110,6 +113,43 @@ async def test_garbage_in_a_group_is_counted_and_disconnects_nobody(
     assert counted >= published
     assert len(lines) <= 2  # one of bytes that are no message, one of messages that are no tick
     assert not errors_logged(gateway)
+
+
+async def test_packets_that_are_not_the_buss_silence_no_symbol(
+    start_gateway: StartGateway, redis_server: RedisServer
+) -> None:
+    gateway = start_gateway(redis_server.url)
+    publisher = Publisher(gateway.http, ["A", "B"], rate=200, batch=4)
+    async with watching(gateway.http, 10, ["A", "B"], 2) as named, watching(gateway.http, 3, ["*"], 1) as everything:
+        watchers = [*named, *everything]
+        async with publisher.publishing():
+            await until_all_tick(watchers, time.monotonic())
+            forged = await asyncio.to_thread(_forge, redis_server)
+            back = await until_all_tick(watchers, time.monotonic())
+        await until_all_hold(watchers, publisher.ledger.last)
+        refuted = metrics(gateway)["refuted_total"]
+    found = reconcile(watchers, publisher.ledger)
+    shown = sum(note.price == FORGED for watcher in watchers for _, note in watcher.notes("tick"))
+    figure(
+        f"{forged} forged packets: {refuted:.0f} refuted by the bus, {shown} shown; ticks after {back:.2f} s; {found}"
+    )
+    assert not found.problems
+    assert not found.counts["gap"]
+    assert not shown
+    assert refuted == forged
+    assert not errors_logged(gateway)
+
+
+def _forge(server: RedisServer) -> int:
+    """Publishes packets that are well made and say what is not so; how many."""
+    with Redis(port=server.port) as redis:
+        magic, version, epoch, at, seq, _ = HEADER.unpack_from(_next_packet(redis))
+        message = msgspec.msgpack.encode(TICK | {"price": str(FORGED)})
+        places = [(epoch, seq + ahead) for ahead in (100, 100_000, 2**40, 2**63)]
+        places += [(b"0123456789abc", place) for place in (1, seq, 2**40)]
+        for other, place in places:
+            assert redis.publish(CHANNEL, HEADER.pack(magic, version, other, at, place, 1) + message)
+    return len(places)
 
 
 def _litter(server: RedisServer) -> int:

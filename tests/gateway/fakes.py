@@ -7,15 +7,16 @@ import itertools
 import json
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from bus.contract import Packet, Position, Since
+from bus.contract import BusUnavailable, Packet, Position, Since
 from gateway.fanout.hub import Hub
 from gateway.fanout.memberships import Memberships
 from gateway.fanout.outbox import Outbox
+from gateway.fanout.recent import NO_ROOM, Room
 from gateway.protocol.codes import Closure
 from gateway.protocol.commands import Action
 from gateway.protocol.frames import texts
@@ -246,7 +247,7 @@ class Books:
             self.missed += missed
             assert place is None or Since(epoch, seq) == Since(place.epoch, place.seq + owed + missed)
         else:
-            assert place is None or epoch != place.epoch
+            assert place is None or epoch != place.epoch or seq < place.seq + owed
         self.places[symbol] = Since(epoch, seq)
         return f"{symbol} gap {'?' if missed is None else missed}"
 
@@ -316,8 +317,8 @@ class FakeBus:
     A tick that is published is delivered; one that is only accepted is not, or not yet.
     """
 
-    def __init__(self, leave_delay: float = 0.01, ring: FakeRing | None = None) -> None:
-        """``ring``: by which the hub writes to its clients."""
+    def __init__(self, leave_delay: float = 0.01, ring: FakeRing | None = None, room: Room = NO_ROOM) -> None:
+        """``ring``: by which the hub writes to its clients; ``room``: what it may keep itself."""
         self.epoch = "e0000001"
         self.is_away = False
         self.keeps = 100
@@ -326,11 +327,14 @@ class FakeBus:
         """Cleared: the bus has been asked for its history, and the answer is on its way."""
         self.answers.set()
         self.asked: list[dict[str, Since]] = []
+        self.questions = 0
+        """How often the hub asked where streams are."""
+        self.is_silent = False
         self.prices: dict[tuple[str, str, int], int] = {}
         self._bodies: dict[str, list[str]] = {}
         self.memberships = Memberships(self._join, self._leave, leave_delay)
         self.ring = ring
-        self.hub = Hub(self.memberships, self._history, ring)
+        self.hub = Hub(self.memberships, self._history, self._positions, ring, room)
 
     def client(self, places: Mapping[str, Since] | None = None) -> FakeClient:
         """``places``: where it stopped, if it comes back."""
@@ -372,6 +376,18 @@ class FakeBus:
     def settle(self) -> None:
         """The hub hears where its streams are, as it does when the bus is back."""
         self.hub.recovery.settle({symbol: self.place(symbol) for symbol in self.hub.subscriptions.streams})
+
+    async def answered(self) -> None:
+        """The hub has asked where streams are of which it could not believe a packet."""
+        await until(lambda: self.hub.recovery.doubts.is_over)
+
+    async def _positions(self, symbols: Collection[str]) -> dict[str, Position]:
+        self.questions += 1
+        if self.is_silent:
+            raise BusUnavailable("silent")
+        answer = {symbol: self.place(symbol) for symbol in symbols}
+        await self.answers.wait()
+        return answer
 
     def _open(self, wire: FakeWire) -> Outbox:
         outbox = Outbox(wire, 60, self.hub.delivery.moved)

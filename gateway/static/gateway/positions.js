@@ -99,7 +99,7 @@ export class Positions {
   gap({ symbol, missed, seq: number, epoch }) {
     const seq = Number(number);
     const at = this.#streams.get(symbol);
-    const goesOn = at !== undefined && !ended(at, epoch);
+    const goesOn = at !== undefined && missed !== null && !ended(at, epoch);
     if (missed === null) this.#onGap(symbol, null);
     else this.#report(symbol, goesOn ? Math.max(Number(missed), seq - at.seq - at.explained) : Number(missed));
     if (goesOn && seq < at.seq) return;

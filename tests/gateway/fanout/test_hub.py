@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from bus.contract import Packet, Position, Since
+from gateway.fanout.recent import Room
 from gateway.fanout.stream import Resumption
 from tests.gateway.fakes import NEVER, FakeBus, FakeClient, FakeRing, until
 
@@ -222,17 +223,20 @@ async def test_a_tick_missing_on_the_way_is_told_before_the_next_one(bus: FakeBu
     bus.publish("A")
     bus.accept("A", 3)
     bus.publish("A", "B")
-    assert client.news() == ["A1", "A gap 3", "A5"]
+    await bus.answered()
+    assert client.news() == ["A1", "A gap 3", "=A5"]
     assert other.news() == ["B1"]
     assert totals(bus, "gaps", "missed") == (1, 3)
 
 
-async def test_a_gap_within_a_pass_comes_in_its_place(bus: FakeBus) -> None:
+async def test_what_is_in_doubt_holds_up_nothing_else_of_its_pass(bus: FakeBus) -> None:
     client = await bus.subscriber("A", "B")
     early = bus.accept("A", 2)
     bus.accept("A")
     bus.hub.deliver([early, bus.accept("B"), bus.accept("A"), bus.accept("A")])
-    assert client.news() == ["A1", "A2", "A gap 1", "B1", "A4", "A5"]
+    assert client.news() == ["A1", "A2", "B1"]
+    await bus.answered()
+    assert client.news() == ["A gap 2", "=A5"]
 
 
 async def test_a_new_epoch_is_a_gap_of_unknown_size(bus: FakeBus) -> None:
@@ -240,12 +244,117 @@ async def test_a_new_epoch_is_a_gap_of_unknown_size(bus: FakeBus) -> None:
     bus.publish("A", "A")
     bus.forget()
     bus.publish("A")
-    assert client.news() == ["A1", "A2", "A gap ?", "A1"]
+    await bus.answered()
+    assert client.news() == ["A1", "A2", "A gap ?", "=A1"]
     assert client.places["A"] == Since(bus.epoch, 1)
     bus.forget()
     bus.accept("A", 6)
     bus.publish("A")
-    assert client.news() == ["A gap ?", "A7"]
+    await bus.answered()
+    assert client.news() == ["A gap ?", "=A7"]
+
+
+# Packets that are not the bus's
+
+
+def forged(bus: FakeBus, seq: int, *prices: int, epoch: str = "") -> Packet:
+    return Packet("A", epoch or bus.epoch, seq, [f'"symbol":"A","price":{price}' for price in prices])
+
+
+@pytest.mark.parametrize("epoch", ["", "e9999999"])
+@pytest.mark.parametrize("seq", [1_000_000, 5, 0])
+async def test_a_packet_that_is_not_the_buss_changes_nothing(bus: FakeBus, seq: int, epoch: str) -> None:
+    client, everything = await bus.subscriber("A"), await bus.subscriber("*")
+    bus.publish("A", "A")
+    await bus.answered()
+    bus.hub.deliver([forged(bus, seq, -1, epoch=epoch)])
+    bus.publish("A")
+    await bus.answered()
+    bus.publish("A")
+    assert client.news() == everything.news() == ["=A1", "A2", "A3", "A4"]
+    assert totals(bus, "refuted") == (int(seq > 0 or bool(epoch)),)
+
+
+async def test_a_stream_does_not_begin_where_a_stranger_says(bus: FakeBus) -> None:
+    everything = await bus.subscriber("*")
+    bus.hub.deliver([forged(bus, 77, -1), forged(bus, 1, -1, epoch="e9999999")])
+    await bus.answered()
+    assert everything.news() == []
+    assert not bus.hub.subscriptions.streams
+    bus.publish("A")
+    await bus.answered()
+    bus.publish("A")
+    assert everything.news() == ["=A1", "A2"]
+
+
+async def test_a_packet_in_the_place_of_the_next_is_put_right_when_that_comes(bus: FakeBus) -> None:
+    client, rated = await bus.subscriber("A"), await bus.subscriber("A", rate=FAST)
+    client.books._prices = None  # they are not the bus's for a moment
+    bus.publish("A")
+    bus.hub.deliver([forged(bus, 2, -1)])
+    assert client.news() == ["A1", "A2"]
+    bus.publish("A")
+    await bus.answered()
+    assert client.news() == ["A gap ?", "=A2"]
+    assert client.books.prices["A"] == bus.newest("A")
+    bus.publish("A")
+    assert client.news() == ["A3"]
+    await until(lambda: '"seq":3' in rated.wire.texts[-1])
+
+
+async def test_a_packet_that_takes_the_places_of_many_is_put_right_when_they_come() -> None:
+    bus = FakeBus(room=Room(100, 60.0, 10_000))
+    client = await bus.subscriber("A")
+    client.books._prices = None
+    bus.publish("A")
+    bus.hub.deliver([forged(bus, 2, *range(-9, 0))])
+    bus.publish("A")
+    await bus.answered()
+    assert client.news()[-2:] == ["A gap ?", "=A2"]
+    bus.publish("A")
+    assert client.news() == ["A3"]
+
+
+async def test_a_flood_of_them_asks_the_bus_a_few_times(bus: FakeBus) -> None:
+    client = await bus.subscriber("A")
+    for seq in range(10_000):
+        bus.hub.deliver([forged(bus, 100 + seq, -1)])
+        if seq % 100 == 0:
+            bus.publish("A")
+            await asyncio.sleep(0)
+    await bus.answered()
+    assert client.news() == [f"A{seq}" for seq in range(1, 101)]
+    assert bus.questions < 100
+
+
+async def test_what_follows_while_the_bus_is_asked_is_not_lost(bus: FakeBus) -> None:
+    client = await bus.subscriber("A")
+    bus.publish("A")
+    bus.accept("A", 2)
+    bus.answers.clear()
+    bus.publish("A")
+    await until(lambda: bus.questions)
+    bus.publish("A")
+    bus.publish("A", "A")
+    assert client.news() == ["A1"]
+    bus.answers.set()
+    await bus.answered()
+    assert client.news() == ["A gap 2", "=A4", "A5", "A6", "A7"]
+
+
+async def test_a_bus_that_cannot_be_asked_is_asked_again(bus: FakeBus) -> None:
+    client = await bus.subscriber("A")
+    bus.publish("A")
+    bus.accept("A", 2)
+    bus.is_silent = True
+    bus.publish("A")
+    await until(lambda: bus.questions)
+    bus.is_silent = False
+    await bus.answered()
+    assert client.news() == ["A1", "A gap 2", "=A4"]
+
+
+# Outages
 
 
 async def test_after_an_outage_the_missed_are_told_and_the_newest_comes(bus: FakeBus) -> None:
@@ -281,7 +390,7 @@ async def test_what_arrived_before_the_bus_was_asked_is_not_reported(bus: FakeBu
     place = bus.place("A")
     bus.publish("A")
     bus.hub.recovery.settle({"A": place, "B": place})
-    assert client.news() == ["A gap 2", "A3"]
+    assert client.news() == ["A gap 1", "=A2", "A3"]
 
 
 async def test_after_the_bus_lost_its_memory_the_old_value_is_gone(bus: FakeBus) -> None:
@@ -370,6 +479,7 @@ async def test_a_gap_comes_behind_what_a_client_behind_had_and_before_its_newest
         bus.publish("A")
     bus.accept("A", 5)
     bus.publish("A")
+    await bus.answered()
     bus.publish("A")
     client.news()
     assert client.drain() == ["slow A+1", "A3", "A gap 5", "slow A+1", "A10"]
@@ -385,8 +495,9 @@ async def test_a_client_behind_is_told_of_every_gap(bus: FakeBus) -> None:
     bus.settle()
     bus.accept("A")
     bus.publish("A")
+    await bus.answered()
     client.news()
-    assert client.drain() == ["A gap 1", "=A3", "A gap ?", "A gap 1", "A2"]
+    assert client.drain() == ["A gap 1", "=A3", "A gap ?", "A gap 1", "=A2"]
 
 
 # A ring runs nothing of ours in the middle of a pass.
@@ -672,9 +783,10 @@ async def test_an_epoch_that_ends_while_its_history_is_asked_for_stays_ended(bus
     bus.forget()
     bus.publish("A")
     bus.answers.set()
+    await bus.answered()
     await subscribing
     assert client.news() == ["subscribed A:False", "=A1"]
-    assert other.news() == ["A1", "A2", "A gap ?", "A1"]
+    assert other.news() == ["A1", "A2", "A gap ?", "=A1"]
     assert client.places["A"] == other.places["A"] == Since(bus.epoch, 1)
 
 
@@ -855,8 +967,9 @@ async def test_a_gap_comes_behind_what_a_rate_kept_back(bus: FakeBus) -> None:
         bus.publish("A")
     bus.accept("A", 2)
     bus.publish("A")
+    await bus.answered()
     assert client.news() == ["A1", "rate A+2", "A4", "A gap 2"]
-    assert whole.news() == ["A1", "A2", "A3", "A4", "A gap 2", "A7"]
+    assert whole.news() == ["A1", "A2", "A3", "A4", "A gap 2", "=A7"]
 
 
 async def test_a_gap_is_no_reason_to_go_faster(bus: FakeBus) -> None:
@@ -864,6 +977,7 @@ async def test_a_gap_is_no_reason_to_go_faster(bus: FakeBus) -> None:
     bus.publish("A")
     bus.accept("A", 2)
     bus.publish("A")
+    await bus.answered()
     assert client.news() == ["A1", "A gap 2"]
 
 
@@ -917,6 +1031,7 @@ async def test_who_takes_everything_gets_each_tick_once(bus: FakeBus) -> None:
 
 async def test_a_symbol_that_ticks_for_the_first_time_comes_as_a_snapshot_to_who_takes_everything(bus: FakeBus) -> None:
     client, rated = await bus.subscriber("*"), await bus.subscriber("*", rate=NEVER)
+    await bus.subscriber("X")
     bus.hub.deliver([bus.accept("A", 2), bus.accept("B")])
     bus.publish("A", "B")
     assert sorted(client.news()) == ["=A1", "=B1", "A2", "A3", "B2"]
@@ -1080,6 +1195,7 @@ async def test_who_takes_everything_can_resume(bus: FakeBus) -> None:
     client = await bus.subscriber("*")
     await bus.subscriber("*")
     bus.publish("A", "B", "C")
+    await bus.answered()
     client.news()
     places = {symbol: client.places[symbol] for symbol in "AB"}
     bus.hub.remove(client.outbox)
@@ -1092,6 +1208,7 @@ async def test_who_takes_everything_can_resume(bus: FakeBus) -> None:
 
 async def test_who_takes_everything_is_told_of_gaps_and_can_fall_behind(bus: FakeBus) -> None:
     client = await bus.subscriber("*")
+    await bus.subscriber("X")
     bus.publish("A")
     client.wire.full = True
     bus.publish("A")

@@ -268,6 +268,13 @@ describe("a reported gap", () => {
     assert.deepEqual(missed(), [null]);
   });
 
+  test("of unknown size and an old number puts the stream back there", () => {
+    started(10);
+    gap(null, 7);
+    assert.deepEqual(take(8, 9), [true, true]);
+    assert.deepEqual(missed(), [null]);
+  });
+
   test("of unknown size and a new epoch begins at its number", () => {
     started(10);
     gap(null, 0, OTHER);
