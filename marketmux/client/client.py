@@ -33,6 +33,7 @@ __all__ = ["Client", "Latest"]
 logger = logging.getLogger(__name__)
 
 _HANDSHAKE_TIMEOUT: Final = 10.0
+_OF_A_SYMBOL: Final = frozenset({"tick", "snapshot", "gap"})
 _ANSWERS: Final = frozenset({"subscribed", "unsubscribed", "subscriptions", "pong", "error"})
 
 
@@ -298,7 +299,9 @@ class Client:
     def _take(self, session: Session, message: dict[str, Any]) -> None:
         """What a message means. Types that are not known are for newer clients."""
         kind = message["type"]
-        if kind == "tick":
+        if kind in _OF_A_SYMBOL and not self._subscriptions.covers(message["symbol"]):
+            pass  # the gateway has not heard yet that it is unwanted
+        elif kind == "tick":
             self._books.tick(messages.tick(message))
         elif kind == "snapshot":
             self._books.snapshot(messages.snapshot(message))

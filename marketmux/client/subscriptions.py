@@ -26,15 +26,27 @@ _RETRY: Final = 1.0
 
 
 class Request:
-    """A call of ``subscribe`` or ``unsubscribe`` that waits for its answers; its caller may cancel ``done``."""
+    """A call of ``subscribe`` or ``unsubscribe`` that waits for its answers; its caller may cancel ``done``.
 
-    def __init__(self, action: Literal["subscribe", "unsubscribe"], symbols: Iterable[str], options: Options) -> None:
+    Nobody waits for an ``undo``, which unsubscribes from what is not wanted after all.
+    """
+
+    def __init__(
+        self,
+        action: Literal["subscribe", "unsubscribe", "undo"],
+        symbols: Iterable[str],
+        options: Options = Options(),  # noqa: B008 - it cannot be changed
+    ) -> None:
         self.action = action
         self.symbols = list(dict.fromkeys(symbols))
         self.options = options
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.before: dict[str, Options | None] = {}
         """How what it has changed was wanted before."""
+
+    def is_for(self, symbol: str) -> bool:
+        """Whether it subscribes to ``symbol``."""
+        return self.action == "subscribe" and symbol in self.symbols
 
 
 class Subscriptions:
@@ -65,7 +77,7 @@ class Subscriptions:
 
     async def unsubscribe(self, symbols: Iterable[str]) -> None:
         """Returns when no more ticks come; without a connection at once."""
-        request = Request("unsubscribe", symbols, Options())
+        request = Request("unsubscribe", symbols)
         if self._is_connected or self._requests:
             await self._request(request)
         else:
@@ -95,6 +107,7 @@ class Subscriptions:
     async def pump(self, session: Session) -> None:
         """Asks for everything on a new connection, and for whatever comes up; returns when the connection ends."""
         self._due = dict.fromkeys(self.wanted)
+        self._requests = deque(request for request in self._requests if request.action != "undo")
         self._has_to_ping = False
         self._is_connected = True
         try:
@@ -108,7 +121,13 @@ class Subscriptions:
     async def _request(self, request: Request) -> None:
         self._requests.append(request)
         self._wake.set()
-        await request.done
+        try:
+            await request.done
+        except asyncio.CancelledError:
+            if not request.done.cancelled() and request.done.exception() is None:
+                # It was carried out a moment ago, and its caller will never know.
+                self._undo(request)
+            raise
 
     async def _step(self, session: Session) -> None:
         if self._due:
@@ -141,13 +160,13 @@ class Subscriptions:
 
     async def _carry_out(self, session: Session, request: Request) -> None:
         """Sends as many commands as the request takes."""
-        left = list(request.symbols)
+        left = [symbol for symbol in request.symbols if request.action != "undo" or symbol not in self.wanted]
         try:
             while left and not request.done.done():
-                if request.action == "unsubscribe":
-                    taken = await self._ask_to_end(session, left)
-                else:
+                if request.action == "subscribe":
                     taken = await self._ask_for(session, left, request.options, request)
+                else:
+                    taken = await self._ask_to_end(session, left)
                 left = [symbol for symbol in left if symbol not in taken]
         except CommandRefused as error:
             self._undo(request)
@@ -170,8 +189,14 @@ class Subscriptions:
                     request.before.setdefault(symbol, self.wanted.get(symbol))
                     self.wanted[symbol] = options
             self._books.subscribed(message["positions"], command.since, snapshot=options.snapshot)
+            if request is not None and request.done.cancelled():
+                # Here, and not where the answer is awaited: its ticks may come right behind it.
+                self._undo(request)
 
-        return await self._ask(session, lambda: self._subscribe_command(session, symbols, options), settle)
+        def make() -> Command:
+            return self._subscribe_command(session, symbols, options)
+
+        return await self._ask(session, make, settle, request)
 
     def _subscribe_command(self, session: Session, symbols: list[str], options: Options) -> Command:
         def named_first() -> list[str]:
@@ -187,10 +212,17 @@ class Subscriptions:
         return await self._ask(session, lambda: commands.unsubscribe(symbols, session.message_bytes), settle)
 
     async def _ask(
-        self, session: Session, make: Callable[[], Command], settle: Callable[[Command, dict[str, Any]], None]
+        self,
+        session: Session,
+        make: Callable[[], Command],
+        settle: Callable[[Command, dict[str, Any]], None],
+        request: Request | None = None,
     ) -> tuple[str, ...]:
-        """Sends a command, built again each time, until it is not refused for passing reasons; returns its symbols."""
-        while True:
+        """Sends a command, built again each time, until it is not refused for passing reasons; returns its symbols.
+
+        Gives up, and returns none, when the caller of ``request`` has stopped waiting.
+        """
+        while request is None or not request.done.done():
             command = make()
             try:
                 with self._inbox.urgent():
@@ -201,19 +233,26 @@ class Subscriptions:
                 await asyncio.sleep(_RETRY * random.uniform(1, 1.5))  # noqa: S311 - jitter
             else:
                 return command.symbols
+        return ()
 
     def _undo(self, request: Request) -> None:
         """Wants again what was wanted before the request."""
-        stray = [symbol for symbol, options in request.before.items() if options is None]
-        for symbol, options in request.before.items():
-            if options is not None:
+        before, request.before = request.before, {}
+        stray = []
+        for symbol, options in before.items():
+            heir = next((other for other in self._requests if other is not request and other.is_for(symbol)), None)
+            if heir is not None:
+                # Another call subscribes to it next, and undoes both if that is not to be either.
+                heir.before.setdefault(symbol, options)
+            elif options is None:
+                stray.append(symbol)
+            else:
                 self.wanted[symbol] = options
                 self._due[symbol] = None
-        for symbol in stray:
-            self.wanted.pop(symbol, None)
-        if stray:
-            # Right behind the request itself: others may want the same symbols after it.
-            self._requests.insert(1, Request("unsubscribe", stray, Options()))
+        self._let_go(stray)
+        if stray and self._is_connected:
+            self._requests.appendleft(Request("undo", stray))
+        self._wake.set()
 
     def _let_go(self, symbols: Iterable[str]) -> None:
         for symbol in symbols:
