@@ -33,7 +33,6 @@ __all__ = ["Client", "Latest"]
 logger = logging.getLogger(__name__)
 
 _HANDSHAKE_TIMEOUT: Final = 10.0
-_OF_A_SYMBOL: Final = frozenset({"tick", "snapshot", "gap"})
 _ANSWERS: Final = frozenset({"subscribed", "unsubscribed", "subscriptions", "pong", "error"})
 
 
@@ -299,8 +298,8 @@ class Client:
     def _take(self, session: Session, message: dict[str, Any]) -> None:
         """What a message means. Types that are not known are for newer clients."""
         kind = message["type"]
-        if kind in _OF_A_SYMBOL and not self._subscriptions.covers(message["symbol"]):
-            pass  # the gateway has not heard yet that it is unwanted
+        if self._subscriptions.is_stray(message):
+            pass
         elif kind == "tick":
             self._books.tick(messages.tick(message))
         elif kind == "snapshot":

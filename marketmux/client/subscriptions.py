@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Final, Literal
 
@@ -62,6 +62,7 @@ class Subscriptions:
         self._inbox = inbox
         self.wanted: dict[str, Options] = {}
         self._due: dict[str, None] = {}
+        self._stray: set[str] = set()
         self._requests: deque[Request] = deque()
         self._wake = asyncio.Event()
         self._is_connected = False
@@ -70,6 +71,12 @@ class Subscriptions:
     def covers(self, symbol: str) -> bool:
         """Whether ticks of ``symbol`` are wanted."""
         return symbol in self.wanted or EVERYTHING in self.wanted
+
+    def is_stray(self, message: Mapping[str, Any]) -> bool:
+        """Whether a message is of a symbol of which the gateway has not heard yet that it is not wanted after all."""
+        if not self._stray or (symbol := message.get("symbol")) is None or self.covers(symbol):
+            return False
+        return symbol in self._stray or EVERYTHING in self._stray
 
     async def subscribe(self, symbols: Iterable[str], options: Options) -> None:
         """Returns when the gateway has acknowledged; raises CommandRefused."""
@@ -108,6 +115,7 @@ class Subscriptions:
         """Asks for everything on a new connection, and for whatever comes up; returns when the connection ends."""
         self._due = dict.fromkeys(self.wanted)
         self._requests = deque(request for request in self._requests if request.action != "undo")
+        self._stray.clear()
         self._has_to_ping = False
         self._is_connected = True
         try:
@@ -188,6 +196,7 @@ class Subscriptions:
                 for symbol in command.symbols:
                     request.before.setdefault(symbol, self.wanted.get(symbol))
                     self.wanted[symbol] = options
+            self._stray.difference_update(command.symbols)
             self._books.subscribed(message["positions"], command.since, snapshot=options.snapshot)
             if request is not None and request.done.cancelled():
                 # Here, and not where the answer is awaited: its ticks may come right behind it.
@@ -207,6 +216,7 @@ class Subscriptions:
 
     async def _ask_to_end(self, session: Session, symbols: list[str]) -> tuple[str, ...]:
         def settle(command: Command, _message: dict[str, Any]) -> None:
+            self._stray.difference_update(command.symbols)
             self._let_go(command.symbols)
 
         return await self._ask(session, lambda: commands.unsubscribe(symbols, session.message_bytes), settle)
@@ -251,6 +261,7 @@ class Subscriptions:
                 self._due[symbol] = None
         self._let_go(stray)
         if stray and self._is_connected:
+            self._stray.update(stray)
             self._requests.appendleft(Request("undo", stray))
         self._wake.set()
 
