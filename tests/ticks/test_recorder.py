@@ -167,6 +167,7 @@ def test_what_is_tried_again_is_tried_ever_more_rarely(store: Store) -> None:
     time.sleep(0.3)
     assert store.failures <= 3
     store.failing = False
+    assert recorder.flush(TIMEOUT)  # what it logs is not to be another test's
 
 
 def test_an_outage_is_logged_once_and_so_is_its_end(store: Store, caplog: pytest.LogCaptureFixture) -> None:
