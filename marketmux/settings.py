@@ -67,7 +67,7 @@ CHANNEL_LAYERS = {
 INSTALLED_APPS = [
     "gateway",  # before daphne: it brings the event loop (gateway/server/reactor.py)
     "daphne",
-    "django.contrib.admin",
+    "ticks.apps.TicksAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

@@ -1,6 +1,14 @@
 from django.apps import AppConfig
+from django.contrib.admin import apps as admin
 
 from ticks.tick import GROUP_PREFIX
+
+
+class TicksAdminConfig(admin.AdminConfig):
+    """Django's admin on a site of our own."""
+
+    default = False
+    default_site = "ticks.site.BoundedAdminSite"
 
 
 class TicksConfig(AppConfig):

@@ -110,7 +110,8 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
             ) from None
         # No await in between: the ticks that follow the positions come next.
         symbols = self.hub.symbols(self.outbox)
-        self.outbox.reply(subscribed_frame(symbols, reception.positions, command.request_id) + reception.frames)
+        answer = subscribed_frame(symbols, reception.positions, command.request_id, command.rate)
+        self.outbox.reply(answer + reception.frames)
 
     def refuse(self, error: ProtocolError) -> None:
         self.outbox.reply(error_frame(error))

@@ -7,6 +7,7 @@ Schema needs beyond the fields.
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Collection, Mapping
 from enum import StrEnum
 from types import MappingProxyType
@@ -21,8 +22,11 @@ from gateway.protocol.values import EVERYTHING, MAX_ID_LENGTH, PUBLISHED_FIELDS,
 from ticks.grammar import is_symbol
 from ticks.tick import MAX_BATCH
 
-__all__ = ["MAX_RATE", "MIN_RATE", "Action", "Command", "KeyedTicks", "checked_text", "parse"]
+__all__ = ["MAX_RATE", "MIN_RATE", "RATES", "Action", "Command", "KeyedTicks", "checked_text", "parse"]
 
+_STEPS: Final = (1, 1.5, 2, 3, 4, 5, 6, 8)
+RATES: Final = (*(round(step * decade, 3) for decade in (0.01, 0.1, 1.0, 10.0, 100.0) for step in _STEPS), 1000.0)
+"""The rates there are, in ticks a second: each that clients take is a timer and a table a symbol."""
 MIN_RATE: Final = 0.01
 MAX_RATE: Final = 1000
 """The bounds of ``max_rate``, in ticks a second."""
@@ -56,7 +60,10 @@ class _OfSymbols(_Command):
     }
 
 
-_AT_MOST: Final = "Ticks a second at most; the newest always arrives in the end. Without it: all ticks."
+_AT_MOST: Final = (
+    "Ticks a second at most; the newest always arrives in the end. Without it: all ticks. It is rounded down to one of "
+    f"{', '.join(f'{rate:g}' for rate in RATES)}; `subscribed` says to which."
+)
 _SINCE: Final = {
     "title": "Since",
     "description": "Where the client stopped reading: what it missed is sent, if all of it is there. With `symbol` it "
@@ -144,7 +151,8 @@ _FIELDS: Final = {
 class Command(NamedTuple):
     """What a client asked for. ``symbols`` is empty for actions that take none; the rest is for ``subscribe``.
 
-    ``since``: where the client stopped reading, by symbol. ``rate``: ticks a second at most, None for all of them.
+    ``since``: where the client stopped reading, by symbol. ``rate``: ticks a second at most, one of :data:`RATES`, None
+    for all of them.
     """
 
     action: Action
@@ -249,7 +257,7 @@ def _rate(fields: Mapping[str, Any]) -> float | None:
         return None
     if isinstance(rate, bool) or not isinstance(rate, int | float) or not MIN_RATE <= rate <= MAX_RATE:
         raise _invalid(f"max_rate is a number of ticks a second from {MIN_RATE} to {MAX_RATE}.")
-    return float(rate)
+    return RATES[bisect(RATES, rate) - 1]
 
 
 def _since(fields: Mapping[str, Any], symbols: tuple[str, ...]) -> dict[str, Since]:
@@ -261,9 +269,10 @@ def _since(fields: Mapping[str, Any], symbols: tuple[str, ...]) -> dict[str, Sin
         return {symbols[0]: _last_read(since)}
     if "symbol" in fields or not isinstance(since, dict):
         raise _invalid("With symbols, since is an object: a position for each symbol.")
+    named = frozenset(symbols)
     for symbol in since:
         _check_symbol(symbol)
-        if symbol not in symbols and EVERYTHING not in symbols:
+        if symbol not in named and EVERYTHING not in named:
             raise _invalid(f"since has a symbol that symbols has not: {symbol}.")
     return {symbol: _last_read(value) for symbol, value in since.items()}
 

@@ -118,6 +118,7 @@ class Subscribed(Event):
         Meta(title="Positions", description="Of the symbols the command named; for `*` of all known."),
     ]
     id: RequestId | None = None
+    max_rate: Annotated[float | None, Meta(description="The rate that was taken, where the command had one.")] = None
 
 
 class Unsubscribed(Event):

@@ -131,7 +131,7 @@ class Client:
             self._runner.cancel()
             await asyncio.wait({self._runner})
 
-    async def subscribe(self, *symbols: str, max_rate: Number | None = None, snapshot: bool = True) -> None:
+    async def subscribe(self, *symbols: str, max_rate: Number | None = None, snapshot: bool = True) -> float | None:
         """Subscribes to ``symbols``, all or none; ``"*"`` is every symbol. Returns when the gateway has acknowledged.
 
         It waits for as long as there is no connection or no bus, so give it a time-out if that matters. If it is
@@ -140,6 +140,9 @@ class Client:
         Args:
             max_rate: ticks a second at most, for each symbol; None for every tick.
             snapshot: whether the last tick of each symbol is wanted first.
+
+        Returns:
+            The rate that the gateway has taken, which may be somewhat lower than ``max_rate``; None for every tick.
 
         Raises:
             TypeError, ValueError: an argument is none, and nothing was asked for.
@@ -151,7 +154,7 @@ class Client:
         self._check(symbols)
         if rate is not None and rate <= 0:
             raise CommandRefused("invalid_message", f"max_rate is above 0 ticks a second, not {max_rate}.", symbols)
-        await self._subscriptions.subscribe(symbols, options)
+        return await self._subscriptions.subscribe(symbols, options)
 
     async def unsubscribe(self, *symbols: str) -> None:
         """Ends subscriptions; after it has returned no event of the symbols comes. Raises ClientError as above."""

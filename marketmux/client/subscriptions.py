@@ -43,6 +43,8 @@ class Request:
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.before: dict[str, Options | None] = {}
         """How what it has changed was wanted before."""
+        self.rate: float | None = None
+        """What the gateway has taken of ``max_rate``."""
 
     def is_for(self, symbol: str) -> bool:
         """Whether it subscribes to ``symbol``."""
@@ -78,9 +80,11 @@ class Subscriptions:
             return False
         return symbol in self._stray or EVERYTHING in self._stray
 
-    async def subscribe(self, symbols: Iterable[str], options: Options) -> None:
-        """Returns when the gateway has acknowledged; raises CommandRefused."""
-        await self._request(Request("subscribe", symbols, options))
+    async def subscribe(self, symbols: Iterable[str], options: Options) -> float | None:
+        """The rate that was taken, once the gateway has acknowledged; raises CommandRefused."""
+        request = Request("subscribe", symbols, options)
+        await self._request(request)
+        return request.rate
 
     async def unsubscribe(self, symbols: Iterable[str]) -> None:
         """Returns when no more ticks come; without a connection at once."""
@@ -193,6 +197,8 @@ class Subscriptions:
 
         def settle(command: Command, message: dict[str, Any]) -> None:
             if request is not None:
+                rate = message.get("max_rate")
+                request.rate = None if rate is None else float(rate)
                 for symbol in command.symbols:
                     request.before.setdefault(symbol, self.wanted.get(symbol))
                     self.wanted[symbol] = options

@@ -110,7 +110,7 @@ async def test_everything_is_also_what_ticks_for_the_first_time(gateway: Gateway
 
 async def test_a_chosen_rate_is_accounted_for_and_ends_on_the_last_tick(gateway: GatewayProcess) -> None:
     async with publisher(gateway) as http, Client(gateway.ws) as client:
-        await client.subscribe("RATED", max_rate=4)
+        assert await client.subscribe("RATED", max_rate=4.5) == 4
         for start in range(1, 201, 20):
             await publish(http, [tick("RATED", price) for price in range(start, start + 20)])
         events = await until(client, Tick, seq=200)

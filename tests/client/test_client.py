@@ -74,7 +74,7 @@ async def subscribe(client: Client, peer: Peer, *symbols: str, **options: Any) -
 
 
 @contextlib.asynccontextmanager
-async def both(call: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+async def both(call: Coroutine[Any, Any, object]) -> AsyncIterator[None]:
     """The call is under way inside, and must have returned soon after."""
     task = asyncio.create_task(call)
     try:

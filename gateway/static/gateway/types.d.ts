@@ -39,6 +39,8 @@ export interface Acknowledgement {
   /** All symbols that are subscribed to now. */
   symbols: string[];
   positions?: Record<string, { seq: Digits; epoch: string; recovered?: boolean }>;
+  /** The rate that was taken, where one was asked for. */
+  max_rate?: Digits;
   id?: Digits;
 }
 

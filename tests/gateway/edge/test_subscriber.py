@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from bus.contract import BusUnavailable
 from bus.layers import MemoryLayer, RedisLayer
 from bus.memory import MemoryBus
 from gateway.edge.process import get_node
+from gateway.protocol.commands import RATES
 from marketmux.asgi import application
 from tests.gateway.fakes import until
 from ticks import publish
@@ -193,6 +195,23 @@ async def test_a_rate_holds_ticks_back_and_says_how_many(layer: Any) -> None:
         await publish.publish([tick("AAPL", price) for price in (2, 3, 4)])
         assert await client.receive() == {"type": "conflated", "reason": "rate", "skipped": {"AAPL": 2}}
         assert await client.seqs(1) == [("tick", "AAPL", 4)]
+
+
+async def test_the_answer_says_which_rate_was_taken(layer: Any) -> None:
+    async with Client() as client:
+        assert (await client.subscribe("AAPL", max_rate=7.3))["max_rate"] == 6
+        answer = await client.ask(action="subscribe", symbol="AAPL", snapshot=False)
+        assert "max_rate" not in answer
+
+
+async def test_whatever_rates_clients_choose_there_are_few_timers(layer: Any, settings: Settings) -> None:
+    settings.MARKETMUX_MAX_COMMANDS_PER_SECOND = 10_000
+    hub = get_node().hub
+    async with AsyncExitStack() as stack:
+        for number in range(100):
+            client = await stack.enter_async_context(Client())
+            await client.subscribe("AAPL", max_rate=0.01 + number * 9.9)
+        assert hub.counts()["rates"] <= len(RATES)
 
 
 async def test_an_idle_client_gets_heartbeats(layer: Any, settings: Settings) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from bus.contract import Since
 from gateway.protocol.codes import ProtocolError
-from gateway.protocol.commands import Action, Command, checked_text, parse
+from gateway.protocol.commands import MAX_RATE, MIN_RATE, RATES, Action, Command, checked_text, parse
 
 
 @pytest.mark.parametrize(
@@ -50,6 +50,13 @@ def test_a_rate_is_a_number_within_its_bounds() -> None:
     assert subscribe(symbol="A", max_rate=None).rate is None
     assert [subscribe(symbol="A", max_rate=rate).rate for rate in (5, 0.5, 0.01, 1000)] == [5.0, 0.5, 0.01, 1000.0]
     assert isinstance(subscribe(symbol="A", max_rate=5).rate, float)
+
+
+def test_a_rate_is_rounded_down_to_one_of_a_few() -> None:
+    assert [subscribe(symbol="A", max_rate=rate).rate for rate in (4.99, 7, 999.9, 0.0101)] == [4.0, 6.0, 800.0, 0.01]
+    taken = {subscribe(symbol="A", max_rate=number / 10).rate for number in range(1, 10_001)}
+    assert taken <= set(RATES)
+    assert (len(RATES), min(RATES), max(RATES), [*RATES]) == (41, MIN_RATE, MAX_RATE, sorted(RATES))
 
 
 PLACE = {"seq": 1041, "epoch": "5f3a9c1e"}

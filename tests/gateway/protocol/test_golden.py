@@ -70,6 +70,7 @@ FRAMES: Final = {
         subscribed_frame(["AAPL"], {"AAPL": Position(1041, EPOCH)}, 1),
         subscribed_frame(["AAPL"], {"AAPL": Position(1043, EPOCH, True)}, 2),
         subscribed_frame(["AAPL"], {"AAPL": Position(7, NEW_EPOCH, False)}, 2),
+        subscribed_frame(["AAPL"], {"AAPL": Position(1041, EPOCH)}, None, 5.0),
         symbols_frame(Action.UNSUBSCRIBE, [], None),
         symbols_frame(Action.LIST, ["AAPL"], "x"),
         pong_frame(0),
