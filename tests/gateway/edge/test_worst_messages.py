@@ -27,9 +27,6 @@ ALL: Final = 1.0
 JSON, NDJSON, FORM = b"application/json", b"application/x-ndjson", b"application/x-www-form-urlencoded"
 TIMEOUT = 60
 
-# Django closes the file of a body with its response, which nobody reads here to its end.
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-
 
 @pytest.fixture(autouse=True)
 async def layer(settings: Settings) -> AsyncIterator[Any]:
@@ -61,6 +58,7 @@ async def ask(method: str, path: str, body: bytes = b"", *headers: tuple[bytes, 
     communicator = HttpCommunicator(application, method, path, body, given)
     meter = Meter()
     response = await communicator.get_response(timeout=TIMEOUT)
+    await communicator.wait(timeout=TIMEOUT)
     meter.check()
     return response["status"], response["body"]
 
