@@ -34,7 +34,7 @@ async def turns(count: int) -> None:
         await asyncio.sleep(0)
 
 
-async def cancelled_after(count: int, call: Awaitable[None]) -> bool:
+async def cancelled_after(count: int, call: Awaitable[object]) -> bool:
     """Whether the call was cancelled; it had so many turns of the loop."""
     task = asyncio.ensure_future(call)
     await turns(count)
