@@ -13,10 +13,12 @@ from rest_framework.response import Response
 from rest_framework.views import exception_handler as default_handler
 
 from bus.contract import BusUnavailable, IdempotencyConflict
+from ticks.lookups import DatabaseUnavailable
 from ticks.publish import MAX_KEY_LENGTH
 
 __all__ = [
     "MAX_ERRORS",
+    "DatabaseRefusal",
     "IdempotencyKeyReused",
     "InvalidIdempotencyKey",
     "InvalidTicks",
@@ -60,6 +62,15 @@ class TooLarge(exceptions.APIException):
     default_code = "too_large"
 
 
+class DatabaseRefusal(exceptions.APIException):
+    """The database, which knows the keys and the logins, did not answer."""
+
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_detail = "The database does not answer, so it cannot be found out who is asking. Try again."
+    default_code = "database_unavailable"
+    wait = 1
+
+
 class InvalidIdempotencyKey(exceptions.APIException):
     """The header ``Idempotency-Key`` is no key; nothing was published."""
 
@@ -89,6 +100,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     """DRF's handler, in the API's own format."""
     if isinstance(error, BusUnavailable):
         error = ServiceUnavailable()
+    elif isinstance(error, DatabaseUnavailable):
+        error = DatabaseRefusal()
     elif isinstance(error, IdempotencyConflict):
         error = IdempotencyKeyReused()
     response = default_handler(error, context)

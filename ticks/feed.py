@@ -17,10 +17,10 @@ from decimal import Decimal
 from random import Random
 from typing import Final
 
-from channels.db import database_sync_to_async
 from django.db import DatabaseError
 
 from bus.contract import BusUnavailable
+from ticks import lookups
 from ticks.grammar import now
 from ticks.tick import MAX_BATCH, Tick
 
@@ -263,8 +263,8 @@ class Outlet:
 
 async def _reload(market: Market) -> None:
     try:
-        symbols = await database_sync_to_async(_active_symbols)()
-    except DatabaseError as error:
+        symbols = await lookups.ask(_active_symbols)
+    except (DatabaseError, lookups.DatabaseUnavailable) as error:
         logger.warning("The feed could not read the instruments: %s", error)
         return
     if symbols == market.symbols:

@@ -8,11 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from channels.db import database_sync_to_async
 from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.exceptions import SynchronousOnlyOperation
 
+from ticks import lookups
 from ticks.keys import find_key
 from ticks.models import ApiKey
 
@@ -62,12 +62,14 @@ def identify(authorization: bytes) -> Identity:
 
 
 async def aidentify(authorization: bytes) -> Identity:
-    """Like :func:`identify`, for the event loop: only a key that is not in the cache costs a thread and a query."""
+    """Like :func:`identify`, for the event loop: only a key that is not in the cache costs a thread and a query.
+
+    :class:`~ticks.lookups.DatabaseUnavailable` if that does not answer.
+    """
     try:
         return identify(authorization)
     except SynchronousOnlyOperation:  # raised before anything is asked of the database
-        found: Identity = await database_sync_to_async(identify)(authorization)
-        return found
+        return await lookups.ask(identify, authorization)
 
 
 def key_in_header(authorization: bytes) -> str | None:

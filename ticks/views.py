@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import Any
 
 import msgspec
-from channels.db import database_sync_to_async
 from django.core.exceptions import SynchronousOnlyOperation
 from django.http import HttpRequest
 from msgspec.structs import astuple
@@ -20,7 +19,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from ticks import publish
+from ticks import lookups, publish
 from ticks.authentication import MayPublish, MaySubscribe, identity_of
 from ticks.errors import InvalidIdempotencyKey
 from ticks.fields import FIELDS
@@ -71,7 +70,7 @@ class AsyncAPIView(APIView):
         try:
             self.initial(self.request, *self.args, **self.kwargs)
         except SynchronousOnlyOperation:
-            await database_sync_to_async(self.initial)(self.request, *self.args, **self.kwargs)
+            await lookups.ask(self.initial, self.request, *self.args, **self.kwargs)
 
     def _handler(self) -> Any:
         method = (self.request.method or "").lower()

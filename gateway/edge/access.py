@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from importlib import import_module
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
-from channels.auth import AuthMiddlewareStack
 from django.conf import settings
+from django.contrib.auth import get_user
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.http import HttpRequest, parse_cookie
 from django.http.request import validate_host
 
+from ticks import lookups
 from ticks.identity import UNKNOWN, Identity, InvalidKey, aidentify
 
 __all__ = ["Access", "origin_allowed"]
@@ -25,7 +29,8 @@ Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 
 
 class Access:
-    """ASGI middleware that finds out who opens a WebSocket and answers a handshake that is not allowed with 403.
+    """ASGI middleware that finds out who opens a WebSocket and answers a handshake that is not allowed with 403,
+    and with 503 where the database does not say who it is.
 
     The application finds the :class:`~ticks.identity.Identity` in the scope, as ``identity``.
     """
@@ -34,7 +39,7 @@ class Access:
         """``may``: what the identity has to allow. ``sessions``: whether a login can; looking it up takes a thread."""
         self._application = application
         self._may = may
-        self._with_session: Application = AuthMiddlewareStack(self._if_logged_in) if sessions else _refuse
+        self._sessions = sessions
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         headers = dict(scope["headers"])
@@ -48,20 +53,22 @@ class Access:
             # Routing takes it, but a proxy's rule for the path may not have known it in this spelling.
             await _refuse(scope, receive, send)
             return
-        identity = await _key_holder(headers)
+        try:
+            identity = await self._identity(headers)
+        except lookups.DatabaseUnavailable:
+            await _refuse_for_now(scope, receive, send)
+            return
         if self._may(identity):
             scope["identity"] = identity  # a copy of the scope would stay as long as the client
             await self._application(scope, receive, send)
         else:
-            await self._with_session(scope, receive, send)
-
-    async def _if_logged_in(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        identity = Identity(user=scope["user"]) if scope["user"].is_authenticated else UNKNOWN
-        if self._may(identity):
-            scope["identity"] = identity
-            await self._application(scope, receive, send)
-        else:
             await _refuse(scope, receive, send)
+
+    async def _identity(self, headers: dict[bytes, bytes]) -> Identity:
+        identity = await _key_holder(headers)
+        if self._sessions and not self._may(identity):
+            return await _logged_in(headers)
+        return identity
 
 
 def origin_allowed(origin: bytes | None, host: bytes) -> bool:
@@ -129,6 +136,28 @@ async def _key_holder(headers: dict[bytes, bytes]) -> Identity:
         return await aidentify(headers.get(b"authorization", b""))
     except InvalidKey:
         return UNKNOWN
+
+
+async def _logged_in(headers: dict[bytes, bytes]) -> Identity:
+    """The user of the session whose cookie the handshake came with."""
+    session = parse_cookie(headers.get(b"cookie", b"").decode("latin1")).get(settings.SESSION_COOKIE_NAME)
+    return Identity(user=await lookups.ask(_user_of, session)) if session else UNKNOWN
+
+
+def _user_of(session: str) -> AbstractBaseUser | None:
+    request = HttpRequest()
+    request.session = import_module(settings.SESSION_ENGINE).SessionStore(session)
+    user = get_user(request)
+    return user if isinstance(user, AbstractBaseUser) else None
+
+
+async def _refuse_for_now(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    if "websocket.http.response" not in scope.get("extensions", {}):
+        await _refuse(scope, receive, send)  # the server has only one answer
+        return
+    await receive()
+    await send({"type": "websocket.http.response.start", "status": 503, "headers": [(b"retry-after", b"1")]})
+    await send({"type": "websocket.http.response.body", "body": b""})
 
 
 async def _refuse(_scope: dict[str, Any], receive: Any, send: Any) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from gateway.edge.process import get_node
 from gateway.server.refusals import refusals
-from ticks import recorder
+from ticks import lookups, recorder
 
 __all__ = ["collect", "render"]
 
@@ -46,6 +46,7 @@ _HELP = {
     "open_files": "File descriptors that this process has open.",
     "resident_bytes": "Memory that this process holds (resident set), in bytes.",
     "cpu_seconds_total": "Processor time that this process has used, in seconds.",
+    "lookups_refused_total": "Requests and handshakes refused because the database did not say who was asking.",
     "recorded_total": "Ticks written to the database.",
     "record_dropped_total": "Ticks that were not written to the database: the queue was full, or it refused them.",
     "record_waiting": "Ticks waiting to be written to the database.",
@@ -64,6 +65,7 @@ def collect() -> dict[str, float]:
         "open_files": _open_files(),
         "resident_bytes": _resident_bytes(),
         "cpu_seconds_total": usage.ru_utime + usage.ru_stime,
+        "lookups_refused_total": lookups.refused(),
         "recorded_total": recorded["recorded"],
         "record_dropped_total": recorded["dropped"],
         "record_waiting": recorded["waiting"],

@@ -6,9 +6,11 @@ import socket
 import struct
 import sys
 import time
+from http import HTTPStatus
 from typing import Any, Final, Protocol
 
 from autobahn.websocket.protocol import WebSocketProtocol as Handshake
+from autobahn.websocket.types import ConnectionDeny
 from daphne.ws_protocol import WebSocketProtocol
 
 from gateway.protocol.budget import Budget
@@ -124,12 +126,20 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
             super().onClose(wasClean, code, reason)
 
     def handle_reply(self, message: dict[str, Any]) -> None:
-        """Sends empty messages too, which Daphne leaves out."""
+        """Daphne's, which also sends empty messages, and refuses a handshake with the status that it is given."""
+        if message["type"] == "websocket.http.response.start" and self.state == self.STATE_CONNECTING:
+            self._deny(message["status"])
+            return
         contents = message.get("text"), message.get("bytes")
         if message["type"] == "websocket.send" and not any(contents) and self.state == self.STATE_OPEN:
             self.serverSend(*((contents[0], False) if contents[0] is not None else (b"", True)))
         else:
             super().handle_reply(message)
+
+    def _deny(self, status: int) -> None:
+        self.handshake_deferred.errback(ConnectionDeny(status, HTTPStatus(status).phrase))  # type: ignore[no-untyped-call]
+        del self.handshake_deferred
+        self.server.protocol_disconnected(self)
 
     # What comes in
 

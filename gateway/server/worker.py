@@ -52,6 +52,9 @@ HARD_MESSAGE_BYTES: Final = 1_048_576
 SPARE_FILES: Final = 64
 """Open files kept for what is no client: Redis, database, large bodies, and room to refuse connections."""
 
+EXTENSIONS: Final[dict[str, dict[str, Any]]] = {"websocket.http.response": {}}
+"""Of ASGI: a handshake may be refused with another status than 403."""
+
 Job = Callable[[], Coroutine[Any, Any, None]]
 
 
@@ -197,6 +200,8 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
         """Daphne's, with a lighter and bounded queue between it and the application."""
         inbox = Inbox(protocol if isinstance(protocol, GatewayProtocol) else None)
         scope.setdefault("asgi", {"version": "3.0"})
+        if isinstance(protocol, GatewayProtocol):
+            scope["extensions"] = EXTENSIONS
         if protocol not in self.connections:
             return None
         application = self.application(scope=scope, receive=inbox.get, send=partial(self.handle_reply, protocol))

@@ -1,0 +1,109 @@
+"""Questions to the database, asked from the event loop: on threads of its own, each for a bounded time.
+
+A database that hangs holds a thread for every question. In the pools that everything else uses, a few such questions
+would stop what has nothing to do with the database: name resolution, other handshakes, other requests. So they have
+threads of their own, few of them, and whoever has waited too long is told that the database does not answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from queue import SimpleQueue
+from typing import Any, Final, ParamSpec, TypeVar
+
+from django.db import InterfaceError, OperationalError, close_old_connections
+
+__all__ = ["LOOKUP_SECONDS", "DatabaseUnavailable", "Lookups", "ask", "refused"]
+
+logger = logging.getLogger(__name__)
+
+LOOKUP_SECONDS: Final = 3.0
+"""From the question to its answer, or to the error."""
+
+_THREADS: Final = 4
+_MOST_WAITING: Final = 10_000
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class DatabaseUnavailable(Exception):
+    """The database did not answer in time, or cannot be reached."""
+
+
+class Lookups:
+    """At most ``threads`` questions at a time and ``most`` that wait for one, each answered within ``seconds``."""
+
+    def __init__(self, threads: int = _THREADS, seconds: float = LOOKUP_SECONDS, most: int = _MOST_WAITING) -> None:
+        self._wanted = threads
+        self._seconds = seconds
+        self._most = most
+        self._questions: SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._failing = False
+        self.refused = 0
+
+    async def ask(self, question: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What ``question`` returns or raises; :class:`DatabaseUnavailable` if that takes too long."""
+        answer: Future[T] = Future()
+        try:
+            if self._questions.qsize() >= self._most:
+                raise TimeoutError  # so many wait that its turn would come too late
+            self._questions.put((answer, partial(question, *args, **kwargs)))
+            self._start()
+            async with asyncio.timeout(self._seconds):
+                found = await asyncio.wrap_future(answer)  # cancelled, if it comes to that, and then not asked any more
+        except TimeoutError:
+            raise self._refusal(f"no answer within {self._seconds:g} s") from None
+        except (OperationalError, InterfaceError) as error:
+            raise self._refusal(str(error)) from error
+        if self._failing:
+            self._failing = False
+            logger.warning("The database answers again")
+        return found
+
+    def _refusal(self, reason: str) -> DatabaseUnavailable:
+        self.refused += 1
+        if not self._failing:
+            self._failing = True
+            logger.error("The database cannot be asked, so who needs it is refused: %s", reason)
+        return DatabaseUnavailable(reason)
+
+    def _start(self) -> None:
+        if len(self._threads) < self._wanted:
+            # Daemons: a thread that hangs must not keep the process from ending.
+            thread = threading.Thread(target=self._work, name="lookup", daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def _work(self) -> None:
+        while True:
+            answer, question = self._questions.get()
+            if answer.set_running_or_notify_cancel():
+                _reply(answer, question)
+            del answer, question  # not kept until the next one
+
+
+def _reply(answer: Future[Any], question: Callable[[], Any]) -> None:
+    try:
+        close_old_connections()
+        found = question()
+        close_old_connections()
+    except BaseException as error:
+        answer.set_exception(error)
+    else:
+        answer.set_result(found)
+
+
+_lookups = Lookups()
+ask = _lookups.ask
+
+
+def refused() -> int:
+    """How many questions the database did not answer."""
+    return _lookups.refused
