@@ -11,3 +11,6 @@ for _name in set(os.environ) - set(clean_environment()) - {"DJANGO_SETTINGS_MODU
     del os.environ[_name]
 
 from tests.gateway_settings import *  # noqa: E402, F403 - it reads the environment while it is imported
+
+# Where pytest captures it, and not from a thread.
+LOGGING["handlers"]["console"]["class"] = "logging.StreamHandler"  # noqa: F405
