@@ -13,4 +13,4 @@ for _name in set(os.environ) - set(clean_environment()) - {"DJANGO_SETTINGS_MODU
 from tests.gateway_settings import *  # noqa: E402, F403 - it reads the environment while it is imported
 
 # Where pytest captures it, and not from a thread.
-LOGGING["handlers"]["console"]["class"] = "logging.StreamHandler"  # noqa: F405
+LOGGING |= {"handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}}}  # noqa: F405
