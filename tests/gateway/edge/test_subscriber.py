@@ -37,6 +37,7 @@ async def layer(request: pytest.FixtureRequest) -> AsyncIterator[Any]:
     """A new default channel layer."""
     layer = MemoryLayer() if request.param == "memory" else RedisLayer(hosts=[request.getfixturevalue("redis_url")])
     channel_layers.set("default", layer)
+    await until(lambda: get_node().counts()["bus_connected"])
     yield layer
     channel_layers.backends.clear()
     await layer.flush()
