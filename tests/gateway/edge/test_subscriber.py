@@ -50,6 +50,18 @@ def quiet(settings: Settings) -> None:
     settings.MARKETMUX_HEARTBEAT_SECONDS = 0.0
 
 
+@pytest.fixture
+def beating(settings: Settings) -> None:
+    """To be named before ``layer``, which makes the node."""
+    settings.MARKETMUX_HEARTBEAT_SECONDS = 0.05
+
+
+@pytest.fixture
+def hasty(settings: Settings) -> None:
+    """The same, with no delay before a group is left."""
+    settings.MARKETMUX_LEAVE_DELAY_SECONDS = 0.0
+
+
 class Client:
     """One end of a WebSocket that speaks JSON."""
 
@@ -215,8 +227,7 @@ async def test_whatever_rates_clients_choose_there_are_few_timers(layer: Any, se
         assert hub.counts()["rates"] <= len(RATES)
 
 
-async def test_an_idle_client_gets_heartbeats(layer: Any, settings: Settings) -> None:
-    settings.MARKETMUX_HEARTBEAT_SECONDS = 0.05
+async def test_an_idle_client_gets_heartbeats(beating: None, layer: Any) -> None:
     async with Client() as client, Client() as silent:
         assert (await silent.receive())["heartbeat"] == 0.05
         await client.socket.send_to(text_data='{"action":"subscribe","symbol":"AAPL"}')
@@ -228,8 +239,7 @@ async def test_an_idle_client_gets_heartbeats(layer: Any, settings: Settings) ->
         assert (await silent.receive()).keys() == {"type", "time"}
 
 
-async def test_a_heartbeat_has_the_time_of_the_gateway(layer: Any, settings: Settings) -> None:
-    settings.MARKETMUX_HEARTBEAT_SECONDS = 0.05
+async def test_a_heartbeat_has_the_time_of_the_gateway(beating: None, layer: Any) -> None:
     async with Client() as client:
         await client.receive()  # the welcome
         before = now()
@@ -389,8 +399,7 @@ async def test_commands_over_the_limit_are_refused_and_a_flood_ends_the_connecti
         assert (said[-1]["code"], said[-1]["reconnect"], said[-1]["wait"]) == (1008, True, 5)
 
 
-async def test_what_a_client_held_is_gone_with_it(layer: Any, settings: Settings) -> None:
-    settings.MARKETMUX_LEAVE_DELAY_SECONDS = 0.0
+async def test_what_a_client_held_is_gone_with_it(hasty: None, layer: Any) -> None:
     for number in range(10):
         async with Client() as client:
             await client.subscribe("A", "B")
