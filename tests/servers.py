@@ -152,6 +152,17 @@ class RedisServer:
             with connection.makefile("rb") as answer:
                 return answer.readline().decode().rstrip()
 
+    def lines(self, command: str) -> list[str]:
+        """The lines of an inline command's answer that is one long text, such as INFO's."""
+        with socket.create_connection((self.host, self.port), timeout=30) as connection:
+            connection.sendall(f"{command}\r\n".encode())
+            with connection.makefile("rb") as answer:
+                size = int(answer.readline()[1:])
+                return answer.read(size).decode().splitlines()
+
+    def info(self, section: str) -> list[str]:
+        return self.lines(f"INFO {section}")
+
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
             raise RuntimeError("this redis-server is not running")

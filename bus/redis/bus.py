@@ -103,7 +103,7 @@ class RedisBus:
         self._tap = tap
         self._lost.update(shard for shard in self.shards if not shard.listener.is_up)
         for shard in self._lost:
-            shard.listener.start()
+            shard.start()
 
     async def join(self, groups: Sequence[str]) -> None:
         channels, patterns = self._names(groups)

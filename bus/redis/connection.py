@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+import re
+from typing import Any, Final
 
 from redis.asyncio import Connection, ConnectionPool
+from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-__all__ = ["ATTEMPT_SECONDS", "ESTABLISH_SECONDS", "abort", "connect"]
+__all__ = ["ATTEMPT_SECONDS", "ESTABLISH_SECONDS", "Info", "abort", "connect", "is_misplaced"]
 
 ATTEMPT_SECONDS: Final = 5.0
 """How long an attempt to connect may take: with a Sentinel and TLS some ten round trips."""
@@ -43,3 +45,33 @@ async def abort(connection: Connection) -> None:
     if connection._writer is not None:
         connection._writer.transport.abort()
     await connection.disconnect(nowait=True)
+
+
+class Info:
+    """What Redis says of itself in reply to INFO."""
+
+    def __init__(self, reply: Any) -> None:
+        text = reply.decode() if isinstance(reply, bytes) else str(reply)
+        self._fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+
+    @property
+    def run_id(self) -> str:
+        """Which process this is; empty if this section says nothing about it."""
+        return self._fields.get("run_id", "")
+
+    def check_primary(self) -> None:
+        """``ResponseError`` if it is a replica that takes nothing: the primary is somewhere else."""
+        if self._fields.get("role") == "slave" and self._fields.get("slave_read_only") != "0":
+            raise ResponseError("READONLY This Redis is a replica.")
+
+
+# Redis's own, and in Redis 6 inside the error of a script.
+_MISPLACED: Final = re.compile(r"(?:^|: -)(?:READONLY|LOADING|MASTERDOWN|NOAUTH|WRONGPASS)\b")
+
+
+def is_misplaced(error: object) -> bool:
+    """Whether Redis's error says that this connection is the wrong one, while another may be right.
+
+    A primary that was demoted keeps its connections. A new one leads to what its name or address stands for now.
+    """
+    return _MISPLACED.search(str(error)) is not None

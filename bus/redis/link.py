@@ -22,7 +22,7 @@ from redis.asyncio import Connection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
-from bus.redis.connection import abort
+from bus.redis.connection import Info, abort, is_misplaced
 
 __all__ = ["Clock", "Link", "Script"]
 
@@ -118,12 +118,15 @@ class Link:
         self.run_id = ""
         self.clock = Clock()
         self.is_overdue = False
+        self.is_misplaced = False
+        """Whether it led to a Redis that is not, or no more, the right one."""
         self._connection = connection
         self._writer = cast(asyncio.StreamWriter, connection._writer)
         self._sent: deque[_Command] = deque()
         self._undone: list[_Command] = []
         self._held: list[_Command] = []
         self._closed = closed
+        self._reason: Exception = RedisConnectionError("Redis closed the connection.")
         self._is_open = True
         self._loop = asyncio.get_running_loop()
         self.task = self._loop.create_task(self._receive())
@@ -137,9 +140,10 @@ class Link:
             info, (seconds, microseconds), *_ = await asyncio.gather(
                 link.call("INFO", "server"),
                 link.call("TIME"),
+                link.check(),
                 *(link.call("SCRIPT", "LOAD", script.source) for script in scripts),
             )
-            link.run_id = _run_id(info)
+            link.run_id = Info(info).run_id
             link.clock.learn(sent, link._loop.time(), int(seconds) + int(microseconds) // 1_000 / 1_000)
         except BaseException:
             link.abort()
@@ -154,6 +158,14 @@ class Link:
     async def call(self, *command: Any) -> Any:
         """The reply to the command; ``ResponseError`` if Redis refused it, ``ConnectionError`` if there was none."""
         return await self._reply_to(_Command(self._loop.create_future(), command))
+
+    async def check(self) -> None:
+        """Returns if this is a primary that answers; after an error it is lost, or soon will be."""
+        try:
+            Info(await self.call("INFO", "replication")).check_primary()
+        except ResponseError as error:
+            self._misplace(error)
+            raise
 
     async def evaluate(
         self,
@@ -204,15 +216,14 @@ class Link:
         self._sent.append(command)
 
     async def _receive(self) -> None:
-        reason: Exception = RedisConnectionError("Redis closed the connection.")
         try:
             await self._read(cast(asyncio.StreamReader, self._connection._reader))
         except OSError as error:
-            reason = RedisConnectionError(str(error))
+            self._reason = RedisConnectionError(str(error))
         finally:
             self._is_open = False
             self._closed(self)
-            _fail(self._commands(), reason)
+            _fail(self._commands(), self._reason)
             await abort(self._connection)
 
     async def _read(self, stream: asyncio.StreamReader) -> None:
@@ -235,6 +246,15 @@ class Link:
             self._undone.clear()
         if not command.reply.done():  # its caller may have gone
             command.reply.set_result(value)
+        if isinstance(value, hiredis.ReplyError):
+            self._misplace(value)
+
+    def _misplace(self, error: Exception) -> None:
+        """Ends the connection if Redis's error says that it is the wrong one; all others hear the same."""
+        if self._is_open and is_misplaced(error):
+            self.is_misplaced = True
+            self._reason = ResponseError(str(error))
+            self.abort()
 
     def _send_again(self) -> None:
         waiting = [*self._undone, *self._held]
@@ -253,8 +273,3 @@ def _fail(commands: Iterable[_Command], reason: Exception) -> None:
         if not command.reply.done():
             command.reply.set_exception(reason)
             command.reply.exception()  # marks it as seen: its caller may have failed already
-
-
-def _run_id(info: Any) -> str:
-    text = info.decode() if isinstance(info, bytes) else str(info)
-    return next((line[7:].strip() for line in text.splitlines() if line.startswith("run_id:")), "")

@@ -23,7 +23,7 @@ from redis.asyncio import Connection, ConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
-from bus.redis.connection import abort, connect
+from bus.redis.connection import Info, abort, connect, is_misplaced
 from bus.redis.probe import Probe
 
 __all__ = ["Listener", "RawMessage"]
@@ -45,7 +45,7 @@ class Listener:
 
     ``deliver`` gets everything one read of the socket brought. ``lost`` is called when a connection on which everything
     wanted was confirmed is dead, and ``restored`` when that is so again, or for the first time after :meth:`start`.
-    ``timeout`` bounds, in seconds, how long :meth:`add` waits for Redis.
+    ``timeout`` bounds, in seconds, how long :meth:`add` waits for a connection, and then for Redis.
     """
 
     def __init__(
@@ -65,10 +65,13 @@ class Listener:
         self._patterns = _Topics("PSUBSCRIBE", "PUNSUBSCRIBE")
         self._connection: Connection | None = None
         self._task: asyncio.Task[None] | None = None
+        self._is_known = False
         self._is_up = False
         self._is_lost = False
         self._is_away = False
         self._arrived: list[RawMessage] = []
+        self.run_id = ""
+        """Of the Redis that it listens to."""
         self.patterns: set[str] = set()
         """The patterns that Redis has confirmed. Changes between two deliveries, exactly where it changes in Redis."""
 
@@ -87,11 +90,16 @@ class Listener:
         if not unconfirmed:
             return
         # In steps: while thousands of clients arrive the loop may be held up for longer than the time that Redis has,
-        # and its answer, which is in the socket already, gets its chance to be read in the next.
-        for _ in range(_ADD_STEPS):
+        # and its answer, which is in the socket already, gets its chance to be read in the next. They count anew from a
+        # connection that is there: to make one takes several round trips.
+        steps, is_there = _ADD_STEPS, self._connection is not None
+        while steps:
             _, pending = await asyncio.wait(unconfirmed, timeout=self._timeout / _ADD_STEPS)
             if not pending:
                 return
+            steps -= 1
+            if not is_there and self._connection is not None:
+                steps, is_there = _ADD_STEPS, True
         raise RedisConnectionError(f"Redis did not answer within {self._timeout} s.")
 
     def remove(self, channels: Collection[str] = (), patterns: Collection[str] = ()) -> None:
@@ -119,6 +127,11 @@ class Listener:
         """Connects, also where there is nothing to listen to yet; counts as lost until it has."""
         self._is_lost = not self._is_up
         self._ensure_task()
+
+    def renew(self) -> None:
+        """Ends the connection and makes another, to what Redis's name or address stands for now."""
+        if self._connection is not None and self._connection._writer is not None:
+            self._connection._writer.transport.abort()
 
     def _ensure_task(self) -> None:
         if self._task is None:
@@ -161,10 +174,12 @@ class Listener:
         try:
             self._connection = connection
             self._probe = Probe(self._ask)
+            self._is_known = False
+            for section in ("server", "replication"):
+                self._command("INFO", [section])
             for topics in (self._channels, self._patterns):
                 topics.start_over()
                 self._command(topics.subscribe, topics.wanted)
-            self._check_up()
             await self._read_while_alive(connection)
         finally:
             self._connection = None
@@ -220,13 +235,22 @@ class Listener:
             case [b"punsubscribe", bytes() as pattern, _]:
                 self._hand_over()
                 self.patterns.discard(pattern.decode())
+            case bytes() if not self._is_known:
+                self._introduced(Info(reply))
             case [b"pong", *_] | bytes():
                 self._probe.answered()
             case hiredis.ReplyError():
                 self._refused(reply)
 
+    def _introduced(self, info: Info) -> None:
+        """A replica brings what its primary publishes, but only while the two can talk, and nobody hears of the end."""
+        info.check_primary()
+        self.run_id = info.run_id or self.run_id
+        self._is_known = not info.run_id  # the section that comes last says nothing of it
+        self._check_up()
+
     def _refused(self, error: hiredis.ReplyError) -> None:
-        if not self._is_up:
+        if not self._is_up or is_misplaced(error):
             raise RedisError(str(error))  # what was asked for once will be asked for again
         logger.warning("Redis refused a subscription: %s", error)
 
@@ -241,7 +265,9 @@ class Listener:
 
     def _check_up(self) -> None:
         """Everything wanted is confirmed for the first time on this connection."""
-        if self._is_up or self._connection is None or self._channels.is_pending or self._patterns.is_pending:
+        if self._is_up or not self._is_known or self._connection is None:
+            return
+        if self._channels.is_pending or self._patterns.is_pending:
             return
         self._is_up = True
         if self._is_away:

@@ -1,4 +1,4 @@
-"""A way to one Redis: a link that is made in the background and made again whenever it is lost.
+"""A way to one Redis: a link that is made in the background, kept alive, and made again whenever it is lost.
 
 Who has a command while there is no link waits for one, in line, up to the pipe's timeout; the attempt to connect goes
 on whoever leaves. What a command may take counts from the link that it goes over: connecting takes several round trips.
@@ -7,6 +7,9 @@ When a caller has waited too long its link takes no new commands: what waits in 
 executed, and nothing may overtake it. If Redis answers after all the link goes on, and each late reply is still known
 for what it is; otherwise the link is given up as soon as no caller waits for it. If it is lost with scripts that Redis
 may still execute, the next link to the same Redis takes nothing until it is too late for them.
+
+Every few seconds the link is asked whether it still leads to a primary. That keeps it alive where a NAT or a firewall
+forgets what is silent, and finds out in time if it is dead, or if the primary has been demoted.
 """
 
 from __future__ import annotations
@@ -34,6 +37,10 @@ _RETRY_SECONDS: Final = (0.05, 0.5)
 """First and longest pause between attempts to reach Redis."""
 _STEADY_SECONDS: Final = 1.0
 """After so long a link's loss is no failure of the attempt that made it."""
+KEEP_SECONDS: Final = 10.0
+"""How often a link is asked whether it still leads to a primary."""
+_ANSWER_SECONDS: Final = 2.0
+"""How long it has to answer."""
 _CLOCK_SECONDS: Final = 0.002
 """What Redis's clock, which it shows in whole ms, may be behind what we know of it."""
 
@@ -43,13 +50,24 @@ T = TypeVar("T")
 class Pipe:
     """``timeout`` bounds, in seconds, how long a caller waits for the connection, and then for the reply.
 
-    ``scripts``: what is left with Redis as soon as there is a connection.
+    ``scripts``: what is left with Redis as soon as there is a connection. ``opened`` is told of each link, and
+    ``misplaced`` when one turned out to lead to the wrong Redis.
     """
 
-    def __init__(self, pool: Callable[[], ConnectionPool], timeout: float, scripts: Sequence[Script] = ()) -> None:
+    def __init__(
+        self,
+        pool: Callable[[], ConnectionPool],
+        timeout: float,
+        scripts: Sequence[Script] = (),
+        *,
+        opened: Callable[[Link], None] = lambda _: None,
+        misplaced: Callable[[], None] = lambda: None,
+    ) -> None:
         self._pool = pool
         self._timeout = timeout
         self._scripts = scripts
+        self._opened = opened
+        self._misplaced = misplaced
         self._link: Link | None = None
         self._waiting: deque[asyncio.Future[Link]] = deque()
         self._keeping: asyncio.Task[None] | None = None
@@ -167,15 +185,25 @@ class Pipe:
         return link
 
     async def _hold(self, link: Link) -> None:
-        """Lets everybody have the link; returns when it is lost."""
+        """Lets everybody have the link and looks after it; returns when it is lost."""
         if link.task.done():
             return
         self._link = link
         self._admit()
-        await asyncio.wait([link.task])
+        self._opened(link)
+        while not (await asyncio.wait([link.task], timeout=KEEP_SECONDS))[0]:
+            try:
+                async with asyncio.timeout(_ANSWER_SECONDS):
+                    await link.check()
+            except TimeoutError:
+                link.abort()
+            except RedisError as error:
+                logger.info("A connection to Redis is made again: %s", error)
 
     def _lost(self, link: Link) -> None:
         if self._link is link:
             self._link = None
             if until := link.executes_until:
                 self._closed_until = until + _CLOCK_SECONDS
+            if link.is_misplaced:
+                self._misplaced()

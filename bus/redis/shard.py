@@ -65,17 +65,34 @@ class Shard:
         self._history_ms = int(history_seconds * 1_000)
         self._publish_options = (channel_prefix, history_ticks if self._history_ms else 0, self._history_ms)
         self._pool: ConnectionPool | None = None
-        self._publishing = Pipe(self._get_pool, PUBLISH_SECONDS, [_PUBLISH])
-        self._asking = Pipe(self._get_pool, ASK_SECONDS, [_POSITIONS, _HISTORY, _GROUPS])
+        make_pipe = partial(Pipe, self._get_pool, opened=self._on_opened, misplaced=self._on_misplaced)
+        self._publishing = make_pipe(PUBLISH_SECONDS, [_PUBLISH])
+        self._asking = make_pipe(ASK_SECONDS, [_POSITIONS, _HISTORY, _GROUPS])
         self.listener = Listener(self._get_pool, partial(deliver, self), self._on_lost, partial(restored, self))
         self._lost = partial(lost, self)
+
+    def start(self) -> None:
+        """Connects in the background."""
+        self.listener.start()
+        self._get_pool()
+
+    def _on_opened(self, link: Link) -> None:
+        if self.listener.is_up and self.listener.run_id != link.run_id:
+            self.listener.renew()  # the name or address stands for another Redis than it did
+
+    def _on_misplaced(self) -> None:
+        self._renew_pipes()
+        self.listener.renew()
+
+    def _renew_pipes(self) -> None:
+        self._publishing.renew()
+        self._asking.renew()
 
     # Listening
 
     def _on_lost(self) -> None:
         # If one connection is dead the others are, and the first to ask after the outage would pay for finding out.
-        self._publishing.renew()
-        self._asking.renew()
+        self._renew_pipes()
         self._lost()
 
     async def subscribe(self, channel: str) -> None:
@@ -184,4 +201,7 @@ class Shard:
             # All that wait for Redis here have time-outs of their own (bus/redis/connection.py).
             options = {"socket_timeout": None, "socket_connect_timeout": ESTABLISH_SECONDS}
             self._pool = create_pool(options | self._host)
+            # Who uses one connection will soon use the others, and is not to wait for them.
+            self._publishing.start()
+            self._asking.start()
         return self._pool

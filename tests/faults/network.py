@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import math
 import os
 import shutil
 import subprocess
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -18,16 +20,31 @@ __all__ = ["Namespace", "StallingProxy"]
 _numbers = itertools.count()
 
 
+@dataclass
+class _Passage:
+    """A connection through the proxy."""
+
+    last: float
+    """When something last came through, on the loop's clock."""
+    is_forgotten: bool = False
+
+
 class StallingProxy:
     """Forwards TCP to a port of 127.0.0.1, from a thread of its own.
 
     While it is stalled nothing passes and nothing is closed: connections are accepted and stay silent, what was sent
     waits, as it would for a retransmission, and passes when the stall ends, in order. Or only what goes up passes, so
     that Redis does as it is told and nobody learns of it.
+
+    ``delay``: how long everything takes each way, in seconds. ``forget_after``: how long a connection may be silent before
+    it is forgotten, as a NAT does it: what is sent on it from then on gets nowhere, and nobody is told.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, delay: float = 0.0, forget_after: float = math.inf) -> None:
         self._upstream = port
+        self._delay = delay
+        self._forget_after = forget_after
+        self._passages: list[_Passage] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="proxy", daemon=True)
         self._up = asyncio.Event()
@@ -57,6 +74,15 @@ class StallingProxy:
 
     def heal(self) -> None:
         self._call(self._up.set, self._down.set)
+
+    def forget(self) -> None:
+        """All connections there are."""
+        for passage in list(self._passages):
+            passage.is_forgotten = True
+
+    def lead_to(self, port: int) -> None:
+        """New connections go there; those there are stay where they are."""
+        self._upstream = port
 
     def _call(self, *changes: Callable[[], None]) -> None:
         done = threading.Event()
@@ -90,29 +116,39 @@ class StallingProxy:
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await self._up.wait()
+        await asyncio.sleep(2 * self._delay)
         try:
             upstream_reader, upstream_writer = await asyncio.open_connection("127.0.0.1", self._upstream)
         except OSError:
             return
+        self._passages.append(passage := _Passage(self._loop.time()))
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._forward(reader, upstream_writer, self._up))
-                group.create_task(self._forward(upstream_reader, writer, self._down))
+                group.create_task(self._forward(reader, upstream_writer, self._up, passage))
+                group.create_task(self._forward(upstream_reader, writer, self._down, passage))
         except* (OSError, EOFError):
             pass
         finally:
             upstream_writer.close()
 
     async def _forward(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, passage: asyncio.Event
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: asyncio.Event, passage: _Passage
     ) -> None:
         while True:
             data = await reader.read(65_536)
-            await passage.wait()
+            await way.wait()
             if not data:
                 raise EOFError  # whoever closed, closed both
-            writer.write(data)
-            await writer.drain()
+            now = self._loop.time()
+            passage.is_forgotten |= now - passage.last > self._forget_after
+            if passage.is_forgotten:
+                continue
+            passage.last = now
+            if self._delay:
+                self._loop.call_later(self._delay, writer.write, data)
+            else:
+                writer.write(data)
+                await writer.drain()
 
 
 class Namespace:
