@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import signal
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -27,7 +28,7 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("tests")
 
 
-SERVERS = {"shared_redis", "redis_server", "migrated_database", "chromium"}
+SERVERS = {"shared_redis", "redis_server", "shared_valkey", "migrated_database", "chromium"}
 """What every fixture that starts a server, or a browser, is made from."""
 
 
@@ -41,7 +42,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _needs_servers(item: pytest.Function) -> bool:
     folder = item.path.parent.name
     parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
-    return folder in {"faults", "integration"} or not SERVERS.isdisjoint(item.fixturenames) or "redis" in parameters
+    return (
+        folder in {"faults", "integration"}
+        or not SERVERS.isdisjoint(item.fixturenames)
+        or not {"redis", "valkey"}.isdisjoint(map(str, parameters))
+    )
 
 
 class StartGateway(Protocol):
@@ -65,6 +70,25 @@ def shared_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
     redis.start()
     yield redis
     redis.stop()
+
+
+@pytest.fixture(scope="session")
+def shared_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Valkey, for what holds on it as well as on Redis."""
+    binary = shutil.which("valkey-server")
+    if binary is None:
+        pytest.skip("needs valkey-server on PATH")
+    valkey = RedisServer(tmp_path_factory.mktemp("valkey"), binary=binary)
+    valkey.start()
+    yield valkey
+    valkey.stop()
+
+
+@pytest.fixture
+def valkey_url(shared_valkey: RedisServer) -> str:
+    """The URL of a real Valkey without a key in it."""
+    shared_valkey.flush()
+    return shared_valkey.url
 
 
 @pytest.fixture

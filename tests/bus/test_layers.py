@@ -26,7 +26,7 @@ Layer = Any
 MakeLayer = Callable[..., Layer]
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(params=["memory", "redis", "valkey"])
 async def make_layer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[MakeLayer]:
     """Makes layers, which share the bus only if it is Redis. A busy machine does not make Redis unavailable."""
     made: list[Layer] = []
@@ -37,7 +37,7 @@ async def make_layer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
         if request.param == "memory":
             made.append(MemoryLayer(**options))
         else:
-            made.append(RedisLayer(hosts=[request.getfixturevalue("redis_url")], **options))
+            made.append(RedisLayer(hosts=[request.getfixturevalue(f"{request.param}_url")], **options))
             made[-1].bus.shards[0].listener._timeout = 20.0
         return made[-1]
 

@@ -51,6 +51,8 @@ class StallingProxy:
         self._down = asyncio.Event()
         self._ready = threading.Event()
         self.port = 0
+        self.accepted = 0
+        """How many connections it has taken."""
 
     @property
     def url(self) -> str:
@@ -110,6 +112,7 @@ class StallingProxy:
         self._loop.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted += 1
         with contextlib.suppress(asyncio.CancelledError):  # the proxy ends
             await self._connect(reader, writer)
         writer.close()

@@ -13,9 +13,12 @@ from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from bus.layers import RedisLayer
+from bus.redis import pipe as pipe_module
+from bus.redis.connection import is_misplaced
 from bus.redis.link import Clock, Link, Script
 from bus.redis.pipe import Pipe
-from tests.servers import RedisServer
+from tests.faults.network import StallingProxy
+from tests.servers import RedisServer, free_port, wait_until
 
 ECHO = Script("return ARGV[1]")
 
@@ -220,3 +223,85 @@ async def test_a_batch_is_published_though_redis_s_clock_has_jumped(redis_url: s
         assert link.clock.at(0.0) == pytest.approx(known, abs=1.0)
     finally:
         await layer.flush()
+
+
+# Far away, forgotten, misplaced
+
+
+async def test_an_attempt_to_connect_outlives_those_who_wait_for_it(shared_redis: RedisServer) -> None:
+    with StallingProxy(shared_redis.port, delay=0.3) as proxy:
+        pipes = Pipes(proxy.url)
+        try:
+            pipe = pipes.make(0.8)
+            with pytest.raises(RedisTimeoutError):  # a connection takes four round trips
+                await pipe.call("PING")
+            async with asyncio.timeout(20):
+                while True:
+                    try:
+                        assert await pipe.call("PING") == b"PONG"
+                        break
+                    except RedisTimeoutError:
+                        pass
+            assert proxy.accepted == 1
+        finally:
+            await pipes.close()
+
+
+async def test_a_connection_that_was_forgotten_is_replaced_before_it_is_needed(
+    shared_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipe_module, "KEEP_SECONDS", 0.1)
+    monkeypatch.setattr(pipe_module, "_ANSWER_SECONDS", 0.2)
+    with StallingProxy(shared_redis.port) as proxy:
+        pipes = Pipes(proxy.url)
+        try:
+            pipe = pipes.make(0.8)
+            await pipe.call("PING")
+            proxy.forget()
+            await asyncio.to_thread(wait_until, lambda: proxy.accepted == 2)
+            assert await pipe.call("PING") == b"PONG"
+        finally:
+            await pipes.close()
+
+
+async def test_a_replica_is_no_place_to_publish(
+    own_pipes: Pipes, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipe_module, "KEEP_SECONDS", 0.1)
+    pipe = own_pipes.make(0.8)
+    await pipe.call("PING")
+    redis_server.call(f"REPLICAOF 127.0.0.1 {free_port()}")
+    await asyncio.to_thread(wait_until, lambda: pipe._link is None)
+    with pytest.raises(ResponseError, match="READONLY"):
+        await pipe.call("PING")
+    redis_server.call("REPLICAOF NO ONE")
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                assert await pipe.call("PING") == b"PONG"
+                break
+            except ResponseError:
+                pass
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "READONLY You can't write against a read only replica.",
+        "READONLY You can't write against a read only replica. script: 1f, on @user_script:5.",
+        "ERR Error running script (call to f_1f): @user_script:5: @user_script: 5: -READONLY You can't write",
+        "LOADING Redis is loading the dataset in memory",
+        "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+        "NOAUTH Authentication required.",
+        "WRONGPASS invalid username-password pair or user is disabled.",
+    ],
+)
+def test_errors_that_say_that_a_connection_is_the_wrong_one(error: str) -> None:
+    assert is_misplaced(error)
+
+
+@pytest.mark.parametrize(
+    "error", ["OOM command not allowed", "NOPERM no", "ERR the READONLY flag", "MISCONF", "NOREPLICAS", "BUSY"]
+)
+def test_errors_that_another_connection_would_have_as_well(error: str) -> None:
+    assert not is_misplaced(error)

@@ -1,0 +1,93 @@
+"""Where a Redis is: what URLs stand for, and what is said of those that make no sense."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from redis.asyncio.connection import SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.sentinel import SentinelConnectionPool, SentinelManagedSSLConnection
+
+from bus.redis.address import make_pool, parse
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("redis://", {}),
+        ("redis://h", {"host": "h"}),
+        ("redis://u:p%40@h:6380/3", {"username": "u", "password": "p@", "host": "h", "port": 6380, "db": 3}),
+        (
+            "rediss://h?ssl_check_hostname=0",
+            {"host": "h", "connection_class": SSLConnection, "ssl_check_hostname": False},
+        ),
+        ("unix:///run/redis.sock", {"path": "/run/redis.sock", "connection_class": UnixDomainSocketConnection}),
+    ],
+)
+def test_a_plain_url_is_redis_pys(url: str, host: dict[str, Any]) -> None:
+    assert parse(url) == host
+
+
+def test_a_sentinel_url_names_sentinels_service_and_database() -> None:
+    host = parse("redis+sentinel://u:p%2F@a,b:26380,[::1]:3/tick%20s/2?sentinel_password=s&sentinel_username=w")
+    assert host == {
+        "master_name": "tick s",
+        "sentinels": [("a", 26379), ("b", 26380), ("::1", 3)],
+        "sentinel_kwargs": {"username": "w", "password": "s"},
+        "username": "u",
+        "password": "p/",
+        "db": 2,
+    }
+    pool = make_pool({"address": "redis+sentinel://a,b/ticks"})
+    assert isinstance(pool, SentinelConnectionPool)
+    assert [sentinel.connection_pool.connection_kwargs["host"] for sentinel in pool.sentinel_manager.sentinels] == [
+        "a",
+        "b",
+    ]
+
+
+def test_tls_is_for_redis_and_sentinels_alike() -> None:
+    host = parse("rediss+sentinel://a/ticks?ssl_ca_certs=/ca.pem")
+    assert host["sentinel_kwargs"] == {"ssl": True, "ssl_ca_certs": "/ca.pem"}
+    pool: Any = make_pool({"address": "rediss+sentinel://a/ticks?ssl_ca_certs=/ca.pem"})
+    assert pool.connection_class is SentinelManagedSSLConnection
+    assert pool.connection_kwargs["ssl_ca_certs"] == "/ca.pem"
+    assert pool.sentinel_manager.sentinels[0].connection_pool.connection_class is SSLConnection
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("localhost:6379", "begin with"),
+        ("http://h", "begin with"),
+        ("redis+sentinels://h/ticks", "begin with"),
+        ("redis://h:port", "port"),
+        ("redis://h:70000", "port"),
+        ("redis://h/ticks", "number: 'ticks'"),
+        ("redis://h/0/1", "number: '0/1'"),
+        ("redis://h/-1", "number"),
+        ("redis://a:1,b:2/0", "several hosts"),
+        ("redis://h?nonsense=1", "nonsense"),
+        ("redis://h?health_check_interval=soon", "health_check_interval"),
+        ("unix://", "path"),
+        ("redis+sentinel://a,b", "service is missing"),
+        ("redis+sentinel://a,b/", "service is missing"),
+        ("redis+sentinel://a,,b/ticks", "host is missing"),
+        ("redis+sentinel:///ticks", "host is missing"),
+        ("redis+sentinel://a:b/ticks", "port"),
+        ("redis+sentinel://a/ticks/x", "number: 'x'"),
+        ("redis+sentinel://a/ticks?sentinel_pasword=x", "sentinel_pasword"),
+        ("redis+sentinel://a/ticks?nonsense=1", "nonsense"),
+    ],
+)
+def test_what_is_wrong_with_a_url_is_said(url: str, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        parse(url)
+
+
+@pytest.mark.parametrize("url", ["redis://u:secret/1@h", "redis+sentinel://u:secret/1@h/ticks", "redis://u:se#cret@h"])
+def test_no_part_of_a_password_is_said(url: str) -> None:
+    with pytest.raises(ValueError, match="percent-encoded") as raised:
+        parse(url)
+    assert "secr" not in str(raised.value)
+    assert "cret" not in str(raised.value)
