@@ -65,6 +65,7 @@ def parse(url: str) -> dict[str, Any]:
 
 def _sentinel(parts: SplitResult) -> dict[str, Any]:
     credentials, at, hosts = parts.netloc.rpartition("@")
+    sentinels = [_address(host, _SENTINEL_PORT) for host in hosts.split(",")]
     service, _, database = parts.path.removeprefix("/").partition("/")
     if not service:
         raise ValueError("the name of the service is missing: redis+sentinel://host:port,host:port/service")
@@ -82,7 +83,7 @@ def _sentinel(parts: SplitResult) -> dict[str, Any]:
     return {
         **options,
         "master_name": unquote(service),
-        "sentinels": [_address(host, _SENTINEL_PORT) for host in hosts.split(",")],
+        "sentinels": sentinels,
         "sentinel_kwargs": {**secure, **theirs},
     }
 
@@ -114,5 +115,5 @@ def _address(netloc: str, default_port: int) -> tuple[str, int]:
 
 def _database(path: str) -> int:
     if path and not (path.isascii() and path.isdigit()):
-        raise ValueError(f"the database has to be a number: {path!r}")
+        raise ValueError("what follows the last / is the database, and has to be a number")
     return int(path or 0)
