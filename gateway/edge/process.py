@@ -40,6 +40,7 @@ def get_node() -> Node:
             settings.MARKETMUX_SLOW_CLIENT_SECONDS,
             settings.MARKETMUX_LINGER_MS / 1_000,
             settings.MARKETMUX_HEARTBEAT_SECONDS,
+            staleness=settings.MARKETMUX_MAX_STALENESS_MS / 1_000,
             ring=_open_ring() if settings.MARKETMUX_IO_URING else None,
             collector=Collector(),
             room=Room(

@@ -61,7 +61,7 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
     async def converse(self, receive: Receive) -> None:
         """Carries out one command at a time until the client disconnects.
 
-        While the client is behind no command is read, since its answer could not be sent.
+        While answers wait for a client that is behind no command is carried out, since its answer would too.
         """
         while (event := await receive())["type"] != "websocket.disconnect":
             try:

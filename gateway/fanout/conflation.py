@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate, chain
+from operator import sub
 from typing import Protocol
 
 from gateway.protocol.messages import conflated_frame
@@ -25,8 +28,11 @@ class Conflation(Protocol):
     def skip(self, symbol: str, count: int) -> None:
         """Notes that ``count`` ticks were left out because of the client's rate; the tick after them is parked next."""
 
-    def take(self, symbol: str | None = None) -> list[bytes]:
-        """Hands out what waits, of one symbol or of all, each with receipts for what was left out before it."""
+    def take(self, symbol: str | None = None, room: int = sys.maxsize) -> list[bytes]:
+        """Hands out what waits, of one symbol or of all, each with receipts for what was left out before it.
+
+        ``room``: in bytes; it stops behind the first message that fills it.
+        """
 
     def forget(self, symbol: str) -> bool:
         """Drops what waits of ``symbol``; says whether a tick did."""
@@ -73,8 +79,13 @@ class KeepNewest:
         if count:
             self._waiting.setdefault(symbol, _Newest()).rated += count
 
-    def take(self, symbol: str | None = None) -> list[bytes]:
-        taken = {each: self._waiting.pop(each) for each in _chosen(self._waiting, symbol)}
+    def take(self, symbol: str | None = None, room: int = sys.maxsize) -> list[bytes]:
+        taken: dict[str, _Newest] = {}
+        for each in _chosen(self._waiting, symbol):
+            if room <= 0:
+                break
+            taken[each] = self._waiting.pop(each)
+            room -= len(taken[each].frame)
         rated = {each: newest.rated for each, newest in taken.items() if newest.rated}
         slow = {each: newest.count - 1 for each, newest in taken.items() if newest.count > 1}
         self.skipped += sum(slow.values())
@@ -120,10 +131,19 @@ class KeepAll:
         if count:
             self.park(symbol, [conflated_frame("rate", {symbol: count})])
 
-    def take(self, symbol: str | None = None) -> list[bytes]:
+    def take(self, symbol: str | None = None, room: int = sys.maxsize) -> list[bytes]:
+        taken: list[bytes] = []
+        for each in _chosen(self._frames, symbol):
+            frames = self._frames.pop(each)
+            count = next((index for index, left in enumerate(_left(room, frames)) if left <= 0), len(frames))
+            taken += frames[:count]
+            room -= sum(map(len, frames[:count]))
+            if count < len(frames):
+                self._frames = {each: frames[count:], **self._frames}
+                break
         if symbol is None:
-            self._size = 0
-        return [frame for each in _chosen(self._frames, symbol) for frame in self._frames.pop(each)]
+            self._size = sum(map(len, chain.from_iterable(self._frames.values())))
+        return taken
 
     def forget(self, symbol: str) -> bool:
         frames = self._frames.pop(symbol, [])
@@ -133,6 +153,11 @@ class KeepAll:
     def clear(self) -> None:
         self._frames.clear()
         self._overflow = None  # which refers back to the client
+
+
+def _left(room: int, frames: Iterable[bytes]) -> Iterator[int]:
+    """How much room there is before each frame."""
+    return accumulate(map(len, frames), sub, initial=room)
 
 
 def _chosen(waiting: Mapping[str, object], symbol: str | None) -> list[str]:

@@ -34,28 +34,38 @@ class Delivery:
 
     def deliver_one(self, stream: Stream, frames: list[bytes]) -> None:
         data = frames[0] if len(frames) == 1 else b"".join(frames)
+        asks = stream.asked != self._writer.freshness.turn
+        stream.asked = self._writer.freshness.turn
         if stream.behind:  # first, or a client that falls behind now would get the frames twice
             self._park(stream, frames)
         if stream.ready.outboxes:
             self._writer.delivered += len(frames) * len(stream.ready.outboxes)
-            self._write(stream, data)
+            self._write(stream, data, asks)
         if stream.resuming or self._subscriptions.everything:
-            for outbox in self._others(stream, frames):
-                outbox.write(data)
+            others = self._others(stream, frames)
+            if asks:
+                self._writer.write_asking(others, data)
+            else:
+                for outbox in others:
+                    outbox.write(data)
         for pace in list(stream.paces.values()):
             pace.offer(frames[-1], len(frames))
 
     def _park(self, stream: Stream, frames: list[bytes]) -> None:
         symbol = stream.symbol
         for outbox in stream.behind:
-            outbox.waiting.park(symbol, frames)
+            outbox.park(symbol, frames)
         self.parked += len(frames) * len(stream.behind)
 
-    def _write(self, stream: Stream, data: bytes) -> None:
+    def _write(self, stream: Stream, data: bytes, asks: bool) -> None:
         # The crowd must stay as it is meanwhile, so a client that falls behind or comes back is moved afterwards.
         self._is_writing = True
         try:
-            short = self._writer.write_all(stream.ready, data)
+            if asks:
+                short = []
+                self._writer.write_asking(stream.ready.outboxes.values(), data)
+            else:
+                short = self._writer.write_all(stream.ready, data)
         finally:
             self._is_writing = False
         for send, sent in short:
@@ -73,7 +83,7 @@ class Delivery:
         ready = []
         for outbox in self._subscriptions.others(stream):
             if outbox.behind:
-                outbox.waiting.park(stream.symbol, frames)
+                outbox.park(stream.symbol, frames)
                 self.parked += count
             else:
                 ready.append(outbox)
@@ -82,8 +92,13 @@ class Delivery:
 
     def _deliver_many(self, due: Mapping[Stream, list[bytes]]) -> None:
         touched: list[Outbox] = []
+        turn = self._writer.freshness.turn
+        asks = False
         for stream, frames in due.items():
             data = frames[0] if len(frames) == 1 else b"".join(frames)
+            if stream.asked != turn:
+                stream.asked = turn
+                asks = True
             ready = stream.ready.outboxes
             _gather(ready.values(), data, touched)
             self._writer.delivered += len(frames) * len(ready)
@@ -91,6 +106,9 @@ class Delivery:
                 self._park(stream, frames)
             if stream.resuming or self._subscriptions.everything:
                 _gather(self._others(stream, frames), data, touched)
+        if asks:
+            for outbox, ping in self._writer.freshness.choose(touched).items():
+                outbox.gathered.append(ping)
         self._writer.write_each(touched, [outbox.collect() for outbox in touched])
         # Only now: a client that falls behind has nothing gathered any more.
         for stream, frames in due.items():

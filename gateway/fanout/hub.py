@@ -47,13 +47,17 @@ class Hub:
         history: History,
         positions: Positions,
         ring: Ring | None = None,
+        *,
         room: Room = NO_ROOM,
+        staleness: float = 0.0,
     ) -> None:
         """``history`` is asked for what clients missed, and ``positions`` where streams are; ``ring`` writes to many
         sockets at once, where there is one; ``room`` is what streams may keep for clients that come back.
+        ``staleness``: how old what a client reads may be, in seconds; 0 for as old as it likes.
         """
-        self._writer = writer = Writer(ring)
+        self._writer = writer = Writer(ring, staleness)
         self._memberships = memberships
+        self.freshness = writer.freshness
         self.subscriptions = Subscriptions(writer, room)
         self.delivery = Delivery(self.subscriptions, writer)
         self.recovery = Recovery(self.subscriptions, self.delivery, history, positions)
@@ -93,6 +97,10 @@ class Hub:
         self._memberships.release(self.subscriptions.remove(outbox))
         self.outage.forget(outbox)
         outbox.discard()
+
+    async def look_after_freshness(self) -> None:
+        """Finds clients that do not read what is new, for as long as it runs."""
+        await self.freshness.run(lambda: self._writer.delivered)
 
     @property
     def connections(self) -> int:

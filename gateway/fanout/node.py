@@ -51,13 +51,15 @@ class Node:
         linger: float = 0.0,
         heartbeat: float = 0.0,
         *,
+        staleness: float = 0.0,
         ring: Ring | None = None,
         collector: Collector | None = None,
         room: Room = NO_ROOM,
     ) -> None:
         """In seconds: how long a group without subscribers is kept, how long a client may be behind, how long a
-        pass waits for more ticks, and the time between heartbeats, 0 for none. ``ring`` and ``room`` are the
-        hub's; ``collector`` is told of clients that come and go.
+        pass waits for more ticks, and the time between heartbeats, 0 for none. ``staleness``: how old what a client
+        reads may be, 0 for as old as it likes. ``ring`` and ``room`` are the hub's; ``collector`` is told of clients
+        that come and go.
         """
         self._bus = bus
         self._linger = linger
@@ -66,9 +68,11 @@ class Node:
         self._patience = patience
         self._heartbeat = heartbeat
         self._beating: asyncio.Task[None] | None = None
+        self._staleness = staleness
+        self._looking: asyncio.Task[None] | None = None
         self._syncing: asyncio.Task[None] | None = None
         self.memberships = Memberships(self._join, self._leave, leave_delay)
-        self.hub = Hub(self.memberships, self._history, self._positions, ring, room)
+        self.hub = Hub(self.memberships, self._history, self._positions, ring, room=room, staleness=staleness)
         self._collector = collector
         self.losses = Losses()
         """Messages that are no ticks."""
@@ -80,12 +84,14 @@ class Node:
 
     def open(self, wire: Wire) -> Outbox:
         """Takes in a client that is reached through ``wire``."""
-        outbox = Outbox(wire, self._patience, self.hub.delivery.moved)
+        outbox = Outbox(wire, self._patience, self.hub.delivery.moved, staleness=self._staleness)
         self.hub.add(outbox)
         if self._collector is not None:
             self._collector.arrived()
         if self._beating is None and self._heartbeat:
             self._beating = asyncio.get_running_loop().create_task(self._beat())
+        if self._looking is None and self._staleness:
+            self._looking = asyncio.get_running_loop().create_task(self.hub.look_after_freshness())
         return outbox
 
     def close(self, outbox: Outbox) -> None:
@@ -96,6 +102,9 @@ class Node:
         if self._beating is not None and not self.hub.connections:
             self._beating.cancel()
             self._beating = None
+        if self._looking is not None and not self.hub.connections:
+            self._looking.cancel()
+            self._looking = None
 
     async def _beat(self) -> None:
         while True:

@@ -19,7 +19,7 @@ __all__ = ["Pace"]
 class Pace:
     """Sends the ticks of ``symbol`` to its members, at most ``rate`` a second."""
 
-    __slots__ = ("_count", "_interval", "_members", "_newest", "_symbol", "_timer", "_writer")
+    __slots__ = ("_count", "_interval", "_members", "_newest", "_symbol", "_timer", "_turn", "_writer")
 
     def __init__(self, symbol: str, rate: float, writer: Writer) -> None:
         self._symbol = symbol
@@ -30,6 +30,8 @@ class Pace:
         self._newest = b""
         self._count = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._turn = 0
+        """In which it asked its members last how far they have read."""
 
     def __len__(self) -> int:
         return len(self._members)
@@ -100,13 +102,17 @@ class Pace:
                 ready.append(outbox)
         self._writer.skipped += (count - 1) * len(ready)
         self._writer.delivered += len(ready)
-        self._writer.write_each(ready, [self._receipt(count - 1) + newest] * len(ready))
+        message = self._receipt(count - 1) + newest
+        if self._turn != self._writer.freshness.turn:
+            self._turn = self._writer.freshness.turn
+            self._writer.write_asking(ready, message)
+        else:
+            self._writer.write_each(ready, [message] * len(ready))
 
     def _send_to(self, outbox: Outbox, skipped: int) -> None:
         self._writer.skipped += skipped
         if outbox.behind:
-            outbox.waiting.skip(self._symbol, skipped)
-            outbox.waiting.park(self._symbol, [self._newest])
+            outbox.park(self._symbol, [self._newest], skipped)
         else:
             self._writer.delivered += 1
             outbox.write(self._receipt(skipped) + self._newest)

@@ -50,6 +50,7 @@ class Stream:
     __slots__ = (
         "_snapshot",
         "_writer",
+        "asked",
         "beat",
         "behind",
         "body",
@@ -76,6 +77,8 @@ class Stream:
         self.behind: dict[Outbox, None] = {}
         self.paces: dict[float, Pace] = {}
         self.resuming: list[Resumption] = []
+        self.asked = 0
+        """The turn in which its subscribers were asked last how far they have read."""
         self.beat = 0
         """The seq at the last heartbeat."""
         self.is_quiet = False

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import compress
 from operator import not_
 
+from gateway.fanout.freshness import Freshness
 from gateway.fanout.outbox import Outbox
 from gateway.wires.io_uring import ROOM, Ring
 from gateway.wires.wire import Send
@@ -51,9 +52,12 @@ class Crowd:
 class Writer:
     """Also counts what is written, since streams and paces come and go."""
 
-    def __init__(self, ring: Ring | None = None) -> None:
-        """``ring``: writes to many sockets in one system call, where the system can."""
+    def __init__(self, ring: Ring | None = None, staleness: float = 0.0) -> None:
+        """``ring``: writes to many sockets in one system call, where the system can. ``staleness``: how old what a
+        client reads may be, in seconds; 0 for as old as it likes.
+        """
         self._ring = ring
+        self.freshness = Freshness(staleness)
         self.delivered = 0
         """Ticks written to clients."""
         self.skipped = 0
@@ -70,6 +74,11 @@ class Writer:
         descriptors, sends, others = crowd.sockets
         short = [(sends[index], sent) for index, sent in ring.send(descriptors, data)]
         return short + _call(others, data) if others else short
+
+    def write_asking(self, outboxes: Collection[Outbox], data: bytes) -> None:
+        """Writes the same to clients none of which is behind, and asks those whose turn it is whether they read it."""
+        pings = self.freshness.choose(outboxes)
+        self.write_each(list(outboxes), [data + pings[each] if each in pings else data for each in outboxes])
 
     def write_each(self, outboxes: Sequence[Outbox], messages: Sequence[bytes]) -> None:
         """Writes to each client, none of which is behind, a message of its own."""
@@ -88,6 +97,8 @@ class Writer:
         return {
             "delivered_total": self.delivered,
             "rate_skipped_total": self.skipped,
+            "pings_total": self.freshness.asked,
+            "stale_total": self.freshness.stale,
             "io_uring": int(self._ring is not None),
         }
 

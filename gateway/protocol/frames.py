@@ -8,12 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-__all__ = ["PING", "split", "text_frame", "texts"]
+__all__ = ["NUMBER_BYTES", "PING", "ping_frame", "split", "text_frame", "texts"]
 
 PING: Final = b"\x89\x00"
 """Asks a client whether it is there."""
 
+NUMBER_BYTES: Final = 4
+"""Of a ping that has a number."""
+
 _TEXT = 0x81  # FIN and opcode 1
+_PING = 0x89
 
 
 def text_frame(payload: bytes) -> bytes:
@@ -24,6 +28,11 @@ def text_frame(payload: bytes) -> bytes:
     if size < 65_536:
         return bytes((_TEXT, 126)) + size.to_bytes(2, "big") + payload
     return bytes((_TEXT, 127)) + size.to_bytes(8, "big") + payload
+
+
+def ping_frame(number: int) -> bytes:
+    """A ping that its pong can be told by."""
+    return bytes((_PING, NUMBER_BYTES)) + number.to_bytes(NUMBER_BYTES, "big")
 
 
 def split(frames: bytes) -> list[bytes]:

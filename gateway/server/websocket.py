@@ -15,7 +15,7 @@ from daphne.ws_protocol import WebSocketProtocol
 
 from gateway.protocol.budget import Budget
 from gateway.protocol.codes import FLOODING, Closure
-from gateway.protocol.frames import PING
+from gateway.protocol.frames import NUMBER_BYTES, PING
 from gateway.server.refusals import refusals
 from gateway.server.timeouts import Timeouts
 from gateway.server.turns import Turns
@@ -46,10 +46,17 @@ class Outgoing(Protocol):
 
     @property
     def behind(self) -> bool:
+        """Whether the client does not keep up."""
+
+    @property
+    def stuffed(self) -> bool:
         """Whether its socket is full."""
 
     def write(self, frames: bytes) -> None:
-        """Sends frames to a client that is not behind."""
+        """Sends frames to a client whose socket is not full."""
+
+    def answered(self, number: int) -> bool:
+        """The client has read up to the ping of that number; says whether it had been asked."""
 
     def close(self, closure: Closure) -> None:
         """Closes the connection, behind all that was delivered to it."""
@@ -207,6 +214,8 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
         self._pings = (*self._pings[1 - _PONGS :], payload)
 
     def onPong(self, payload: bytes) -> None:  # noqa: N802 - Autobahn's name
+        if self.outbox is not None and len(payload) == NUMBER_BYTES and self.outbox.answered(int.from_bytes(payload)):
+            return
         if self.owed:
             self.owed -= 1
         else:
@@ -239,7 +248,7 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
         self.held = False
         self.consumeData()
         self._after_reading()
-        if not self.held and (self.outbox is None or not self.outbox.behind):
+        if not self.held and (self.outbox is None or not self.outbox.stuffed):
             self.heard()
             self.transport.resumeProducing()
 
@@ -318,10 +327,10 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:  # noqa: N802
         """Sends control frames the way ticks go, so that all frames stay whole and in order.
 
-        A client that is behind gets them after the frame that was begun and ahead of those that wait. ``sync`` and
-        ``chopsize``, which would have data sent in turns or in pieces, are never used here.
+        A client whose socket is full gets them after the frame that was begun and ahead of those that wait. ``sync``
+        and ``chopsize``, which would have data sent in turns or in pieces, are never used here.
         """
-        if self.outbox is None or self.outbox.behind:
+        if self.outbox is None or self.outbox.stuffed:
             self.transport.write(data)
         else:
             self.outbox.write(data)

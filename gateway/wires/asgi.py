@@ -25,7 +25,7 @@ _CLOSE_SECONDS: Final = 1.0
 class AsgiWire:
     """Sends events to any ASGI server, from a task that lives only while something waits to be sent."""
 
-    is_tidy = False
+    is_tidy = answers_pings = False
 
     def __init__(self, send: SendEvent) -> None:
         self._send = send
@@ -41,6 +41,9 @@ class AsgiWire:
 
     def fileno(self) -> int:
         return -1
+
+    def queue(self) -> None:
+        """Its server knows."""
 
     def send(self, frames: bytes) -> int:
         if self._size > _FULL:

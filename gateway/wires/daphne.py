@@ -10,7 +10,7 @@ from __future__ import annotations
 from daphne.ws_protocol import WebSocketProtocol
 
 from gateway.protocol.codes import Closure
-from gateway.wires.wire import Sender
+from gateway.wires.wire import Queue, Sender
 
 __all__ = ["DaphneWire", "DirectWire", "TransportWire"]
 
@@ -18,7 +18,7 @@ __all__ = ["DaphneWire", "DirectWire", "TransportWire"]
 class DaphneWire:
     """The part that both ways share. It is a Twisted producer, since that is how a transport says that it drained."""
 
-    is_tidy = False
+    is_tidy = answers_pings = False
 
     def __init__(self, protocol: WebSocketProtocol) -> None:
         self._protocol = protocol
@@ -34,6 +34,9 @@ class DaphneWire:
 
     def fileno(self) -> int:
         return -1
+
+    def queue(self) -> Queue | None:
+        return None
 
     def close(self, closure: Closure) -> None:
         # Autobahn's sendClose refuses 1008 and 1009 to applications; Daphne itself closes this way.

@@ -3,18 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from gateway.protocol.codes import Closure
 
-__all__ = ["Send", "Sender", "Wire"]
+__all__ = ["Queue", "Send", "Sender", "Wire"]
 
 Send: TypeAlias = Callable[[bytes], int]
 """Hands whole frames to a socket; returns how many bytes it took, and raises, as ``socket.send`` does."""
 
 
+class Queue(NamedTuple):
+    """What a socket holds for a client."""
+
+    waiting: int
+    """Bytes that the client's system has not acknowledged."""
+    acknowledged: int
+    """Bytes that it has, since the connection was made."""
+    round_trip: float
+    """The shortest that the system measured, in seconds."""
+
+
 class Sender(Protocol):
     """Sends by a wire, and is told what becomes of it: a client's outbox, as far as its wire knows it."""
+
+    @property
+    def behind(self) -> bool:
+        """Whether ticks wait for the client."""
+
+    @property
+    def stuffed(self) -> bool:
+        """Whether the wire has something to finish."""
+
+    def write(self, frames: bytes) -> None:
+        """Sends frames, unless the wire has something to finish."""
+
+    def close(self, closure: Closure) -> None:
+        """Closes the connection, behind all that was delivered to it."""
+
+    def answered(self, number: int) -> bool:
+        """The client has read up to the ping of that number; says whether it had been asked."""
 
     def drained(self) -> None:
         """The wire has sent all it was given."""
@@ -29,6 +57,9 @@ class Wire(Protocol):
     is_tidy: bool
     """Whether a client that is gone leaves nothing for the garbage collector."""
 
+    answers_pings: bool
+    """Whether a ping that is sent among other frames is answered by a call of the sender."""
+
     @property
     def send(self) -> Send:
         """Asked for once, after ``open``."""
@@ -38,6 +69,9 @@ class Wire(Protocol):
 
         Asked for once, after ``open``. ``let_go`` is called before the socket is closed.
         """
+
+    def queue(self) -> Queue | None:
+        """What the system holds for the client, where it tells."""
 
     def open(self, sender: Sender, /) -> None:
         """Tells the wire what to call."""

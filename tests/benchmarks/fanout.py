@@ -36,6 +36,7 @@ class CountingWire:
     """A socket that takes everything at once; or, while ``full``, only after the outbox has been told that it is."""
 
     is_tidy = True
+    answers_pings = False
 
     def __init__(self) -> None:
         self.bytes = 0
@@ -47,6 +48,8 @@ class CountingWire:
 
     def fileno(self) -> int:
         return -1
+
+    def queue(self) -> None: ...
 
     def send(self, frames: bytes) -> int:
         if self.full:
@@ -85,9 +88,8 @@ class Audience:
         self._per_client = per_client
         self.wires = wires
         self.slow = self.wires[::slow_every] if slow_every else []
-        self.hub = Hub(
-            Memberships(self._join, _nothing, 1.0), _no_history, _no_positions, ring, Room(500, 300.0, 67_108_864)
-        )
+        memberships = Memberships(self._join, _nothing, 1.0)
+        self.hub = Hub(memberships, _no_history, _no_positions, ring, room=Room(500, 300.0, 67_108_864))
         self._bodies = {name: [Tick(name, "150.25", "2026-05-12T15:04:05.123456Z").json()] for name in self.names}
         self._seqs = dict.fromkeys(self.names, FIRST)
         # All frames are of one length: bytes written divided by it is frames written.

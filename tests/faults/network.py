@@ -7,15 +7,18 @@ import contextlib
 import itertools
 import math
 import os
+import queue
 import shutil
+import socket
 import subprocess
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-__all__ = ["Namespace", "StallingProxy"]
+__all__ = ["Namespace", "SlowLine", "StallingProxy"]
 
 _numbers = itertools.count()
 
@@ -236,3 +239,75 @@ def _ip(*arguments: str) -> str:
 
 def _run(*command: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=20).stdout
+
+
+class SlowLine:
+    """A line to a port of 127.0.0.1 that carries so many bytes a second towards the client, or takes its time.
+
+    It holds no more than a few thousand bytes: what it has no room for waits at the sender.
+    """
+
+    host = "127.0.0.1"
+
+    def __init__(self, port: int, bytes_per_second: float = math.inf, delay: float = 0.0) -> None:
+        """``delay``: each way, in seconds."""
+        self._upstream = port
+        self._rate = bytes_per_second
+        self._delay = delay
+        self._listener = socket.create_server((self.host, 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._sockets: list[socket.socket] = [self._listener]
+
+    def __enter__(self) -> Self:
+        self._start(self._serve)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for each in self._sockets:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
+    def _start(self, work: Callable[..., None], *arguments: Any) -> None:
+        threading.Thread(target=work, args=arguments, name="slow line", daemon=True).start()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.socket()
+                if self._rate < math.inf:
+                    server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
+                server.connect((self.host, self._upstream))
+                self._sockets += client, server
+                self._join(client, server, math.inf)
+                self._join(server, client, self._rate)
+
+    def _join(self, source: socket.socket, sink: socket.socket, rate: float) -> None:
+        if not self._delay:
+            self._start(self._carry, source, sink, rate)
+            return
+        under_way: queue.SimpleQueue[tuple[float, bytes]] = queue.SimpleQueue()
+        self._start(self._take_in, source, under_way)
+        self._start(self._hand_out, under_way, sink)
+
+    def _carry(self, source: socket.socket, sink: socket.socket, rate: float) -> None:
+        free_at = time.monotonic()
+        with contextlib.suppress(OSError):
+            while data := source.recv(400):
+                sink.sendall(data)
+                free_at = max(free_at, time.monotonic() - 0.05) + len(data) / rate
+                time.sleep(max(0.0, free_at - time.monotonic()))
+
+    def _take_in(self, source: socket.socket, under_way: queue.SimpleQueue[tuple[float, bytes]]) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65_536):
+                under_way.put((time.monotonic() + self._delay, data))
+
+    def _hand_out(self, under_way: queue.SimpleQueue[tuple[float, bytes]], sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                at, data = under_way.get()
+                time.sleep(max(0.0, at - time.monotonic()))
+                sink.sendall(data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import sys
 from array import array
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -23,7 +24,7 @@ from gateway.protocol.frames import texts
 from gateway.protocol.messages import subscribed_frame, symbols_frame
 from gateway.protocol.values import EVERYTHING
 from gateway.wires.io_uring import Ring
-from gateway.wires.wire import Sender
+from gateway.wires.wire import Queue, Sender
 
 __all__ = ["NEVER", "Books", "FakeBus", "FakeClient", "FakeRing", "FakeWire", "until"]
 
@@ -47,8 +48,12 @@ class FakeWire:
 
     is_tidy = True
 
-    def __init__(self, ring: FakeRing | None = None) -> None:
-        """``ring``: which is given a descriptor for it."""
+    def __init__(self, ring: FakeRing | None = None, answers_pings: bool = False) -> None:
+        """``ring``: which is given a descriptor for it. ``answers_pings``: when the test says so."""
+        self.answers_pings = answers_pings
+        self.state: Queue | None = None
+        """What its system says of it."""
+        self._answered = 0
         self.writes: list[bytes] = []
         self.full = False
         self.closure: Closure | None = None
@@ -69,6 +74,9 @@ class FakeWire:
 
     def fileno(self) -> int:
         return -1 if self._ring is None else self._ring.number(self)
+
+    def queue(self) -> Queue | None:
+        return self.state
 
     def _take(self, frames: bytes) -> int:
         """A full socket takes half of what it is given, and ``finish`` the other half."""
@@ -118,9 +126,36 @@ class FakeWire:
         if self._ring is not None:
             self._ring.close(self)
 
+    def answer(self, count: int = sys.maxsize) -> int:
+        """Answers so many of the pings that were not answered; returns how many there were."""
+        pings = self.pings[self._answered :][:count]
+        for number in pings:
+            self._answered += 1
+            if self._sender is not None and not self.released:
+                self._sender.answered(number)
+        return len(pings)
+
+    @property
+    def pings(self) -> list[int]:
+        """The numbers of all pings that were written."""
+        return [int.from_bytes(frame[2:], "big") for frame in self._frames if frame[0] == 0x89]
+
     @property
     def texts(self) -> list[str]:
-        return [text for write in self.writes for text in texts(write)]
+        return [text for frame in self._frames if frame[0] == 0x81 for text in texts(frame)]
+
+    @property
+    def _frames(self) -> list[bytes]:
+        """Whole frames, in order; the rest of one that was cut comes with ``finish``."""
+        data, found = b"".join(self.writes), []
+        while len(data) >= 2:
+            size, start = data[1], 2
+            if size >= 126:
+                start = 4 if size == 126 else 10
+                size = int.from_bytes(data[2:start], "big")
+            found.append(data[: start + size])
+            data = data[start + size :]
+        return found
 
 
 class FakeRing(Ring):
@@ -278,7 +313,7 @@ class FakeClient:
         self, hub: Hub, open_outbox: Callable[[FakeWire], Outbox], books: Books, ring: FakeRing | None = None
     ) -> None:
         self.hub = hub
-        self.wire = FakeWire(ring)
+        self.wire = FakeWire(ring, answers_pings=True)
         self.outbox = open_outbox(self.wire)
         self.books = books
         self._read = 0
@@ -317,8 +352,16 @@ class FakeBus:
     A tick that is published is delivered; one that is only accepted is not, or not yet.
     """
 
-    def __init__(self, leave_delay: float = 0.01, ring: FakeRing | None = None, room: Room = NO_ROOM) -> None:
-        """``ring``: by which the hub writes to its clients; ``room``: what it may keep itself."""
+    def __init__(
+        self,
+        leave_delay: float = 0.01,
+        ring: FakeRing | None = None,
+        room: Room = NO_ROOM,
+        staleness: float = 0.0,
+    ) -> None:
+        """``ring``: by which the hub writes to its clients; ``room``: what it may keep itself. ``staleness``: how old
+        what they read may be.
+        """
         self.epoch = "e0000001"
         self.is_away = False
         self.keeps = 100
@@ -334,7 +377,7 @@ class FakeBus:
         self._bodies: dict[str, list[str]] = {}
         self.memberships = Memberships(self._join, self._leave, leave_delay)
         self.ring = ring
-        self.hub = Hub(self.memberships, self._history, self._positions, ring, room)
+        self.hub = Hub(self.memberships, self._history, self._positions, ring, room=room, staleness=staleness)
 
     def client(self, places: Mapping[str, Since] | None = None) -> FakeClient:
         """``places``: where it stopped, if it comes back."""
@@ -390,7 +433,7 @@ class FakeBus:
         return answer
 
     def _open(self, wire: FakeWire) -> Outbox:
-        outbox = Outbox(wire, 60, self.hub.delivery.moved)
+        outbox = Outbox(wire, 60, self.hub.delivery.moved, staleness=self.hub.freshness.staleness)
         self.hub.add(outbox)
         return outbox
 

@@ -20,7 +20,7 @@ def test_a_metric_has_its_help_its_type_and_the_workers_number() -> None:
         "# HELP marketmux_bus_lost_total Times this process lost the bus.",
         "# TYPE marketmux_bus_lost_total counter",
         f'marketmux_bus_lost_total{{worker="{os.getpid()}"}} 2',
-        "# HELP marketmux_behind Clients whose socket is full.",
+        "# HELP marketmux_behind Clients that do not keep up.",
         "# TYPE marketmux_behind gauge",
         f'marketmux_behind{{worker="{os.getpid()}"}} 3',
     ]

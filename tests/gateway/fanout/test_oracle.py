@@ -156,11 +156,17 @@ class Reader:
 class Client:
     def __init__(self, node: Node, ring: FakeRing | None, conflation: Conflation | None = None) -> None:
         self.node = node
-        self.wire = FakeWire(ring)
+        self.wire = FakeWire(ring, answers_pings=True)
         self.reader = Reader()
         self.conflation = conflation
-        self.outbox = Outbox(self.wire, 60, node.hub.delivery.moved, conflation)
+        self.outbox = Outbox(self.wire, 60, node.hub.delivery.moved, conflation, node.hub.freshness.staleness)
         node.hub.add(self.outbox)
+
+    def read_on(self) -> None:
+        """Takes all that was written and is written then."""
+        self.wire.drain()
+        while self.wire.answer():
+            self.wire.drain()
 
     @property
     def symbols(self) -> set[str]:
@@ -187,32 +193,35 @@ steps = st.lists(
         st.tuples(st.just("unsubscribe"), who, symbols),
         st.tuples(st.just("publish"), who, st.lists(st.sampled_from(SYMBOLS), min_size=1, max_size=6)),
         st.tuples(st.just("publish while subscribing"), who, symbols),
-        st.tuples(st.sampled_from(["stall", "drain", "leave", "cut", "heal", "refuse", "forget", "beat", "wait"]), who, st.none()),
+        st.tuples(st.sampled_from(["stall", "drain", "leave", "cut", "heal", "refuse", "forget", "beat", "wait", "turn", "lag", "read", "read on"]), who, st.none()),
     ),
     max_size=40,
 )  # fmt: skip
 
 
-@given(steps, st.booleans())
-def test_everybody_ends_on_the_last_tick_and_what_is_missing_is_accounted_for(script: list[Any], by_ring: bool) -> None:
-    asyncio.run(_play(script, by_ring))
+@given(steps, st.booleans(), st.booleans())
+def test_everybody_ends_on_the_last_tick_and_what_is_missing_is_accounted_for(
+    script: list[Any], by_ring: bool, asks: bool
+) -> None:
+    asyncio.run(_play(script, by_ring, asks))
 
 
 @pytest.mark.soak
 @settings(max_examples=10_000)
-@given(steps, st.booleans())
-def test_the_same_ten_thousand_times(script: list[Any], by_ring: bool) -> None:
-    asyncio.run(_play(script, by_ring))
+@given(steps, st.booleans(), st.booleans())
+def test_the_same_ten_thousand_times(script: list[Any], by_ring: bool, asks: bool) -> None:
+    asyncio.run(_play(script, by_ring, asks))
 
 
 class Play:
-    def __init__(self, by_ring: bool) -> None:
+    def __init__(self, by_ring: bool, asks: bool) -> None:
         self.bus = FaultyBus()
         self.ring = FakeRing() if by_ring else None
-        self.node = Node(self.bus, leave_delay=0.0, patience=60, ring=self.ring)
+        self.node = Node(self.bus, leave_delay=0.0, patience=60, staleness=float(asks), ring=self.ring)
         self.clients = [Client(self.node, self.ring, conflation) for conflation in (None, None, KeepAll(100_000))]
         self.last: dict[str, int] = {}
         self.number = 0
+        self.turns = 0
 
     async def publish(self, symbols: list[str]) -> None:
         batch: dict[str, list[Any]] = {}
@@ -251,20 +260,20 @@ class Play:
                 assert "slow" not in client.reader.reasons
 
 
-async def _play(script: list[Any], by_ring: bool) -> None:
-    play = Play(by_ring)
+async def _play(script: list[Any], by_ring: bool, asks: bool) -> None:
+    play = Play(by_ring, asks)
     for action, index, argument in script:
         await _step(play, action, play.clients[index], argument)
         play.check()
     for client in play.clients:
-        client.wire.drain()
+        client.read_on()
     await play.heal()
     await asyncio.sleep(3 / FAST)
     for stream in play.node.hub.subscriptions.streams.values():
         for pace in stream.paces.values():
             pace.flush()  # a busy machine may be late
     for client in play.clients:
-        client.wire.drain()
+        client.read_on()
     play.check()
     for client in play.clients:
         await _check_end(play, client)
@@ -306,6 +315,16 @@ async def _step(play: Play, action: str, client: Client, argument: Any) -> None:
             client.wire.full = True
         case "drain":
             client.wire.drain()
+        case "turn":
+            play.turns += 1
+            play.node.hub.freshness.next_turn(1e9 * play.turns, 0)
+        case "lag":
+            if play.node.hub.freshness.staleness:
+                client.outbox.lag()
+        case "read":
+            client.wire.answer(1)
+        case "read on":
+            client.read_on()
         case "leave":
             play.node.close(client.outbox)
             again = KeepAll(100_000) if client.conflation else None

@@ -52,13 +52,18 @@ class Outbox:
     """Keeps what it is asked to do."""
 
     def __init__(self) -> None:
-        self.behind = False
+        self.behind = self.stuffed = False
+        self.heard: list[int] = []
         self.is_let_go = False
         self.written = b""
         self.closures: list[Closure] = []
 
     def write(self, frames: bytes) -> None:
         self.written += frames
+
+    def answered(self, number: int) -> bool:
+        self.heard.append(number)
+        return True
 
     def close(self, closure: Closure) -> None:
         self.closures.append(closure)
@@ -283,10 +288,10 @@ async def test_what_was_read_already_is_taken_when_there_is_room(client: Client,
     assert client.transport.producerState == "producing"
 
 
-async def test_a_client_that_is_behind_is_not_read_from_when_there_is_room_in_its_inbox(
+async def test_a_client_whose_socket_is_full_is_not_read_from_when_there_is_room_in_its_inbox(
     client: Client, application: Application, outbox: Outbox
 ) -> None:
-    outbox.behind = True
+    outbox.stuffed = True
     client.send(frame(TEXT, b"x") * MOST_EVENTS)
     await until(lambda: len(application.taken) == MOST_EVENTS)
     assert not client.websocket.held
@@ -302,8 +307,14 @@ async def test_control_frames_go_through_the_outbox(client: Client, outbox: Outb
     assert client.received() == b""
 
 
+async def test_the_outbox_hears_how_far_the_client_has_read(client: Client, outbox: Outbox) -> None:
+    for payload in (b"", (7).to_bytes(4), b"12345", (8).to_bytes(4)):
+        client.send(frame(ANSWER, payload))
+    assert outbox.heard == [7, 8]
+
+
 async def test_control_frames_wait_behind_what_was_begun(client: Client, outbox: Outbox) -> None:
-    outbox.behind = True
+    outbox.stuffed = True
     client.send(frame(ASK, b"?"))
     assert outbox.written == b""
     assert client.received() == b"\x8a\x01?"
