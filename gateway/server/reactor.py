@@ -10,7 +10,6 @@ module is imported first (gateway/apps.py). Where Daphne came before it, as with
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import sys
@@ -23,6 +22,7 @@ from twisted.internet import tcp
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.main import installReactor
 
+from gateway.server.resolver import ResolvingLoop
 from gateway.server.turns import Turns
 
 __all__ = ["GatewayConnection", "GatewayPort", "GatewayReactor", "install"]
@@ -158,7 +158,7 @@ def install() -> None:
     """Makes a ``GatewayReactor`` the reactor of this process, unless there is one."""
     if "twisted.internet.reactor" in sys.modules:
         return
-    loop = asyncio.new_event_loop()
+    loop = ResolvingLoop()
     if "ASGI_THREADS" in os.environ:  # as Daphne does for its own
         loop.set_default_executor(ThreadPoolExecutor(max_workers=int(os.environ["ASGI_THREADS"])))
     installReactor(GatewayReactor(loop))

@@ -6,9 +6,12 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import shutil
 import signal
+import socket
 import sqlite3
 import struct
+import subprocess
 import termios
 import time
 from collections import Counter
@@ -17,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 import httpx
+import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
@@ -158,3 +162,60 @@ async def test_while_the_database_hangs_only_those_who_need_it_are_refused(start
     assert pulse.worst < 0.25
     assert not reconcile(watchers, publisher.ledger).problems
     assert gateway.output().count("The database cannot be asked") == 1
+
+
+# A name server that does not answer
+
+
+@contextlib.contextmanager
+def _silent_name_server(directory: Path) -> Iterator[list[str]]:
+    """What goes before a command for which no name can be resolved: its name server takes questions and says nothing."""
+    if os.geteuid() != 0 or shutil.which("unshare") is None:
+        pytest.skip("needs root and unshare, for a resolv.conf of its own")
+    resolv = directory / "resolv.conf"
+    resolv.write_text("nameserver 127.0.0.77\noptions timeout:20 attempts:3\n")
+    launcher = ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/resolv.conf && exec "$@"', str(resolv)]
+    if subprocess.run([*launcher, "true"], check=False, capture_output=True).returncode != 0:
+        pytest.skip("may not mount here")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.77", 53))
+        yield launcher
+
+
+async def test_while_a_name_is_looked_up_nobody_waits(tmp_path: Path, migrated_database: Path) -> None:
+    with _silent_name_server(tmp_path) as launcher:
+        gateway = GatewayProcess(
+            tmp_path / "gateway",
+            redis_url="redis://redis.example:6379/0",
+            database=migrated_database,
+            launcher=launcher,
+        )
+        gateway.start()
+        try:
+            await _ask_without_names(gateway)
+        finally:
+            began = time.monotonic()
+            gateway.stop()
+    figure(f"SIGTERM while a name is looked up: gone after {time.monotonic() - began:.1f} s")
+    assert "did not stop within" not in gateway.output()
+
+
+async def _ask_without_names(gateway: GatewayProcess) -> None:
+    (worker,) = gateway.pids
+    took: list[float] = []
+    with Pulse(gateway, worker) as pulse:
+        async with httpx.AsyncClient(base_url=gateway.http, timeout=60) as http:
+            for _ in range(10):
+                began = time.monotonic()
+                answers = await asyncio.gather(
+                    http.get("/healthz"),
+                    http.get("/api/v1/asyncapi.json"),
+                    *(http.post("/api/v1/ticks", json={"symbol": "W", "price": 1}) for _ in range(10)),
+                )
+                took.append(time.monotonic() - began)
+                assert [answer.status_code for answer in answers] == [503, 200, *([503] * 10)]
+                assert await _handshake(gateway) == 101
+                await asyncio.sleep(1)
+    figure(f"a name server that does not answer: {pulse}; all answered within {max(took):.1f} s")
+    assert max(took) < 10
+    assert pulse.worst < 0.25
