@@ -149,5 +149,10 @@ class Bus(Protocol):
     async def names(self) -> list[str]:
         """The groups that have a stream in this epoch, in no order."""
 
+    async def page(self, first: int, most: int, after: str = "") -> tuple[int, list[str]]:
+        """How many groups have a stream, and ``most`` of them by name: behind the name ``after`` or, without one, from
+        the place ``first`` on.
+        """
+
     async def ping(self) -> None:
         """Returns if the bus can be used."""

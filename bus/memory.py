@@ -7,6 +7,7 @@ import logging
 import secrets
 import threading
 import time
+from bisect import bisect_right, insort
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -72,6 +73,8 @@ class MemoryBus:
         with self._lock:
             self._epoch = secrets.token_hex(6)
             self._streams: dict[str, _Stream] = {}
+            self._names: list[str] = []
+            """In order."""
             self._keys: dict[str, tuple[str, float]] = {}
 
     def flush(self) -> None:
@@ -167,6 +170,11 @@ class MemoryBus:
         with self._lock:
             return list(self._streams)
 
+    async def page(self, first: int, most: int, after: str = "") -> tuple[int, list[str]]:
+        with self._lock:
+            start = bisect_right(self._names, after) if after else first
+            return len(self._names), self._names[start : start + most]
+
     def _missed(self, group: str, since: Since) -> list[Packet] | None:
         stream = self._streams.get(group, _Stream())
         if since.epoch != self._epoch or since.seq > stream.seq:
@@ -200,6 +208,7 @@ class MemoryBus:
         stream = self._streams.get(group)
         if stream is None:
             stream = self._streams[group] = _Stream()
+            insort(self._names, group)
         first = stream.seq + 1
         stream.seq += len(messages)
         stream.message = messages[-1]

@@ -14,7 +14,7 @@ from bus.layers import get_bus
 from ticks import recorder
 from ticks.tick import GROUP_PREFIX, Placed, Tick, TickMessage, group_name, symbol_of
 
-__all__ = ["MAX_KEY_LENGTH", "digest", "idempotency", "is_key", "latest_of", "publish", "symbols"]
+__all__ = ["MAX_KEY_LENGTH", "digest", "idempotency", "is_key", "latest_of", "page", "publish"]
 if TYPE_CHECKING:
     from ticks.models import ApiKey
 
@@ -73,10 +73,12 @@ def digest(ticks: Sequence[Tick], received: str) -> str:
     return hashlib.sha256(own.encode()).hexdigest()
 
 
-async def symbols() -> list[str]:
-    """Every symbol that ever ticked, in alphabetical order."""
-    groups = await get_bus().names()
-    return sorted(symbol_of(group) for group in groups if group.startswith(GROUP_PREFIX))
+async def page(first: int, most: int, after: str = "") -> tuple[int, list[str]]:
+    """How many symbols have ticked, and ``most`` of them in the order of their groups' names: from the place ``first``
+    on, or behind the symbol ``after``.
+    """
+    total, groups = await get_bus().page(first, most, after and group_name(after))
+    return total, [symbol_of(group) for group in groups if group.startswith(GROUP_PREFIX)]
 
 
 async def latest_of(symbols: Iterable[str]) -> dict[str, Placed]:

@@ -17,6 +17,7 @@ from rest_framework.permissions import BasePermission
 from rest_framework.renderers import BrowsableAPIRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.utils.urls import replace_query_param
 from rest_framework.views import APIView
 
 from ticks import lookups, publish
@@ -110,9 +111,23 @@ class TickListView(AsyncAPIView):
         return [MayPublish() if self.request.method == "POST" else MaySubscribe()]
 
     async def get(self, request: Request) -> Response:
-        page = self.paginator.paginate_queryset(await publish.symbols(), request, view=self)
-        latest = await publish.latest_of(page or [])
-        return self.paginator.get_paginated_response([represent(one) for one in latest.values()])
+        after = request.query_params.get("after")
+        if after is not None:
+            return await self._get_behind(request, after)
+        total, _ = await publish.page(0, 0)
+        places: Any = self.paginator.paginate_queryset(range(total), request, view=self)
+        _, symbols = await publish.page(places[0], len(places)) if places else (0, [])
+        return self.paginator.get_paginated_response(await _latest(symbols))
+
+    async def _get_behind(self, request: Request, after: str) -> Response:
+        """The page behind a symbol, with the way to the next one: what comes and goes meanwhile moves nothing."""
+        if after and not is_symbol(after):
+            raise ParseError("after is a symbol, or empty for the first page.")
+        size = self.paginator.get_page_size(request) or TickPages.page_size
+        total, symbols = await publish.page(0, size, after)
+        address = request.build_absolute_uri()
+        following = replace_query_param(address, "after", symbols[-1]) if len(symbols) == size else None
+        return Response({"count": total, "next": following, "previous": None, "results": await _latest(symbols)})
 
     async def post(self, request: Request) -> Response:
         key = request.META.get("HTTP_IDEMPOTENCY_KEY")
@@ -161,6 +176,10 @@ class ApiNotFoundView(APIView):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         raise NotFound("There is nothing at this path of the API.")
+
+
+async def _latest(symbols: list[str]) -> list[dict[str, Any]]:
+    return [represent(one) for one in (await publish.latest_of(symbols)).values()]
 
 
 def _ticks_of(request: Request) -> list[Tick]:

@@ -240,6 +240,17 @@ class RedisBus:
         with _as_unavailable():
             return [group for shard in self.shards for group in await shard.names()]
 
+    async def page(self, first: int, most: int, after: str = "") -> tuple[int, list[str]]:
+        """Over several hosts a page costs as much as all before it; behind a name it does not."""
+        if len(self.shards) == 1:
+            with _as_unavailable():
+                return await self.shards[0].page(first, most, after)
+        skipped = 0 if after else first
+        with _as_unavailable():
+            pages = [await shard.page(0, skipped + most, after) for shard in self.shards]
+        groups = sorted(group for _, some in pages for group in some)
+        return sum(total for total, _ in pages), groups[skipped : skipped + most]
+
     def _groups_by_shard(self, groups: Iterable[str]) -> Iterator[tuple[Shard, list[str]]]:
         for shard, channels in self._by_shard(self._channel_prefix + group for group in groups):
             yield shard, [channel[self._channel_prefix_size :] for channel in channels]

@@ -40,6 +40,7 @@ _PUBLISH: Final = _script("publish.lua")
 _POSITIONS: Final = _script("positions.lua")
 _HISTORY: Final = _script("history.lua")
 _GROUPS: Final = _script("groups.lua")
+_PAGE: Final = _script("page.lua")
 
 
 class Shard:
@@ -67,7 +68,7 @@ class Shard:
         self._pool: ConnectionPool | None = None
         make_pipe = partial(Pipe, self._get_pool, opened=self._on_opened, misplaced=self._on_misplaced)
         self._publishing = make_pipe(PUBLISH_SECONDS, [_PUBLISH])
-        self._asking = make_pipe(ASK_SECONDS, [_POSITIONS, _HISTORY, _GROUPS])
+        self._asking = make_pipe(ASK_SECONDS, [_POSITIONS, _HISTORY, _GROUPS, _PAGE])
         self.listener = Listener(self._get_pool, partial(deliver, self), self._on_lost, partial(restored, self))
         self._lost = partial(lost, self)
 
@@ -175,6 +176,10 @@ class Shard:
 
     async def names(self) -> list[str]:
         return [group.decode() for group in await self._ask(_GROUPS)]
+
+    async def page(self, first: int, most: int, after: str) -> tuple[int, list[str]]:
+        total, groups = await self._ask(_PAGE, after, first, most)
+        return total, [group.decode() for group in groups]
 
     async def ping(self) -> None:
         await self._asking.call("PING")

@@ -204,6 +204,24 @@ def test_the_latest_ticks_are_paginated_in_alphabetical_order(http: httpx.Client
         assert '"price":249.10' in last.text
         assert len(client.get("/api/v1/ticks?page_size=1000").json()["results"]) == 250
         assert client.get("/api/v1/ticks?page=9").json()["code"] == "not_found"
+        assert [tick["symbol"] for tick in client.get("/api/v1/ticks?page=last").json()["results"]][-1] == "S249"
+
+
+def test_all_latest_ticks_are_read_by_going_behind_the_last_one(
+    http: httpx.Client, start_gateway: StartGateway
+) -> None:
+    gateway = start_gateway()
+    with httpx.Client(base_url=gateway.http, cookies=http.cookies) as client:
+        post(client, [{"symbol": f"S{number:03}", "price": 1} for number in range(250)])
+        symbols, address = [], "/api/v1/ticks?after=&page_size=60"
+        while address is not None:
+            page = client.get(address).json()
+            symbols += [tick["symbol"] for tick in page["results"]]
+            address = page["next"]
+        assert symbols == [f"S{number:03}" for number in range(250)]
+        assert page["count"] == 250
+        assert client.get("/api/v1/ticks?after=S2480").json()["results"][0]["symbol"] == "S249"
+        assert client.get("/api/v1/ticks?after=a%20b").json()["code"] == "parse_error"
 
 
 @pytest.mark.parametrize(

@@ -74,12 +74,16 @@ for from = 1, #groups, CHUNK do
   local history = prefix .. ':history:' .. epoch .. ':'
   local head = '\193\1' .. epoch .. struct.pack('>I8', now)
   local retained, size = {}, 0
+  local new, fresh = {}, 0
   for i = from, to do
     local group, body = groups[i], ARGV[at[i] + 1]
     local last = known[i - from + 2]
     local sent, before, newest, packet = 0, 0, nil, nil
     if last then
       sent, before = struct.unpack('>I8I8', last, TIME)
+    else
+      new[fresh + 1], new[fresh + 2] = 0, group
+      fresh = fresh + 2
     end
     if i <= singles then
       newest = before + 1
@@ -99,5 +103,8 @@ for from = 1, #groups, CHUNK do
     answer[i + 3] = newest
   end
   call('HSET', streams, unpack(retained))
+  if fresh > 0 then
+    call('ZADD', names, unpack(new))
+  end
 end
 return answer

@@ -3,6 +3,7 @@
 -- <prefix>:streams                   a hash: each group's last message, as a packet of its own, which has its seq; and in
 --                                    the field '' the epoch, a space, and the run_id of the Redis that began it. One key,
 --                                    so that no part of it can be lost without the rest
+-- <prefix>:names                     a sorted set: the groups in the hash, in the order of their names
 -- <prefix>:history:<epoch>:<group>   a list: the group's last packets
 --
 -- A Redis that has forgotten the epoch, or was started again (perhaps from a file that lacks the last ticks), begins a
@@ -10,7 +11,7 @@
 
 local call = redis.call
 local prefix, run_id = ARGV[1], ARGV[2]
-local streams = prefix .. ':streams'
+local streams, names = prefix .. ':streams', prefix .. ':names'
 local time = call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
@@ -28,9 +29,7 @@ local function place(groups, from, to)
   if held and string.sub(held, EPOCH_SIZE + 2) == run_id then
     return string.sub(held, 1, EPOCH_SIZE), known
   end
-  if held then
-    call('UNLINK', streams)
-  end
+  call('UNLINK', streams, names)
   local epoch = string.format('%08x%05x', time[1], time[2])
   call('HSET', streams, '', epoch .. ' ' .. run_id)
   return epoch, {}

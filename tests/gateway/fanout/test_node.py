@@ -51,6 +51,10 @@ class FakeBus:
         self._reach()
         return list(self.messages)
 
+    async def page(self, first: int, most: int, after: str = "") -> tuple[int, list[str]]:
+        names = sorted(name for name in self.messages if name > after)
+        return len(self.messages), names[0 if after else first :][:most]
+
     async def positions(self, groups: Sequence[str]) -> dict[str, Position]:
         self._reach()
         self.asked.append(groups)
