@@ -75,7 +75,7 @@ async def test_a_page_costs_redis_the_same_among_a_hundred_times_as_many(redis_u
 
 async def cost_of_pages(layer: Layer, redis: Redis, total: int) -> float:
     """Microseconds of Redis that a page of 100 takes, with the ticks on it."""
-    before = await redis.config_get("slowlog-*")
+    before: Any = await redis.config_get("slowlog-*")
     await redis.config_set("slowlog-log-slower-than", 0)
     await redis.config_set("slowlog-max-len", 1_000)
     await redis.slowlog_reset()
@@ -89,4 +89,4 @@ async def cost_of_pages(layer: Layer, redis: Redis, total: int) -> float:
         await redis.config_set(name, value)
     calls: Any = await redis.slowlog_get(1_000)
     # The median, since a busy machine makes some of them longer.
-    return median(call["duration"] for call in calls if call["command"].startswith(b"EVALSHA"))
+    return float(median(call["duration"] for call in calls if call["command"].startswith(b"EVALSHA")))
