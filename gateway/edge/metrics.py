@@ -29,6 +29,7 @@ _HELP = {
     "skipped_total": "Ticks left out because a client read too slowly; the client was told how many.",
     "rates": "Pairs of a symbol and a rate that a client chose for it.",
     "rate_skipped_total": "Ticks left out because of the rate a client chose; the client was told how many.",
+    "replay_asked_total": "Symbols of clients that came back whose missed ticks the bus was asked for.",
     "refuted_total": "Packets that did not follow and that the bus knew nothing of: somebody else published them.",
     "gaps_total": "Gaps that the subscribers of a symbol were told of, after this process had missed ticks.",
     "missed_total": "Ticks that this process missed on the bus, where their number is known.",

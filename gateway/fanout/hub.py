@@ -20,7 +20,8 @@ from gateway.fanout.heartbeat import Heartbeat, Outage
 from gateway.fanout.memberships import Memberships
 from gateway.fanout.outbox import Outbox
 from gateway.fanout.recent import NO_ROOM, Room
-from gateway.fanout.recovery import History, Recovery
+from gateway.fanout.recovery import Recovery
+from gateway.fanout.replay import History
 from gateway.fanout.stream import Stream
 from gateway.fanout.subscriptions import Subscriptions
 from gateway.fanout.writer import Writer
@@ -179,6 +180,7 @@ class Hub:
             "passes_total": self.delivery.passes,
             "parked_total": self.delivery.parked,
             **self.recovery.counts,
+            "replay_asked_total": self.recovery.replay.asked,
             "refuted_total": self.recovery.doubts.refuted,
             "heartbeats_total": self.heartbeat.sent,
             **self._writer.counts(),

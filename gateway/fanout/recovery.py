@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Final, TypeAlias
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
 
 from bus.contract import Packet, Position, Since
 from gateway.fanout.delivery import Delivery
 from gateway.fanout.doubts import Doubts, Positions
+from gateway.fanout.replay import History, Replay
 from gateway.fanout.stream import Resumption, Stream
 from gateway.fanout.subscriptions import Subscriptions
 from gateway.protocol.messages import gap_frame
 
-__all__ = ["History", "Recovery"]
-
-Ticks: TypeAlias = list[tuple[int, str]]
-History: TypeAlias = Callable[[Mapping[str, Since]], Awaitable[Mapping[str, Ticks | None]]]
+__all__ = ["Recovery"]
 
 _NOWHERE: Final = Since("", 0)
 
@@ -29,12 +27,10 @@ class Recovery:
     def __init__(
         self, subscriptions: Subscriptions, delivery: Delivery, history: History, positions: Positions
     ) -> None:
-        """``history`` gives all ticks after a place of each symbol as ``(seq, body)``, or None where it has not all;
-        ``positions`` where the streams of symbols are.
-        """
+        """``history`` is asked for what clients missed, ``positions`` where the streams of symbols are."""
         self._subscriptions = subscriptions
         self._delivery = delivery
-        self._history = history
+        self.replay = Replay(history)
         self.doubts = Doubts(positions, self.settle)
         self._epochs: set[str] = set()
         """Those that the bus has named."""
@@ -139,46 +135,48 @@ class Recovery:
 
         A symbol is left out if not all can be had. ``deliver``: makes a pass.
         """
-        # What comes from now on is kept, until the bus has said what came before.
-        resuming: dict[str, tuple[Stream, Resumption]] = {}
+        resuming: dict[Stream, Resumption] = {}
+        asked: dict[str, Since] = {}
         for symbol, place in since.items():
             stream = self._subscriptions.streams.get(symbol)
-            if stream is not None and place.epoch == stream.epoch:
-                resuming[symbol] = stream, Resumption(place)
-                stream.resuming.append(resuming[symbol][1])
-        try:
-            history = await self._missed_by(resuming, deliver)
-        finally:
-            for stream, resumption in resuming.values():
-                stream.resuming.remove(resumption)
+            if stream is None or place.epoch != stream.epoch:
+                continue
+            own = stream.since(place.seq)
+            if own is None:
+                # A client may have come from another gateway and be ahead of this one.
+                asked[symbol] = Since(stream.epoch, min(place.seq, stream.seq))
+                resuming[stream] = Resumption(place)
+            else:
+                resuming[stream] = Resumption(stream.at, own)
+        missed = await self._ask(asked, resuming, deliver) if asked else {}
         frames = {
-            symbol: resumption.missed(history.get(symbol, []), stream.seq)
-            for symbol, (stream, resumption) in resuming.items()
+            stream.symbol: resumption.missed(missed.get(stream.symbol, {}), stream.seq)
+            for stream, resumption in resuming.items()
         }
-        return {symbol: missed for symbol, missed in frames.items() if missed is not None}
+        return {symbol: joined for symbol, joined in frames.items() if joined is not None}
 
-    async def _missed_by(
-        self, resuming: Mapping[str, tuple[Stream, Resumption]], deliver: Callable[[Iterable[Packet]], None]
-    ) -> dict[str, Ticks]:
-        """What the bus has for those who resume; brings the streams up to it as well.
-
-        A client may have come from another gateway and be ahead of this one, so the bus is asked from the earlier of
-        the two places, and what this process has not seen yet goes to all subscribers.
-        """
-        asked = {
-            symbol: Since(stream.epoch, min(resumption.since.seq, stream.seq))
-            for symbol, (stream, resumption) in resuming.items()
-            if resumption.since.seq != stream.seq
-        }
-        if not asked:
-            return {}
-        known = {symbol: ticks for symbol, ticks in (await self._history(asked)).items() if ticks}
-        deliver(
-            Packet(symbol, asked[symbol].epoch, ticks[0][0], [body for _, body in ticks])
-            for symbol, ticks in known.items()
-            if resuming[symbol][0].epoch == asked[symbol].epoch  # it may have changed meanwhile
-        )
-        return known
+    async def _ask(
+        self,
+        asked: Mapping[str, Since],
+        resuming: Mapping[Stream, Resumption],
+        deliver: Callable[[Iterable[Packet]], None],
+    ) -> dict[str, Mapping[int, bytes]]:
+        """What the bus has for those who resume; what this process has not seen of it yet goes to all subscribers."""
+        for stream, resumption in resuming.items():
+            stream.resuming.append(resumption)  # what comes from now on is kept
+        try:
+            answer = await self.replay.after(asked)
+            unseen = []
+            for stream in resuming:
+                missed = answer.get(stream.symbol)
+                epoch = asked[stream.symbol].epoch if missed is not None else ""
+                if missed is not None and epoch == stream.epoch and stream.seq < missed.first + len(missed.bodies) - 1:
+                    unseen.append(Packet(stream.symbol, epoch, missed.first, missed.bodies))
+            deliver(unseen)
+        finally:
+            for stream, resumption in resuming.items():
+                stream.resuming.remove(resumption)
+        return {symbol: missed.frames for symbol, missed in answer.items()}
 
     def count(self, asked: int, recovered: int) -> None:
         """Counts the symbols that clients asked to resume, and those of them that they got whole."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from time import monotonic
 
 from bus.contract import Since
@@ -18,26 +18,28 @@ __all__ = ["Resumption", "Stream"]
 class Resumption:
     """A client that is about to join a stream again: keeps what comes while the bus is asked for what it missed."""
 
-    __slots__ = ("is_broken", "passed", "since")
+    __slots__ = ("head", "is_broken", "passed", "since")
 
-    def __init__(self, since: Since) -> None:
+    def __init__(self, since: Since, head: bytes = b"") -> None:
+        """``head``: the frames up to ``since``, where it had to be told what came before that."""
         self.since = since
+        self.head = head
         self.passed: dict[int, bytes] = {}
         self.is_broken = False
 
-    def missed(self, history: list[tuple[int, str]], upto: int) -> bytes | None:
-        """The frames of all ticks after ``since`` up to ``upto``, or None if one is missing.
+    def missed(self, history: Mapping[int, bytes], upto: int) -> bytes | None:
+        """The frames of all ticks up to ``upto`` that it has not, or None if one is missing.
 
-        ``history``: what the bus had, as ``(seq, body)``.
+        ``history``: what the bus had, by seq.
         """
         if self.is_broken or self.since.seq > upto:
             return None
-        frames = {seq: tick_frame(body, seq) for seq, body in history}
-        frames.update(self.passed)
+        passed = self.passed
         try:
-            return b"".join([frames[seq] for seq in range(self.since.seq + 1, upto + 1)])
+            rest = [passed.get(seq) or history[seq] for seq in range(self.since.seq + 1, upto + 1)]
         except KeyError:
             return None
+        return b"".join([self.head, *rest])
 
 
 class Stream:
@@ -110,6 +112,10 @@ class Stream:
         for resumption in self.resuming:
             resumption.is_broken = True
         self.move(epoch, seq, body)
+
+    def since(self, seq: int) -> bytes | None:
+        """The frames of all ticks after ``seq``, if it has them itself."""
+        return b"" if seq == self.seq else self.recent.after(seq, monotonic())
 
     @property
     def snapshot(self) -> bytes:

@@ -7,11 +7,13 @@ a book that proves what it got.
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -27,12 +29,14 @@ from gateway.loadtest.target import Target
 from tests.clients import RawClient, metrics
 from tests.conftest import StartGateway
 from tests.faults.figures import figure
-from tests.servers import GatewayProcess, wait_until
+from tests.servers import GatewayProcess, RedisServer, wait_until
 from tests.soak.gauges import MB, Sampler
 from tests.soak.publishers import ShortLedger
 from tests.soak.visitors import Silent, Visitors
 
 SYMBOLS: Final = [f"S{number}" for number in range(20)]
+PER_CLIENT: Final = 20
+
 LEFT: Final = {"connections": 0, "subscriptions": 0, "symbols": 0, "memberships": 0, "behind": 0, "rates": 0}
 """Nobody there: what the gateway holds then."""
 
@@ -40,13 +44,14 @@ LEFT: Final = {"connections": 0, "subscriptions": 0, "symbols": 0, "memberships"
 class Field:
     """A loop with a publisher in it; whoever else is in it is given to :meth:`run`."""
 
-    def __init__(self, gateway: GatewayProcess, rate: float, batch: int) -> None:
+    def __init__(self, gateway: GatewayProcess, rate: float, batch: int, symbols: list[str]) -> None:
         self.gateway = gateway
+        self.symbols = symbols
         self.loop = Loop()
         self.target = Target.from_url(gateway.http)
         self.findings = Findings()
         self.ledger = ShortLedger()
-        options = Options(connections=1, symbols=SYMBOLS, rate=rate, batch=batch, seconds=3_600)
+        options = Options(connections=1, symbols=symbols, rate=rate, batch=batch, seconds=3_600)
         self.publisher = Publisher(self.loop, self.target, options, self.ledger)
 
     def run(self, turn: Callable[[], object], until: Callable[[], bool], timeout: float, publish: bool = True) -> float:
@@ -63,8 +68,8 @@ class Field:
     def settle(self, clients: list[Book]) -> None:
         """Without another tick everyone must end on the last value; what came until then must balance."""
         self.run(lambda: None, lambda: not self.publisher.unanswered, 10, publish=False)
-        latest = fetch_latest(self.target, SYMBOLS)
-        assert len(latest) == len(SYMBOLS)
+        latest = fetch_latest(self.target, self.symbols)
+        assert len(latest) == len(self.symbols)
         self.run(lambda: None, lambda: not any(book.stale(latest) for book in clients), 10, publish=False)
         assert self.findings.flawless, self.findings
 
@@ -74,8 +79,8 @@ class Field:
 
 
 @contextmanager
-def field(gateway: GatewayProcess, rate: float, batch: int) -> Iterator[Field]:
-    place = Field(gateway, rate, batch)
+def field(gateway: GatewayProcess, rate: float, batch: int, symbols: list[str] = SYMBOLS) -> Iterator[Field]:
+    place = Field(gateway, rate, batch, symbols)
     place.publisher.start()
     try:
         yield place
@@ -187,12 +192,12 @@ class Herd:
     or, later, were closed, by reason.
     """
 
-    def __init__(self, place: Field, count: int) -> None:
+    def __init__(self, place: Field, count: int, per_client: int = 3) -> None:
         self._place = place
         self._there: list[Socket] = []
         self._under_way = 0
         self.books = [
-            Book(place.findings, [SYMBOLS[(number + step) % len(SYMBOLS)] for step in range(3)])
+            Book(place.findings, [place.symbols[(number + step) % len(place.symbols)] for step in range(per_client)])
             for number in range(count)
         ]
         self.refused: Counter[str] = Counter()
@@ -255,6 +260,44 @@ def test_two_thousand_clients_reconnect_at_once(start_gateway: StartGateway, red
     )
     # The row says ten seconds. On a machine that does other things as well, what counts is what it took of them.
     assert used < 10
+
+
+@pytest.mark.parametrize(("count", "rate"), [(200, 100), pytest.param(5_000, 500, marks=pytest.mark.soak)])
+def test_clients_that_come_back_cost_redis_next_to_nothing(
+    start_gateway: StartGateway, redis_server: RedisServer, count: int, rate: int
+) -> None:
+    raise_file_limit(count + 200)
+    gateway = start_gateway(redis_server.url)
+    symbols = [f"S{number}" for number in range(count // 5)]
+    with field(gateway, rate, 5, symbols) as place:
+        herd = Herd(place, count, PER_CLIENT)
+        herd.arrive(at_a_time=64, timeout=60)
+        enough = place.findings.ticks + 10 * count
+        place.run(lambda: None, lambda: place.findings.ticks > enough, 60)
+        asked, answered = metrics(gateway)["replay_asked_total"], place.publisher.refused
+        busy, cpu = _redis_seconds(redis_server), time.monotonic()
+        herd.drop()
+        seconds = herd.arrive(at_a_time=count, timeout=120)
+        busy, cpu = _redis_seconds(redis_server) - busy, time.monotonic() - cpu
+        place.settle(herd.books)
+        asked = metrics(gateway)["replay_asked_total"] - asked
+        assert not herd.refused
+        assert place.findings.resumed == count * PER_CLIENT
+        assert not place.findings.restarted
+        herd.drop()
+    figure(
+        f"{count:,} clients of {PER_CLIENT} symbols back at once under {rate} ticks/s: within {seconds:.1f} s, all resumed with "
+        f"{place.findings.replayed:,} missed ticks, {asked:.0f} of {count * PER_CLIENT:,} histories asked of Redis, "
+        f"{1000 * busy / cpu:.1f} ms of Redis a second; {place.publisher.refused} POSTs refused"
+    )
+    assert asked < count * PER_CLIENT / 10
+    assert place.publisher.refused == answered
+
+
+def _redis_seconds(server: RedisServer) -> float:
+    """Processor time that it has used."""
+    fields = Path(f"/proc/{server.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 # Those who never read

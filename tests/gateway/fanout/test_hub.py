@@ -667,6 +667,52 @@ async def test_what_a_client_missed_comes_from_the_history(bus: FakeBus) -> None
     assert client.news() == ["subscribed A:True B:True", "A2", "A3", "A4", "A5"]
 
 
+async def test_what_this_process_has_delivered_itself_is_not_asked_for() -> None:
+    bus = FakeBus(room=Room(100, 60.0, 10_000))
+    client = await bus.subscriber("A", "B")
+    other = await bus.subscriber("A", "B")
+    bus.publish("A", "B")
+    client.news()
+    places = dict(client.places)
+    bus.hub.remove(client.outbox)
+    bus.hub.deliver([bus.accept("A", 3), bus.accept("B")])
+    bus.publish("A")
+    client = bus.client(places)
+    await client.subscribe("A", "B", since=places)
+    bus.publish("A")
+    assert client.news() == ["subscribed A:True B:True", "A2", "A3", "A4", "A5", "B2", "A6"]
+    assert bus.asked == []
+    bus.accept("A", 2)
+    bus.settle()  # what was missed by this process is missed by all
+    client = await comes_back(bus, client)
+    bus.accept("A", 2)
+    other.news()
+    places = dict(other.places)
+    bus.settle()
+    other = bus.client(places)
+    await other.subscribe("A", since={"A": places["A"]})
+    assert other.news() == ["subscribed A:True", "A9", "A10"]
+    assert bus.asked[-1] == {"A": places["A"]}
+
+
+async def test_all_who_come_back_at_once_are_one_question(bus: FakeBus) -> None:
+    symbols = [f"S{number}" for number in range(30)]
+    for symbol in symbols:
+        bus.accept(symbol, 5)
+    bus.answers.clear()
+    clients = [bus.client({symbol: Since(bus.epoch, number % 5) for symbol in symbols}) for number in range(50)]
+    coming = [asyncio.create_task(client.subscribe(*symbols, since=client.places)) for client in clients]
+    await until(lambda: bus.asked)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    bus.answers.set()
+    await asyncio.gather(*coming)
+    for client in clients:
+        assert set(client.news()[0].split()[1:]) == {f"{symbol}:True" for symbol in symbols}
+        assert {place.seq for place in client.places.values()} == {5}
+    assert [len(asked) for asked in bus.asked] == [20, 10]  # at a time, for all of them
+
+
 async def test_a_client_that_has_nothing_yet_gets_all_from_the_start(bus: FakeBus) -> None:
     bus.accept("A", 3)
     client = bus.client({"A": Since(bus.epoch, 0)})

@@ -20,6 +20,7 @@ from bus.memory import MemoryBus
 from gateway.fanout.conflation import Conflation, KeepAll
 from gateway.fanout.node import Node
 from gateway.fanout.outbox import Outbox
+from gateway.fanout.recent import NO_ROOM, Room
 from gateway.protocol.messages import subscribed_frame
 from tests.gateway.fakes import FakeRing, FakeWire, until
 from ticks.tick import Tick, group_name
@@ -199,25 +200,26 @@ steps = st.lists(
 )  # fmt: skip
 
 
-@given(steps, st.booleans(), st.booleans())
+@given(steps, st.booleans(), st.booleans(), st.booleans())
 def test_everybody_ends_on_the_last_tick_and_what_is_missing_is_accounted_for(
-    script: list[Any], by_ring: bool, asks: bool
+    script: list[Any], by_ring: bool, asks: bool, keeps: bool
 ) -> None:
-    asyncio.run(_play(script, by_ring, asks))
+    asyncio.run(_play(script, by_ring, asks, keeps))
 
 
 @pytest.mark.soak
 @settings(max_examples=10_000)
-@given(steps, st.booleans(), st.booleans())
-def test_the_same_ten_thousand_times(script: list[Any], by_ring: bool, asks: bool) -> None:
-    asyncio.run(_play(script, by_ring, asks))
+@given(steps, st.booleans(), st.booleans(), st.booleans())
+def test_the_same_ten_thousand_times(script: list[Any], by_ring: bool, asks: bool, keeps: bool) -> None:
+    asyncio.run(_play(script, by_ring, asks, keeps))
 
 
 class Play:
-    def __init__(self, by_ring: bool, asks: bool) -> None:
+    def __init__(self, by_ring: bool, asks: bool, keeps: bool) -> None:
         self.bus = FaultyBus()
         self.ring = FakeRing() if by_ring else None
-        self.node = Node(self.bus, leave_delay=0.0, patience=60, staleness=float(asks), ring=self.ring)
+        room = Room(4, 60.0, 3_000) if keeps else NO_ROOM
+        self.node = Node(self.bus, leave_delay=0.0, patience=60, staleness=float(asks), ring=self.ring, room=room)
         self.clients = [Client(self.node, self.ring, conflation) for conflation in (None, None, KeepAll(100_000))]
         self.last: dict[str, int] = {}
         self.number = 0
@@ -260,8 +262,8 @@ class Play:
                 assert "slow" not in client.reader.reasons
 
 
-async def _play(script: list[Any], by_ring: bool, asks: bool) -> None:
-    play = Play(by_ring, asks)
+async def _play(script: list[Any], by_ring: bool, asks: bool, keeps: bool) -> None:
+    play = Play(by_ring, asks, keeps)
     for action, index, argument in script:
         await _step(play, action, play.clients[index], argument)
         play.check()

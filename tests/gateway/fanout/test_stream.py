@@ -8,6 +8,7 @@ import pytest
 
 from bus.contract import Since
 from gateway.fanout.outbox import Outbox
+from gateway.fanout.recent import Recent, Room
 from gateway.fanout.stream import Resumption, Stream
 from gateway.fanout.writer import Writer
 from gateway.protocol.frames import texts
@@ -119,15 +120,60 @@ async def test_a_stream_is_settled_when_no_rate_keeps_a_tick_back(stream: Stream
 def test_what_was_missed_is_what_the_history_has_and_what_came_meanwhile() -> None:
     resumption = Resumption(Since(EPOCH, 3))
     resumption.passed = {seq: tick_frame(body(seq), seq) for seq in (6, 7)}
-    history = [(seq, body(seq)) for seq in (2, 3, 4, 5, 6)]
+    history = {seq: tick_frame(body(seq), seq) for seq in (2, 3, 4, 5, 6)}
     assert seqs(resumption.missed(history, 7)) == [4, 5, 6, 7]
-    assert seqs(resumption.missed(history[:-2], 7)) is None  # 5 is nowhere
-    assert seqs(resumption.missed(history[3:], 7)) is None  # 4 is nowhere
-    assert seqs(resumption.missed([], 3)) == []
+    for nowhere in (5, 4):
+        del history[nowhere]
+        assert seqs(resumption.missed(history, 7)) is None
+    assert seqs(resumption.missed({}, 3)) == []
 
 
 def test_what_is_ahead_or_has_a_gap_cannot_be_resumed() -> None:
     resumption = Resumption(Since(EPOCH, 3))
-    assert resumption.missed([], 2) is None
+    assert resumption.missed({}, 2) is None
     resumption.is_broken = True
-    assert resumption.missed([(4, body(4))], 4) is None
+    assert resumption.missed({4: tick_frame(body(4), 4)}, 4) is None
+
+
+# What a stream keeps
+
+
+def kept(*sizes: int, room: Room) -> Recent:
+    """After packets of so many ticks, a second apart."""
+    recent = Recent(room)
+    seq = 1
+    for now, size in enumerate(sizes):
+        recent.add(float(now), seq, [tick_frame(body(number), number) for number in range(seq, seq + size)])
+        seq += size
+    return recent
+
+
+@pytest.mark.parametrize("sizes", [[1] * 9, [3, 3, 3], [9], [2, 1, 4, 2]])
+def test_a_stream_has_what_came_after_any_place_that_it_has_seen(sizes: list[int]) -> None:
+    recent = kept(*sizes, room=Room(100, 60.0, 10_000))
+    for seq in range(9):
+        assert seqs(recent.after(seq, 9.0)) == list(range(seq + 1, 10))
+    assert recent.after(9, 9.0) is None
+    recent.clear()
+    assert recent.after(5, 9.0) is None
+
+
+def test_a_stream_keeps_so_many_ticks_seconds_and_bytes() -> None:
+    assert kept(*[1] * 20, room=Room(5, 60.0, 10_000)).after(14, 20.0) is None
+    assert seqs(kept(*[1] * 20, room=Room(5, 60.0, 10_000)).after(15, 20.0)) == [16, 17, 18, 19, 20]
+    assert kept(*[1] * 20, room=Room(100, 4.5, 10_000)).after(14, 20.0) is None
+    assert seqs(kept(*[1] * 20, room=Room(100, 4.5, 10_000)).after(16, 20.0)) == [17, 18, 19, 20]
+    room = Room(100, 60.0, 1_000)
+    room.divide(2)
+    frame = tick_frame(body(20), 20)
+    assert kept(*[1] * 20, room=room).after(20 - 500 // len(frame) - 1, 20.0) is None
+    assert kept(*[1] * 20, room=room).after(20 - 500 // len(frame), 20.0) is not None
+    assert kept(1, 1, room=Room(100, 60.0, 10)).after(1, 2.0) is None
+    assert kept(1, 1, room=Room(0, 60.0, 10_000)).after(1, 2.0) is None
+
+
+def test_a_tick_that_was_another_one_contradicts() -> None:
+    recent = kept(1, 3, 1, room=Room(100, 60.0, 10_000))
+    assert not recent.contradicts(2, [body(2), body(3), body(4)])
+    assert recent.contradicts(2, [body(2), body(77)])
+    assert not recent.contradicts(77, [body(1)])  # nobody knows
