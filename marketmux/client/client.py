@@ -8,6 +8,7 @@ import logging
 import ssl as ssl_module
 import time
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self, SupportsIndex
@@ -57,6 +58,7 @@ class Client:
         key: str | None = None,
         connect_timeout: Number | None = None,
         max_queue: SupportsIndex = 1000,
+        max_age: Number | None = 1.0,
         headers: Mapping[str, str] | None = None,
         ssl: ssl_module.SSLContext | None = None,
         backoff: Backoff | None = None,
@@ -69,8 +71,9 @@ class Client:
             key: the API key.
             connect_timeout: how long ``open`` tries to make the first connection, in seconds; None for as long as it
                 takes.
-            max_queue: events that may wait for the consumer. When there are as many, the client reads no more, and the
-                gateway conflates.
+            max_queue: events that may wait for the consumer. When more do, the client keeps the newest tick of each
+                symbol and counts what it leaves out (``Conflated``, ``"slow"``).
+            max_age: for how many seconds an event may wait before the same happens; None for as long as it takes.
             headers: more headers for the handshake.
             ssl: for ``wss://``, where the defaults will not do.
             backoff: the pauses between attempts to connect.
@@ -86,7 +89,9 @@ class Client:
         self._connect_timeout = None if connect_timeout is None else not_negative("connect_timeout", connect_timeout)
         self._backoff = backoff or Backoff()
         self._refusals = Refusals(not_negative("refused_for", refused_for), time.monotonic)
-        self._inbox = Inbox(count("max_queue", max_queue))
+        self._inbox = Inbox(
+            count("max_queue", max_queue), None if max_age is None else not_negative("max_age", max_age)
+        )
         self._books = Books(self._inbox.put)
         self._subscriptions = Subscriptions(self._books, self._inbox)
         self._consumers = Consumers()
@@ -173,14 +178,15 @@ class Client:
     @property
     def counts(self) -> Counts:
         """What has happened so far."""
-        return self._books.counts
+        counts = self._books.counts
+        return replace(counts, skipped=counts.skipped + self._inbox.skipped)
 
     def latest(self, symbol: str) -> Latest | None:
         """The last price of ``symbol`` that came, also if it still waits for the consumer; None if there was none."""
         quote = self._books.last(text("symbol", symbol))
         if quote is None:
             return None
-        is_live = self._is_connected and self._has_bus and not self._inbox.is_full
+        is_live = self._is_connected and self._has_bus
         is_fresh = is_live and self._books.is_current(symbol)
         return Latest(quote, not is_fresh)
 

@@ -241,8 +241,7 @@ class Subscriptions:
         while request is None or not request.done.done():
             command = make()
             try:
-                with self._inbox.urgent():
-                    await session.ask(command.fields, partial(settle, command))
+                await session.ask(command.fields, partial(settle, command))
             except CommandRefused as error:
                 if error.code not in _PASSING:
                     raise
@@ -276,6 +275,4 @@ class Subscriptions:
             self.wanted.pop(symbol, None)
             self._due.pop(symbol, None)
         self._books.keep(self.covers)
-        self._inbox.purge(
-            lambda event: (symbol := getattr(event, "symbol", None)) is not None and not self.covers(symbol)
-        )
+        self._inbox.purge(lambda symbol: not self.covers(symbol))

@@ -5,6 +5,7 @@ import { field, find } from "./dom.js";
 import { parse } from "./exact.js";
 import { Freshness } from "./freshness.js";
 import { Gaps } from "./gaps.js";
+import { Intake } from "./intake.js";
 import { later } from "./later.js";
 import { Meter } from "./meter.js";
 import { Notices } from "./notices.js";
@@ -54,6 +55,7 @@ const connection = new Connection(webSocketUrl(config.websocket_path), config.cl
   ping,
   wasRefused,
 });
+const intake = new Intake({ handle, parse });
 const subscriptions = new Subscriptions((command) => connection.send(command), positions);
 const status = new Status($("connection"), {
   retry: $("retry"),
@@ -125,10 +127,14 @@ const handlers = {
 /** @param {string} text */
 function onMessage(text) {
   meter.count();
-  const message = /** @type {Message} */ (parse(text));
+  intake.push(text);
+}
+
+/** @param {Message} message */
+function handle(message) {
   // A type that the page does not know yet has no handler.
-  const handle = /** @type {((message: Message) => void) | undefined} */ (handlers[message.type]);
-  handle?.(message);
+  const handler = /** @type {((message: Message) => void) | undefined} */ (handlers[message.type]);
+  handler?.(message);
 }
 
 /** @param {Tick} message */
@@ -167,6 +173,7 @@ function ping() {
 
 /** @param {ConnectionState} state */
 function onState(state) {
+  if (state.name !== "live") intake.flush();
   status.show(state);
   if (state.name === "live") failedHandshakes = 0;
   else $("latency").textContent = "\u2013";
