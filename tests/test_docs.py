@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.edge import metrics, publisher
+from gateway.protocol import budget
 from gateway.protocol import codes as errors
 from gateway.protocol.codes import CLOSURES, ERRORS, Closure, ErrorCode, close_codes, error_codes, table
 from gateway.protocol.commands import MAX_RATE, MIN_RATE
@@ -95,6 +96,7 @@ OPERATE, PROTOCOL, API, CLIENT = (
         (OPERATE, f"a worker keeps {worker.SPARE_FILES} (a quarter"),
         (OPERATE, f"--ping-interval {TIMEOUTS.ping:g} --ping-timeout {TIMEOUTS.pong:g}"),
         (OPERATE, f"through the {TIMEOUTS.ping:g} s between pings"),
+        (PROTOCOL, f"for every {budget.TOKEN_BYTES // 1_024} KB of its answer"),
         (PROTOCOL, f"nothing came for {TIMEOUTS.ping:g} s is sent one"),
         (PROTOCOL, f"nothing comes for {TIMEOUTS.pong:g} s"),
         (PROTOCOL, f"| `max_rate` | ticks a second at most, {MIN_RATE:g} to {MAX_RATE:g},"),

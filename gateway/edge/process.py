@@ -18,6 +18,7 @@ from bus.layers import get_bus
 from gateway.fanout.node import Node
 from gateway.fanout.recent import Room
 from gateway.server.collector import Collector
+from gateway.server.turns import Turns
 from gateway.wires.io_uring import Ring
 
 __all__ = ["bus_usable", "get_node"]
@@ -43,6 +44,7 @@ def get_node() -> Node:
             staleness=settings.MARKETMUX_MAX_STALENESS_MS / 1_000,
             ring=_open_ring() if settings.MARKETMUX_IO_URING else None,
             collector=Collector(),
+            turn=Turns().take,
             room=Room(
                 settings.MARKETMUX_HISTORY_TICKS,
                 settings.MARKETMUX_HISTORY_SECONDS,

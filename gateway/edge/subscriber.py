@@ -77,7 +77,9 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
                 ErrorCode.TOO_MANY_COMMANDS,
                 f"At most {self.limits.commands_per_second} commands a second; this one was not carried out.",
             )
-        return parse(checked_text(event.get("text"), self.limits.message_bytes))
+        text = checked_text(event.get("text"), self.limits.message_bytes)
+        self.budget.charge(len(text))
+        return parse(text)
 
     async def obey(self, command: Command) -> None:
         match command.action:
@@ -88,7 +90,7 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
             case action:
                 if action is Action.UNSUBSCRIBE:
                     self.hub.unsubscribe(self.outbox, command.symbols)
-                self.outbox.reply(symbols_frame(action, self.hub.symbols(self.outbox), command.request_id))
+                self.answer(symbols_frame(action, self.hub.symbols(self.outbox), command.request_id))
 
     async def subscribe(self, command: Command) -> None:
         held = self.hub.symbols(self.outbox)
@@ -111,7 +113,12 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
         # No await in between: the ticks that follow the positions come next.
         symbols = self.hub.symbols(self.outbox)
         answer = subscribed_frame(symbols, reception.positions, command.request_id, command.rate)
-        self.outbox.reply(answer + reception.frames)
+        self.answer(answer, reception.frames)
+
+    def answer(self, frames: bytes, ticks: bytes = b"") -> None:
+        """Sends what a command is to be answered; a long answer counts as several commands."""
+        self.budget.charge(len(frames))
+        self.outbox.reply(frames + ticks)
 
     def refuse(self, error: ProtocolError) -> None:
         self.outbox.reply(error_frame(error))

@@ -16,20 +16,23 @@ from typing import TypeAlias
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["Memberships"]
+__all__ = ["Memberships", "Turn"]
 
 Change: TypeAlias = Callable[[Sequence[str]], Awaitable[None]]
+Turn: TypeAlias = Callable[[], Awaitable[None]]
 
 
 class Memberships:
     """Counts who wants which symbol and keeps the process a member of exactly those groups.
 
     ``join`` and ``leave`` change the memberships of a batch of symbols; ``delay`` is how long a symbol without holders
-    keeps its membership, in seconds, so that a client that reconnects or flips a page costs the bus nothing.
+    keeps its membership, in seconds, so that a client that reconnects or flips a page costs the bus nothing. Those who
+    waited for a join, maybe all of a crowd, go on one after the other, as ``turn`` lets them.
     """
 
-    def __init__(self, join: Change, leave: Change, delay: float) -> None:
+    def __init__(self, join: Change, leave: Change, delay: float, turn: Turn | None = None) -> None:
         self._join = join
+        self._turn = turn
         self._leave = leave
         self._delay = delay
         self._holds: dict[str, int] = {}
@@ -57,6 +60,8 @@ class Memberships:
             return
         try:
             await asyncio.gather(*(asyncio.shield(self._promise(symbol)) for symbol in missing))
+            if self._turn is not None:
+                await self._turn()
         except BaseException:
             self.release(symbols)
             raise

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 from bus.contract import Bus, BusUnavailable, Losses, Packet, Position, Since
 from bus.stall import STALL_SECONDS, boottime
 from gateway.fanout.hub import Hub
-from gateway.fanout.memberships import Memberships
+from gateway.fanout.memberships import Memberships, Turn
 from gateway.fanout.outbox import Outbox
 from gateway.fanout.recent import NO_ROOM, Room
 from gateway.protocol.values import EVERYTHING
@@ -55,11 +55,12 @@ class Node:
         ring: Ring | None = None,
         collector: Collector | None = None,
         room: Room = NO_ROOM,
+        turn: Turn | None = None,
     ) -> None:
         """In seconds: how long a group without subscribers is kept, how long a client may be behind, how long a
         pass waits for more ticks, and the time between heartbeats, 0 for none. ``staleness``: how old what a client
         reads may be, 0 for as old as it likes. ``ring`` and ``room`` are the hub's; ``collector`` is told of clients
-        that come and go.
+        that come and go; ``turn`` is what clients wait for after the bus.
         """
         self._bus = bus
         self._linger = linger
@@ -71,7 +72,7 @@ class Node:
         self._staleness = staleness
         self._looking: asyncio.Task[None] | None = None
         self._syncing: asyncio.Task[None] | None = None
-        self.memberships = Memberships(self._join, self._leave, leave_delay)
+        self.memberships = Memberships(self._join, self._leave, leave_delay, turn)
         self.hub = Hub(self.memberships, self._history, self._positions, ring, room=room, staleness=staleness)
         self._collector = collector
         self.losses = Losses()

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
-__all__ = ["Budget"]
+__all__ = ["TOKEN_BYTES", "Budget"]
+
+TOKEN_BYTES: Final = 8_192
+"""What a command and its answer may have together. One that is longer counts as several."""
 
 
 class Budget:
@@ -32,9 +36,12 @@ class Budget:
         self._refused = 0
         return True
 
-    def charge(self, tokens: float) -> None:
-        """Takes more for what was had, if it turned out to cost more: nothing is to be had until that is paid."""
-        self._tokens -= tokens
+    def charge(self, size: int) -> None:
+        """Takes one more for every ``TOKEN_BYTES`` of what was had: nothing is to be had until that is paid.
+
+        No more than a second's worth is owed, so that a second later there is one to be had again, as clients are told.
+        """
+        self._tokens = max(1.0 - self._per_second, self._tokens - size // TOKEN_BYTES)
 
     @property
     def exhausted(self) -> bool:

@@ -399,6 +399,44 @@ async def test_commands_over_the_limit_are_refused_and_a_flood_ends_the_connecti
         assert (said[-1]["code"], said[-1]["reconnect"], said[-1]["wait"]) == (1008, True, 5)
 
 
+LONG = [f"{number:030}" for number in range(1_000)]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        {"action": "list"},
+        {"action": "subscribe", "symbols": LONG, "snapshot": False},
+        {"action": "subscribe", "symbol": LONG[0]},
+    ],
+    ids=["list", "subscribe all", "subscribe one"],
+)
+async def test_answers_are_bounded_in_bytes_and_not_only_in_number(command: Any) -> None:
+    """A thousand times ``list`` are 15 KB, and were answered with 33 MB."""
+    async with Client() as client:
+        await client.subscribe(*LONG)
+        for _ in range(1_000):
+            await client.socket.send_to(text_data=json.dumps(command))
+        size, codes = 0, set()
+        async with asyncio.timeout(TIMEOUT):
+            while (event := await client.socket.receive_output(timeout=TIMEOUT))["type"] == "websocket.send":
+                size += len(event["text"])
+                codes.add(json.loads(event["text"]).get("code"))
+        assert event["code"] == 1008
+    assert "too_many_commands" in codes
+    assert size < 3_000_000
+
+
+async def test_a_thousand_symbols_one_by_one_are_taken_from_whoever_keeps_the_limit(settings: Settings) -> None:
+    settings.MARKETMUX_MAX_COMMANDS_PER_SECOND = 1_000
+    async with Client() as client:
+        await client.receive()
+        for number in range(1_000):
+            answer = await client.ask(action="subscribe", symbol=f"S{number}")
+            assert answer["type"] == "subscribed"
+        assert len(answer["symbols"]) == 1_000
+
+
 async def test_what_a_client_held_is_gone_with_it(hasty: None, layer: Any) -> None:
     for number in range(10):
         async with Client() as client:

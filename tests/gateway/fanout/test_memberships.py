@@ -88,6 +88,21 @@ async def test_who_comes_while_the_bus_is_busy_shares_the_next_call(bus: Bus, me
     assert set(memberships.joined) == set("ABCDE")
 
 
+async def test_who_waited_for_the_same_join_goes_on_in_turn(bus: Bus) -> None:
+    turn = asyncio.Semaphore(3)
+    memberships = Memberships(bus.join, bus.leave, DELAY, turn.acquire)  # type: ignore[arg-type] # true is no matter
+    tasks = [asyncio.create_task(memberships.acquire(["A"])) for _ in range(10)]
+    await asyncio.wait(tasks, timeout=DELAY)
+    assert sum(task.done() for task in tasks) == 3
+    tasks[-1].cancel()
+    for _ in range(7):
+        turn.release()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    memberships.release(["A"] * 9)
+    await settle()
+    assert not memberships.joined
+
+
 async def test_a_join_that_fails_is_told_to_everybody_who_waits_and_holds_nothing(
     bus: Bus, memberships: Memberships
 ) -> None:
