@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 __all__ = [
     "HISTORY_SECONDS",
@@ -18,6 +18,8 @@ __all__ = [
     "BusUnavailable",
     "Idempotency",
     "IdempotencyConflict",
+    "LimitReached",
+    "Limits",
     "Losses",
     "Packet",
     "Position",
@@ -37,6 +39,21 @@ class BusUnavailable(Exception):
 
 class IdempotencyConflict(Exception):
     """The key was used for another batch; nothing was published."""
+
+
+class LimitReached(Exception):
+    """There are as many ``what`` (streams, keys) as there may be; nothing was published."""
+
+    def __init__(self, what: Literal["streams", "keys"]) -> None:
+        super().__init__(what)
+        self.what = what
+
+
+class Limits(NamedTuple):
+    """How much the bus keeps: streams in all, and idempotency keys that come in the time that they are kept."""
+
+    streams: int = 100_000
+    keys: int = 1_000_000
 
 
 class Packet(NamedTuple):
@@ -137,7 +154,8 @@ class Bus(Protocol):
     ) -> Mapping[str, Since] | None:
         """Publishes the messages of each group, all or none, in one round trip: the places of the last ones, by group.
 
-        None, and nothing is published, if it is a repeat; ``IdempotencyConflict`` if its key was another batch's.
+        None, and nothing is published, if it is a repeat; ``IdempotencyConflict`` if its key was another batch's, and
+        :class:`LimitReached` if it would make one stream too many, or its key is one too many.
         """
 
     async def positions(self, groups: Sequence[str]) -> Mapping[str, Position]:

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
+from types import MappingProxyType
 from typing import Any, Final, cast
 
 from channels.layers import InMemoryChannelLayer, get_channel_layer
 from channels_redis.pubsub import RedisPubSubChannelLayer, RedisPubSubLoopLayer
 from channels_redis.utils import _wrap_close, decode_hosts
 
-from bus.contract import HISTORY_SECONDS, HISTORY_TICKS, Bus, Losses, Packet
+from bus.contract import HISTORY_SECONDS, HISTORY_TICKS, Bus, Limits, Losses, Packet
 from bus.memory import MemoryBus
 from bus.redis.bus import RedisBus
 from bus.redis.names import default_namespace, prefix_of
@@ -92,11 +93,20 @@ class MemoryLayer(ConsumerQueues, InMemoryChannelLayer):  # type: ignore[misc] #
     """Groups within one process."""
 
     def __init__(
-        self, *, history_ticks: int = HISTORY_TICKS, history_seconds: float = HISTORY_SECONDS, **options: Any
+        self,
+        *,
+        history_ticks: int = HISTORY_TICKS,
+        history_seconds: float = HISTORY_SECONDS,
+        limits: Mapping[str, int] = MappingProxyType({}),
+        **options: Any,
     ) -> None:
         super().__init__(**options)
         self.bus: MemoryBus = MemoryBus(
-            self._enqueue, self._losses, history_ticks=history_ticks, history_seconds=history_seconds
+            self._enqueue,
+            self._losses,
+            history_ticks=history_ticks,
+            history_seconds=history_seconds,
+            limits=Limits(**limits),
         )
 
     async def group_send(self, group: str, message: Any) -> None:
@@ -159,6 +169,7 @@ class RedisLoopLayer(ConsumerQueues, RedisPubSubLoopLayer):  # type: ignore[misc
         capacity: int = CAPACITY,
         history_ticks: int = HISTORY_TICKS,
         history_seconds: float = HISTORY_SECONDS,
+        limits: Mapping[str, int] = MappingProxyType({}),
         **options: Any,
     ) -> None:
         decoded = decode_hosts(hosts)
@@ -174,6 +185,7 @@ class RedisLoopLayer(ConsumerQueues, RedisPubSubLoopLayer):  # type: ignore[misc
             channel_prefix=self._get_group_channel_name(""),
             history_ticks=history_ticks,
             history_seconds=history_seconds,
+            limits=Limits(**limits),
         )
         self._shards = self.bus.shards
         self._memberships: dict[str, set[str]] = {}

@@ -18,6 +18,8 @@ from bus.contract import (
     HISTORY_TICKS,
     Idempotency,
     IdempotencyConflict,
+    LimitReached,
+    Limits,
     Losses,
     Packet,
     Position,
@@ -29,6 +31,8 @@ from bus.stall import STALL_SECONDS, boottime
 __all__ = ["MemoryBus"]
 
 logger = logging.getLogger(__name__)
+
+_LIMITS = Limits()
 
 
 @dataclass
@@ -53,12 +57,14 @@ class MemoryBus:
         *,
         history_ticks: int = HISTORY_TICKS,
         history_seconds: float = HISTORY_SECONDS,
+        limits: Limits = _LIMITS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.losses = losses or Losses()
         self._enqueue = enqueue
         self._history_ticks = history_ticks if history_seconds > 0 else 0
         self._history_seconds = history_seconds
+        self._limits = limits
         self._clock = clock
         self._lock = threading.RLock()
         self._tap: Tap | None = None
@@ -149,6 +155,9 @@ class MemoryBus:
     ) -> dict[str, Since] | None:
         with self._lock:  # also while packets are handed over: no other batch may come in between
             now = self._clock()
+            new = sum(group not in self._streams for group in batch)
+            if new and len(self._streams) + new > self._limits.streams:
+                raise LimitReached("streams")
             if idempotency is not None and not self._is_first(idempotency, now):
                 return None
             packets = [self._append(group, messages, now) for group, messages in batch.items()]
@@ -198,6 +207,8 @@ class MemoryBus:
             del self._keys[key]
         known = self._keys.get(idempotency.key)
         if known is None:
+            if len(self._keys) >= self._limits.keys:
+                raise LimitReached("keys")
             self._keys[idempotency.key] = (idempotency.digest, now + idempotency.seconds)
             return True
         if known[0] != idempotency.digest:

@@ -43,6 +43,8 @@ MARKETMUX_HISTORY_SECONDS = env.seconds("MARKETMUX_HISTORY_SECONDS", 300.0)
 MARKETMUX_OWN_HISTORY_BYTES = env.whole("MARKETMUX_OWN_HISTORY_BYTES", 67_108_864, minimum=0)
 MARKETMUX_IDEMPOTENCY_SECONDS = env.seconds("MARKETMUX_IDEMPOTENCY_SECONDS", 600.0, minimum=1.0)
 MARKETMUX_HUNG_SECONDS = env.seconds("MARKETMUX_HUNG_SECONDS", 5.0, minimum=2.0)
+MARKETMUX_MAX_STREAMS = env.whole("MARKETMUX_MAX_STREAMS", 100_000)
+MARKETMUX_MAX_KEYS = env.whole("MARKETMUX_MAX_KEYS", 1_000_000)
 MARKETMUX_RECORD = env.flag("MARKETMUX_RECORD")
 MARKETMUX_RECORD_QUEUE = env.whole("MARKETMUX_RECORD_QUEUE", 100_000)
 
@@ -51,7 +53,11 @@ MARKETMUX_RECORD_QUEUE = env.whole("MARKETMUX_RECORD_QUEUE", 100_000)
 REDIS_URL = env.text("REDIS_URL")
 # Two gateways on one Redis share what they publish if they share this; empty is made of the number of the database.
 MARKETMUX_NAMESPACE = env.name("MARKETMUX_NAMESPACE")
-_HISTORY = {"history_ticks": MARKETMUX_HISTORY_TICKS, "history_seconds": MARKETMUX_HISTORY_SECONDS}
+_HISTORY = {
+    "history_ticks": MARKETMUX_HISTORY_TICKS,
+    "history_seconds": MARKETMUX_HISTORY_SECONDS,
+    "limits": {"streams": MARKETMUX_MAX_STREAMS, "keys": MARKETMUX_MAX_KEYS},
+}
 CHANNEL_LAYERS = {
     "default": (
         {

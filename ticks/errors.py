@@ -12,7 +12,7 @@ from rest_framework import exceptions, status
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as default_handler
 
-from bus.contract import BusUnavailable, IdempotencyConflict
+from bus.contract import BusUnavailable, IdempotencyConflict, LimitReached
 from ticks.lookups import DatabaseUnavailable
 from ticks.publish import MAX_KEY_LENGTH
 
@@ -25,7 +25,9 @@ __all__ = [
     "ItemError",
     "ServiceUnavailable",
     "TooLarge",
+    "TooMuchKept",
     "exception_handler",
+    "explain",
 ]
 
 
@@ -96,6 +98,21 @@ class ServiceUnavailable(exceptions.APIException):
     wait = 1  # seconds; DRF makes it the Retry-After header
 
 
+class TooMuchKept(exceptions.APIException):
+    """The bus keeps as much as it may; nothing was published."""
+
+    status_code = status.HTTP_507_INSUFFICIENT_STORAGE
+
+    def __init__(self, error: LimitReached) -> None:
+        super().__init__(explain(error), f"too_many_{error.what}")
+
+
+def explain(error: LimitReached) -> str:
+    """What there are too many of, in a sentence."""
+    what = "symbols" if error.what == "streams" else "idempotency keys"
+    return f"There are as many {what} as there may be; nothing was published."
+
+
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
     """DRF's handler, in the API's own format."""
     if isinstance(error, BusUnavailable):
@@ -104,6 +121,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         error = DatabaseRefusal()
     elif isinstance(error, IdempotencyConflict):
         error = IdempotencyKeyReused()
+    elif isinstance(error, LimitReached):
+        error = TooMuchKept(error)
     response = default_handler(error, context)
     if response is not None and isinstance(response.data, dict):
         body: dict[str, Any] = {"detail": str(response.data.get("detail", "")), "code": _code(response)}

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from redis.exceptions import RedisError
 
-from bus.contract import BusUnavailable, Idempotency, Losses, Packet, Position, Since, Tap
+from bus.contract import BusUnavailable, Idempotency, Limits, Losses, Packet, Position, Since, Tap
 from bus.redis.listener import RawMessage
 from bus.redis.packing import MAGIC, is_consecutive, unpack
 from bus.redis.shard import Shard
@@ -53,6 +53,7 @@ class RedisBus:
         channel_prefix: str,
         history_ticks: int,
         history_seconds: float,
+        limits: Limits,
     ) -> None:
         self.losses = losses
         self.shards = [
@@ -62,6 +63,7 @@ class RedisBus:
                 channel_prefix=channel_prefix,
                 history_ticks=history_ticks,
                 history_seconds=history_seconds,
+                limits=limits,
                 deliver=self._deliver,
                 lost=self._on_lost,
                 restored=self._on_restored,

@@ -12,7 +12,7 @@ from redis.asyncio import ConnectionPool
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from bus.contract import Idempotency, IdempotencyConflict, Since
+from bus.contract import Idempotency, IdempotencyConflict, LimitReached, Limits, Since
 from bus.redis.address import make_pool
 from bus.redis.link import Link, Script
 from bus.redis.listener import Listener, RawMessage
@@ -57,6 +57,7 @@ class Shard:
         channel_prefix: str,
         history_ticks: int,
         history_seconds: float,
+        limits: Limits,
         deliver: Callable[[Shard, list[RawMessage]], None],
         lost: Callable[[Shard], None],
         restored: Callable[[Shard], None],
@@ -64,7 +65,7 @@ class Shard:
         self._host = host
         self._prefix = prefix
         self._history_ms = int(history_seconds * 1_000)
-        self._publish_options = (channel_prefix, history_ticks if self._history_ms else 0, self._history_ms)
+        self._publish_options = (channel_prefix, history_ticks if self._history_ms else 0, self._history_ms, *limits)
         self._pool: ConnectionPool | None = None
         make_pipe = partial(Pipe, self._get_pool, opened=self._on_opened, misplaced=self._on_misplaced)
         self._publishing = make_pipe(PUBLISH_SECONDS, [_PUBLISH])
@@ -157,6 +158,10 @@ class Shard:
             raise RedisConnectionError("Redis came to the batch too late.")
         if outcome == b"reused":
             raise IdempotencyConflict
+        if outcome == b"streams":
+            raise LimitReached("streams")
+        if outcome == b"keys":
+            raise LimitReached("keys")
         return None if outcome == b"repeated" else reply[2:]
 
     # Asking

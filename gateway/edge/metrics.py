@@ -10,12 +10,18 @@ import os
 import resource
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Final
 
+from bus.contract import BusUnavailable
+from bus.layers import get_bus
 from gateway.edge.process import get_node
 from gateway.server.refusals import refusals
 from ticks import lookups, recorder
 
-__all__ = ["collect", "render"]
+__all__ = ["collect", "held", "render"]
+
+_HELD_SECONDS: Final = 0.5
+"""How long the bus may take to say what it holds; the other figures do not wait longer for it."""
 
 _HELP = {
     "connections": "Clients connected to /ws.",
@@ -53,6 +59,7 @@ _HELP = {
     "recorded_total": "Ticks written to the database.",
     "record_dropped_total": "Ticks that were not written to the database: the queue was full, or it refused them.",
     "record_waiting": "Ticks waiting to be written to the database.",
+    "streams": "Symbols that the bus keeps, at most MARKETMUX_MAX_STREAMS; the same for all workers.",
 }
 """What Grafana shows beside each metric, and docs/reference/api.md."""
 
@@ -73,6 +80,16 @@ def collect() -> dict[str, float]:
         "record_dropped_total": recorded["dropped"],
         "record_waiting": recorded["waiting"],
     }
+
+
+async def held() -> dict[str, float]:
+    """What the bus holds, in the same way; nothing if it does not say."""
+    try:
+        async with asyncio.timeout(_HELD_SECONDS):
+            total, _ = await get_bus().page(0, 0)
+    except (BusUnavailable, TimeoutError):
+        return {}
+    return {"streams": total}
 
 
 def render(values: Mapping[str, float]) -> str:

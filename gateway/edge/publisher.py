@@ -18,7 +18,7 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 from rest_framework.exceptions import APIException
 
-from bus.contract import Idempotency, IdempotencyConflict
+from bus.contract import Idempotency, IdempotencyConflict, LimitReached
 from gateway import VERSION
 from gateway.fanout.outbox import Outbox
 from gateway.protocol.codes import TOO_BIG, ErrorCode, ProtocolError
@@ -28,7 +28,7 @@ from gateway.wires.asgi import SendEvent
 from gateway.wires.choose import wire_for
 from ticks import publish
 from ticks.decode import decode
-from ticks.errors import InvalidTicks
+from ticks.errors import InvalidTicks, explain
 from ticks.grammar import now
 from ticks.publish import MAX_KEY_LENGTH, is_key
 from ticks.tick import MAX_BATCH, MAX_BODY_BYTES, Tick
@@ -124,8 +124,11 @@ class PublishConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
 
     def report(self, message: Message) -> None:
         code, detail = ErrorCode.BUS_UNAVAILABLE, "The bus did not confirm the message. Send it again."
-        if not message.publication.cancelled() and isinstance(message.publication.exception(), IdempotencyConflict):
+        error = None if message.publication.cancelled() else message.publication.exception()
+        if isinstance(error, IdempotencyConflict):
             code, detail = ErrorCode.IDEMPOTENCY_KEY_REUSED, "The key was used for other ticks."
+        elif isinstance(error, LimitReached):
+            code, detail = ErrorCode(f"too_many_{error.what}"), explain(error)
         self.outbox.reply(error_frame(ProtocolError(code, detail, message.number)))
 
     def refuse(self, error: ProtocolError) -> None:

@@ -17,7 +17,7 @@ from django.views.decorators.http import require_safe
 
 from bus.layers import get_bus
 from gateway import VERSION
-from gateway.edge.metrics import collect
+from gateway.edge.metrics import collect, held
 from gateway.edge.metrics import render as render_metrics
 from gateway.protocol.asyncapi import Deployment, document, encode
 from gateway.protocol.codes import CLOSURES
@@ -119,7 +119,8 @@ async def healthz(_request: HttpRequest) -> JsonResponse:
 @require_safe
 async def metrics(_request: HttpRequest) -> HttpResponse:
     """What this worker holds and has done, for Prometheus."""
-    return HttpResponse(render_metrics(collect()), content_type="text/plain; version=0.0.4; charset=utf-8")
+    values = collect() | await held()
+    return HttpResponse(render_metrics(values), content_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 @require_safe

@@ -42,6 +42,8 @@ class ErrorCode(StrEnum):
     BUS_UNAVAILABLE = "bus_unavailable"
     INVALID_TICKS = "invalid_ticks"
     IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused"
+    TOO_MANY_STREAMS = "too_many_streams"
+    TOO_MANY_KEYS = "too_many_keys"
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,12 @@ ERRORS: Final = {
     ),
     ErrorCode.IDEMPOTENCY_KEY_REUSED: ErrorKind(
         "`/ws/publish` only: the message's `key` was used for other ticks; nothing of the message was published", "no"
+    ),
+    ErrorCode.TOO_MANY_STREAMS: ErrorKind(
+        "`/ws/publish` only: the bus would have more symbols than it may; nothing of the message was published", "no"
+    ),
+    ErrorCode.TOO_MANY_KEYS: ErrorKind(
+        "`/ws/publish` only: more keys than may come in their time; nothing of the message was published", "later"
     ),
 }
 

@@ -871,7 +871,7 @@ async def test_layers_of_one_namespace_share_a_bus(make_redis_layer: MakeLayer, 
     assert await tap.wait_for(1) == ticks("ticks.A", 1)
     named: list[Any] = [*await redis.keys(), *await redis.pubsub_channels()]
     assert [name for name in named if not name.startswith(b"desk:{0}")] == []
-    assert len(named) == 5  # streams and their names, history, a key for idempotency, and a group
+    assert len(named) == 6  # streams and their names, history, a key for idempotency and their count, and a group
 
 
 @pytest.mark.parametrize("namespace", ["a{1}", "}", ""])

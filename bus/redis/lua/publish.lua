@@ -1,27 +1,22 @@
 -- Publishes a batch: sequence, last value, history and broadcast, all or nothing.
 --
 -- ARGV after the first two: the time in ms after which it is too late; the prefix of groups' channels; how many ticks
--- and how many ms the history keeps; the idempotency key or '', its digest, how many ms it is kept; how many groups have
--- a single message, and each one's name and message; and for each of the others its name, its messages in one string,
--- their count, and where in it the last one begins.
+-- and how many ms the history keeps; how many streams there may be, and how many idempotency keys may come while one is
+-- kept; the idempotency key or '', its digest, how many ms it is kept; how many groups have a single message, and each
+-- one's name and message; and for each of the others its name, its messages in one string, their count, and where in it
+-- the last one begins.
 --
--- Returns the time in ms and what became of the batch: 'late', 'repeated' or 'reused' if it was not published, else
--- 'published', the epoch, and the last seq of each group: first those with a single message, then the others.
+-- Returns the time in ms and what became of the batch: 'late', 'repeated', 'reused', or 'streams' or 'keys' where there
+-- are too many of them, if it was not published, else 'published', the epoch, and the last seq of each group: first those with a single message, then the others.
 
 local latest, channels = tonumber(ARGV[3]), ARGV[4]
 local history_ticks, history_ms = tonumber(ARGV[5]), tonumber(ARGV[6])
-local singles = tonumber(ARGV[10])
-local FIRST = 11
+local max_streams, max_keys = tonumber(ARGV[7]), tonumber(ARGV[8])
+local singles = tonumber(ARGV[12])
+local FIRST = 13
 
 if now > latest then
   return {now, 'late'}
-end
-
-if ARGV[7] ~= '' then
-  local key = prefix .. ':idempotency:' .. ARGV[7]
-  if not call('SET', key, ARGV[8], 'NX', 'PX', ARGV[9]) then
-    return {now, call('GET', key) == ARGV[8] and 'repeated' or 'reused'}
-  end
 end
 
 -- To be done with every tick both would cost too much. Trimming is done once in so many ticks, and a history's expiry set
@@ -66,11 +61,42 @@ for i = FIRST + 2 * singles, #ARGV, 4 do
   groups[#at] = ARGV[i]
 end
 
-local answer = {now, 'published', ''}
+local epoch, places, missing = nil, {}, 0
 for from = 1, #groups, CHUNK do
   local to = math.min(from + CHUNK - 1, #groups)
-  local epoch, known = place(groups, from, to)
-  answer[3] = epoch
+  local known
+  epoch, known = place(groups, from, to)
+  for i = 2, to - from + 2 do
+    if not known[i] then
+      missing = missing + 1
+    end
+  end
+  places[from] = known
+end
+if missing > 0 and call('ZCARD', names) + missing > max_streams then
+  return {now, 'streams'}
+end
+
+if ARGV[9] ~= '' then
+  local key, kept = prefix .. ':idempotency:' .. ARGV[9], tonumber(ARGV[11])
+  if not call('SET', key, ARGV[10], 'NX', 'PX', kept) then
+    return {now, call('GET', key) == ARGV[10] and 'repeated' or 'reused'}
+  end
+  local counter = prefix .. ':keys:' .. math.floor(now / kept)
+  local count = call('INCR', counter)
+  if count == 1 then
+    call('PEXPIRE', counter, kept)
+  end
+  if count > max_keys then
+    call('DEL', key)
+    return {now, 'keys'}
+  end
+end
+
+local answer = {now, 'published', epoch or ''}
+for from = 1, #groups, CHUNK do
+  local to = math.min(from + CHUNK - 1, #groups)
+  local known = places[from]
   local history = prefix .. ':history:' .. epoch .. ':'
   local head = '\193\1' .. epoch .. struct.pack('>I8', now)
   local retained, size = {}, 0

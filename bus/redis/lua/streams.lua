@@ -3,6 +3,8 @@
 -- <prefix>:streams                   a hash: each group's last message, as a packet of its own, which has its seq; and in
 --                                    the field '' the epoch, a space, and the run_id of the Redis that began it. One key,
 --                                    so that no part of it can be lost without the rest
+-- <prefix>:idempotency:<key>         the digest of the batch that was published under a key; expires
+-- <prefix>:keys:<stretch>            how many keys came in a stretch of time that is as long as they are kept; expires
 -- <prefix>:names                     a sorted set: the groups in the hash, in the order of their names
 -- <prefix>:history:<epoch>:<group>   a list: the group's last packets
 --

@@ -13,7 +13,7 @@ from channels.layers import channel_layers
 from channels.testing import WebsocketCommunicator
 from pytest_django.fixtures import Settings
 
-from bus.contract import BusUnavailable, Idempotency, Since
+from bus.contract import BusUnavailable, Idempotency, Limits, Since
 from bus.layers import MemoryLayer
 from bus.memory import MemoryBus
 from gateway.edge.publisher import WINDOW
@@ -252,6 +252,16 @@ async def test_what_was_sent_before_a_disconnect_is_published(bus: GatedBus) -> 
         bus.gate.set()
         await publisher.socket.wait(timeout=5)
     assert await latest("A") == (3, "2")
+
+
+async def test_a_publisher_is_told_that_there_are_too_many_symbols(bus: GatedBus) -> None:
+    bus._limits = Limits(streams=1, keys=1)
+    async with Publisher() as publisher:
+        assert (await publisher.ask(tick("A", 1)))["type"] == "published"
+        error = await publisher.ask(tick("B", 1))
+        assert (error["code"], error["id"]) == ("too_many_streams", 2)
+        assert (await publisher.ask({"key": "1", "ticks": tick("A", 2)}))["type"] == "published"
+        assert (await publisher.ask({"key": "2", "ticks": tick("A", 2)}))["code"] == "too_many_keys"
 
 
 class Unread:

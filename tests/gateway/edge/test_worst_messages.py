@@ -15,6 +15,7 @@ from django.contrib.auth.models import User
 from django.test import Client as Browser
 from pytest_django.fixtures import Settings
 
+from bus.contract import Limits
 from bus.layers import MemoryLayer
 from marketmux.asgi import application
 from tests.worst import BODIES, HONEST, LINES
@@ -94,6 +95,15 @@ async def test_a_post_through_the_browsable_api(name: str) -> None:
 async def test_a_form(path: str, body: bytes) -> None:
     status, _ = await ask("POST", path, body, (b"content-type", FORM), (b"cookie", b"csrftoken=" + b"a" * 32))
     assert 400 <= status < 500
+
+
+async def test_a_post_with_a_symbol_too_many_is_told_so(layer: Any) -> None:
+    layer.bus._limits = Limits(streams=1)
+    (first, _), (second, body) = [
+        await ask("POST", "/api/v1/ticks", b'{"symbol":"%s","price":1}' % name, (b"content-type", JSON))
+        for name in (b"A", b"B")
+    ]
+    assert (first, second, json.loads(body)["code"]) == (202, 507, "too_many_streams")
 
 
 # Query strings and paths
