@@ -8,9 +8,10 @@ threads of their own, few of them, and whoever has waited too long is told that 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from functools import partial
 from queue import SimpleQueue
@@ -18,7 +19,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 from django.db import InterfaceError, OperationalError, close_old_connections
 
-__all__ = ["LOOKUP_SECONDS", "DatabaseUnavailable", "Lookups", "ask", "refused"]
+__all__ = ["LOOKUP_SECONDS", "DatabaseUnavailable", "Lookups", "ask", "ask_from_thread", "refused"]
 
 logger = logging.getLogger(__name__)
 
@@ -50,14 +51,33 @@ class Lookups:
 
     async def ask(self, question: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What ``question`` returns or raises; :class:`DatabaseUnavailable` if that takes too long."""
-        answer: Future[T] = Future()
-        try:
-            if self._questions.qsize() >= self._most:
-                raise TimeoutError  # so many wait that its turn would come too late
-            self._questions.put((answer, partial(question, *args, **kwargs)))
-            self._start()
+        with self._judging():
+            answer = self._put(partial(question, *args, **kwargs))
             async with asyncio.timeout(self._seconds):
-                found = await asyncio.wrap_future(answer)  # cancelled, if it comes to that, and then not asked any more
+                return await asyncio.wrap_future(answer)  # cancelled, if it comes to that, and then not asked any more
+
+    def ask_from_thread(self, question: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The same, for who may wait where they are."""
+        with self._judging():
+            answer = self._put(partial(question, *args, **kwargs))
+            try:
+                return answer.result(self._seconds)
+            finally:
+                answer.cancel()
+
+    def _put(self, question: Callable[[], T]) -> Future[T]:
+        if self._questions.qsize() >= self._most:
+            raise TimeoutError  # so many wait that its turn would come too late
+        answer: Future[T] = Future()
+        self._questions.put((answer, question))
+        self._start()
+        return answer
+
+    @contextlib.contextmanager
+    def _judging(self) -> Iterator[None]:
+        """Around a question: what its failure says of the database."""
+        try:
+            yield
         except TimeoutError:
             raise self._refusal(f"no answer within {self._seconds:g} s") from None
         except (OperationalError, InterfaceError) as error:
@@ -65,7 +85,6 @@ class Lookups:
         if self._failing:
             self._failing = False
             logger.warning("The database answers again")
-        return found
 
     def _refusal(self, reason: str) -> DatabaseUnavailable:
         self.refused += 1
@@ -102,6 +121,7 @@ def _reply(answer: Future[Any], question: Callable[[], Any]) -> None:
 
 _lookups = Lookups()
 ask = _lookups.ask
+ask_from_thread = _lookups.ask_from_thread
 
 
 def refused() -> int:

@@ -106,7 +106,7 @@ def _lines(values: Mapping[str, float]) -> Iterator[str]:
 
 def _open_files() -> int:
     directory = Path("/proc/self/fd")
-    return len(list(directory.iterdir())) if directory.exists() else 0
+    return len(os.listdir(directory)) if directory.exists() else 0  # noqa: PTH208 - a third of the time, on the loop
 
 
 def _resident_bytes() -> int:

@@ -21,6 +21,7 @@ from gateway.edge.metrics import collect, held
 from gateway.edge.metrics import render as render_metrics
 from gateway.protocol.asyncapi import Deployment, document, encode
 from gateway.protocol.codes import CLOSURES
+from ticks import lookups
 from ticks.models import Instrument
 
 __all__ = ["asyncapi", "healthz", "index", "metrics", "upgrade_required"]
@@ -74,8 +75,12 @@ class PageConfig(TypedDict):
 @ensure_csrf_cookie
 def index(request: HttpRequest) -> HttpResponse:
     """The demo page. Anybody may see it: prices come through the WebSocket, which checks who is asking."""
+    try:
+        instruments = lookups.ask_from_thread(_listed)
+    except lookups.DatabaseUnavailable:
+        return HttpResponse("The database does not answer. Try again.", status=503, headers={"Retry-After": "1"})
     config: PageConfig = {
-        "instruments": list(Instrument.objects.filter(active=True).order_by("symbol").values("symbol", "name")),
+        "instruments": instruments,
         "websocket_path": _WEBSOCKET_PATH,
         "ticks_url": reverse("ticks"),
         "csrf_cookie": settings.CSRF_COOKIE_NAME,
@@ -87,6 +92,11 @@ def index(request: HttpRequest) -> HttpResponse:
     response = render(request, "index.html", context)
     response["Content-Security-Policy"] = _CONTENT_SECURITY_POLICY
     return response
+
+
+def _listed() -> list[Listed]:
+    instruments = Instrument.objects.filter(active=True).order_by("symbol")
+    return [{"symbol": one.symbol, "name": one.name} for one in instruments]
 
 
 @csrf_exempt

@@ -47,6 +47,13 @@ async def test_a_database_that_cannot_be_reached_is_no_error_of_ours() -> None:
         await Lookups(seconds=30).ask(fail)
 
 
+def test_a_thread_may_ask_too(hanging: threading.Event) -> None:
+    lookups = Lookups(seconds=0.05)
+    with pytest.raises(DatabaseUnavailable):
+        lookups.ask_from_thread(hanging.wait)
+    assert Lookups(seconds=30).ask_from_thread(where, 1, 2) == ("lookup", 1, 2)
+
+
 async def test_questions_that_hang_take_no_more_threads_than_there_are(hanging: threading.Event) -> None:
     before = threading.active_count()
     lookups = Lookups(threads=3, seconds=0.1)

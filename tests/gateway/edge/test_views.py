@@ -70,7 +70,7 @@ def test_nothing_can_be_posted(client: Client, path: str) -> None:
     assert client.post(path).status_code == 405
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_the_page_is_told_the_active_instruments(client: Client) -> None:
     Instrument.objects.create(symbol="MSFT", name="Microsoft")
     Instrument.objects.create(symbol="AAPL", name="Apple")
