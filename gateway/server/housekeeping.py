@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 SLICE: Final = 200
 """Connections that are looked at before others get their turn on the event loop."""
 
+_STALL_SECONDS: Final = 2.5
+
 T = TypeVar("T")
 
 
@@ -39,6 +41,9 @@ class Schedule(Generic[T]):
 
     def __len__(self) -> int:
         return len(self._round_of)
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self._round_of)
 
     def put(self, item: T, seconds: float) -> None:
         """Makes it due in the first round that is so many seconds away, and in the next one if that is now."""
@@ -84,7 +89,17 @@ class Housekeeping:
     async def run(self) -> None:
         while True:
             await self.check()
+            due = time.monotonic() + self._timeouts.round
             await asyncio.sleep(self._timeouts.round)
+            late = time.monotonic() - due
+            if late > _STALL_SECONDS:
+                self.forgive(late)
+
+    def forgive(self, seconds: float) -> None:
+        """This process stood still for so long: that is taken off everybody's time."""
+        for connection in (*self.websockets, *self.http_connections):
+            connection.forgive(seconds)
+        self._leaving = {each: (task, since + seconds) for each, (task, since) in self._leaving.items()}
 
     async def check(self) -> None:
         for number, (check, item) in enumerate(self._due(), 1):

@@ -106,6 +106,12 @@ class GatewayHTTPConnection(HTTPChannel):
     def resetTimeout(self) -> None:  # noqa: N802 - Twisted's name
         """Twisted would give a request its time again with every byte."""
 
+    def forgive(self, seconds: float) -> None:
+        """This process stood still for so long, which is nobody else's fault."""
+        self._deadline += seconds
+        for request in self.requests:
+            request.forgive(seconds)
+
     def check_timeouts(self) -> None:
         """Ends what takes too long: called every round."""
         if time.monotonic() >= self._deadline:
@@ -275,6 +281,11 @@ class GatewayRequest(WebRequest):  # type: ignore[misc] # Daphne ships no types
         self.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
         self.write(f"{problem}.\n".encode())
         self.finish()
+
+    def forgive(self, seconds: float) -> None:
+        """Takes so many seconds off its time."""
+        if self._began is not None:
+            self._began += seconds
 
     def duration(self) -> float:
         """Seconds since the request was complete."""

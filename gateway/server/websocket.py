@@ -264,6 +264,14 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
         """Seconds since the connection was made."""
         return time.monotonic() - self._opened
 
+    def forgive(self, seconds: float) -> None:
+        """This process stood still for so long, which is not the client's fault."""
+        self._opened += seconds
+        self._heard += seconds
+        self._pinged += seconds
+        if self._begun is not None:
+            self._begun += seconds
+
     def check_timeouts(self) -> float | None:
         """Pings a client that is silent, and drops one that stays so.
 

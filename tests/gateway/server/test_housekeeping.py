@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 from unittest import mock
@@ -156,3 +157,20 @@ async def test_an_application_that_has_ended_is_left_alone() -> None:
     housekeeping.application_ended("client")
     await housekeeping.check()
     application.cancel.assert_not_called()
+
+
+async def test_a_stall_of_this_process_is_taken_off_everybodys_time() -> None:
+    websocket, http = mock.Mock(), mock.Mock()
+    websocket.check_timeouts.return_value = 60
+    housekeeping: Any = Housekeeping(Timeouts(round=0.01))
+    housekeeping.websockets.put(websocket, 60)
+    housekeeping.http_connections.add(http)
+    with mock.patch("gateway.server.housekeeping._STALL_SECONDS", 0.2):
+        running = asyncio.create_task(housekeeping.run())
+        await asyncio.sleep(0.03)
+        time.sleep(0.4)  # noqa: ASYNC251 - as a process that is stopped
+        await asyncio.sleep(0.03)
+        running.cancel()
+    for connection in (websocket, http):
+        [[(seconds,), _]] = connection.forgive.call_args_list
+        assert seconds > 0.3

@@ -136,6 +136,19 @@ async def test_whatever_a_client_sends_ends_its_silence(data: bytes, client: Cli
     assert not client.has_ended
 
 
+async def test_nobody_is_dropped_because_this_process_stood_still(client: Client, clock: Clock) -> None:
+    check_after(clock, client, 20)
+    assert client.received() == PING
+    clock.now += 40
+    client.websocket.forgive(40)
+    check_after(clock, client, 4)
+    assert client.received() == PING
+    check_after(clock, client, 3)
+    assert not client.has_ended
+    check_after(clock, client, 1)
+    assert client.transport.aborted
+
+
 async def test_a_client_that_is_not_read_from_is_not_taken_for_silent(
     client: Client, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
