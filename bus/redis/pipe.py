@@ -111,6 +111,11 @@ class Pipe:
         if self._link is not None:
             self._link.overdue()
 
+    def replace(self) -> None:
+        """The connection leads to the wrong Redis: it ends at once, and another one is made."""
+        if self._link is not None:
+            self._link.abort()
+
     async def close(self) -> None:
         """Ends the connection; commands that wait for a reply fail, and so do those that wait for a connection."""
         keeping, self._keeping = self._keeping, None

@@ -14,6 +14,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from bus.contract import Idempotency, IdempotencyConflict, LimitReached, Limits, Since
 from bus.redis.address import make_pool
+from bus.redis.failover import follow
 from bus.redis.link import Link, Script
 from bus.redis.listener import Listener, RawMessage
 from bus.redis.packing import pack
@@ -67,6 +68,7 @@ class Shard:
         self._history_ms = int(history_seconds * 1_000)
         self._publish_options = (channel_prefix, history_ticks if self._history_ms else 0, self._history_ms, *limits)
         self._pool: ConnectionPool | None = None
+        self._following: asyncio.Task[None] | None = None
         make_pipe = partial(Pipe, self._get_pool, opened=self._on_opened, misplaced=self._on_misplaced)
         self._publishing = make_pipe(PUBLISH_SECONDS, [_PUBLISH])
         self._asking = make_pipe(ASK_SECONDS, [_POSITIONS, _HISTORY, _GROUPS, _PAGE])
@@ -83,7 +85,8 @@ class Shard:
             self.listener.renew()  # the name or address stands for another Redis than it did
 
     def _on_misplaced(self) -> None:
-        self._renew_pipes()
+        self._publishing.replace()
+        self._asking.replace()
         self.listener.renew()
 
     def _renew_pipes(self) -> None:
@@ -197,6 +200,10 @@ class Shard:
 
     async def close(self) -> None:
         """Ends all connections."""
+        following, self._following = self._following, None
+        if following is not None:
+            following.cancel()
+            await asyncio.wait([following])
         await self.listener.close()
         await self._publishing.close()
         await self._asking.close()
@@ -214,4 +221,6 @@ class Shard:
             # Who uses one connection will soon use the others, and is not to wait for them.
             self._publishing.start()
             self._asking.start()
+            if isinstance(self._pool, SentinelConnectionPool):
+                self._following = asyncio.get_running_loop().create_task(follow(self._pool, self._on_misplaced))
         return self._pool
