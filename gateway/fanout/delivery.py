@@ -40,14 +40,15 @@ class Delivery:
             self._park(stream, frames)
         if stream.ready.outboxes:
             self._writer.delivered += len(frames) * len(stream.ready.outboxes)
-            self._write(stream, data, asks)
+            self._write(stream, data)
         if stream.resuming or self._subscriptions.everything:
             others = self._others(stream, frames)
+            for outbox in others:
+                outbox.write(data)
             if asks:
-                self._writer.write_asking(others, data)
-            else:
-                for outbox in others:
-                    outbox.write(data)
+                self._writer.freshness.ask(others)
+        if asks:
+            self._writer.freshness.ask(stream.ready.outboxes.values())
         for pace in list(stream.paces.values()):
             pace.offer(frames[-1], len(frames))
 
@@ -57,15 +58,11 @@ class Delivery:
             outbox.park(symbol, frames)
         self.parked += len(frames) * len(stream.behind)
 
-    def _write(self, stream: Stream, data: bytes, asks: bool) -> None:
+    def _write(self, stream: Stream, data: bytes) -> None:
         # The crowd must stay as it is meanwhile, so a client that falls behind or comes back is moved afterwards.
         self._is_writing = True
         try:
-            if asks:
-                short = []
-                self._writer.write_asking(stream.ready.outboxes.values(), data)
-            else:
-                short = self._writer.write_all(stream.ready, data)
+            short = self._writer.write_all(stream.ready, data)
         finally:
             self._is_writing = False
         for send, sent in short:
@@ -106,10 +103,9 @@ class Delivery:
                 self._park(stream, frames)
             if stream.resuming or self._subscriptions.everything:
                 _gather(self._others(stream, frames), data, touched)
-        if asks:
-            for outbox, ping in self._writer.freshness.choose(touched).items():
-                outbox.gathered.append(ping)
         self._writer.write_each(touched, [outbox.collect() for outbox in touched])
+        if asks:
+            self._writer.freshness.ask(touched)
         # Only now: a client that falls behind has nothing gathered any more.
         for stream, frames in due.items():
             for pace in list(stream.paces.values()):

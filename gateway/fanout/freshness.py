@@ -4,8 +4,9 @@ A socket takes megabytes before it is full, most of them in the client's own sys
 hour. So what waits is measured in time. Every half second of the staleness that is allowed a client is sent a ping
 behind its ticks (gateway/fanout/window.py); one that has not answered when that time is over is behind.
 
-A ping goes out with the ticks of a pass, in the same write. So a client that is sent nothing is asked nothing, and what
-it costs is the pong. That is several times what a delivery costs, so of many clients a part is asked at a time.
+A ping goes out behind the ticks of a pass, so a client that is sent nothing is asked nothing. Ping and pong cost
+several times what a delivery does, so of many clients a part is asked at a time: two hundred a second, or one for two
+hundred ticks.
 
 A client at the end of a line that carries less than its ticks is found sooner, before seconds of them are on their way:
 while it owes an answer, what waits in our own system is compared with what the line has taken since.
@@ -25,10 +26,10 @@ __all__ = ["Freshness"]
 
 _TURNS: Final = 16
 """Turns in the time that is allowed. In each of them a stream asks at most once."""
-_FEW: Final = 25
+_FEW: Final = 12
 """Clients that are asked in one turn in any case."""
-_DELIVERIES: Final = 100
-"""Ticks delivered for each client that is asked beyond these."""
+_DELIVERIES: Final = 200
+"""Ticks delivered for each client that is asked, where that is more."""
 _PATIENCE: Final = 10
 """How long a client's line is looked at that has never answered, in times of what is allowed."""
 _NEW: Final = 4
@@ -54,16 +55,19 @@ class Freshness:
         self._owing: dict[Outbox, tuple[float, int] | None] = {}
         """Who owes an answer; when its line was looked at, and what it had taken by then."""
 
-    def choose(self, outboxes: Iterable[Outbox]) -> dict[Outbox, bytes]:
-        """Those of ``outboxes`` that are to be asked now, with the ping for each to be written behind its ticks."""
-        now = self._now
-        due = [outbox for outbox in outboxes if outbox.due <= now]
-        if len(due) > self._room:
-            due = heapq.nsmallest(self._room, due, key=attrgetter("due"))
+    def ask(self, outboxes: Iterable[Outbox]) -> None:
+        """Asks those of ``outboxes`` whose turn it is whether they have read what was just written to them."""
+        now, room = self._now, self._room
+        if room <= 0:
+            return
+        due = [outbox for outbox in outboxes if outbox.due <= now and not outbox.behind]
+        if len(due) > room:
+            due = heapq.nsmallest(room, due, key=attrgetter("due"))
         self._room -= len(due)
         self.asked += len(due)
-        self._owing.update(dict.fromkeys(due))
-        return {outbox: outbox.ask() for outbox in due}
+        for outbox in due:
+            self._owing[outbox] = None
+            outbox.write(outbox.ask())
 
     def next_turn(self, now: float, delivered: int) -> None:
         """``delivered``: ticks, since the start."""
@@ -71,7 +75,7 @@ class Freshness:
         is_on_time = now - self._now < 2 * self.staleness / _TURNS
         self.turn += 1
         self._now = now
-        self._room = _FEW + (delivered - self._delivered) // _DELIVERIES
+        self._room = max(_FEW, (delivered - self._delivered) // _DELIVERIES)
         self._delivered = delivered
         if is_on_time:
             for outbox in list(self._owing):
@@ -132,5 +136,5 @@ def _watched(answers: int, taken: int) -> float:
     later, and a client that is wrongly held to be behind is back after a round trip.
     """
     if answers < _NEW:
-        return 1 / _TURNS
+        return 1 / (2 * _TURNS)  # the next turn
     return 1 / 4 if taken else 1 / 2

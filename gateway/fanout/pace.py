@@ -102,12 +102,10 @@ class Pace:
                 ready.append(outbox)
         self._writer.skipped += (count - 1) * len(ready)
         self._writer.delivered += len(ready)
-        message = self._receipt(count - 1) + newest
+        self._writer.write_each(ready, [self._receipt(count - 1) + newest] * len(ready))
         if self._turn != self._writer.freshness.turn:
             self._turn = self._writer.freshness.turn
-            self._writer.write_asking(ready, message)
-        else:
-            self._writer.write_each(ready, [message] * len(ready))
+            self._writer.freshness.ask(ready)
 
     def _send_to(self, outbox: Outbox, skipped: int) -> None:
         self._writer.skipped += skipped

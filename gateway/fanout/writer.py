@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import compress
 from operator import not_
 
@@ -74,11 +74,6 @@ class Writer:
         descriptors, sends, others = crowd.sockets
         short = [(sends[index], sent) for index, sent in ring.send(descriptors, data)]
         return short + _call(others, data) if others else short
-
-    def write_asking(self, outboxes: Collection[Outbox], data: bytes) -> None:
-        """Writes the same to clients none of which is behind, and asks those whose turn it is whether they read it."""
-        pings = self.freshness.choose(outboxes)
-        self.write_each(list(outboxes), [data + pings[each] if each in pings else data for each in outboxes])
 
     def write_each(self, outboxes: Sequence[Outbox], messages: Sequence[bytes]) -> None:
         """Writes to each client, none of which is behind, a message of its own."""

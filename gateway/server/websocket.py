@@ -22,6 +22,9 @@ from gateway.server.turns import Turns
 
 __all__ = ["FRAMES_AT_ONCE", "FRAMES_PER_SECOND", "TINY_BYTES", "GatewayProtocol", "Outgoing", "unacknowledged_for"]
 
+_ANSWER: Final = bytes((0x8A, 0x80 | NUMBER_BYTES))
+"""The head of a pong that answers an outbox; a mask and the number come behind it."""
+
 _TCP_INFO: Final = struct.Struct("=3x B 20x I 28x I")
 """Of Linux' tcp_info: tcpi_probes, not answered; tcpi_unacked, packets; tcpi_last_ack_recv, milliseconds ago."""
 
@@ -179,9 +182,17 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
         self._heard = time.monotonic()
-        if not self._is_flooding:
+        if not self._is_flooding and not self._is_answer(data):
             self._dataReceived(data)  # Autobahn's, without what its Twisted side writes to the log
             self._after_reading()
+
+    def _is_answer(self, data: bytes) -> bool:
+        """Takes a pong that answers the outbox and comes by itself, at a fraction of what Autobahn's way costs."""
+        if len(data) != len(_ANSWER) + 8 or not data.startswith(_ANSWER) or self.outbox is None:
+            return False
+        if self.held or self.data or self.current_frame is not None or self.state != self.STATE_OPEN:
+            return False
+        return self.outbox.answered(int.from_bytes(data[2:6]) ^ int.from_bytes(data[6:10]))
 
     def _after_reading(self) -> None:
         for payload in self._pings:

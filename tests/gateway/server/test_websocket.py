@@ -326,6 +326,15 @@ async def test_the_outbox_hears_how_far_the_client_has_read(client: Client, outb
     assert outbox.heard == [7, 8]
 
 
+async def test_an_answer_that_comes_in_pieces_is_one_too(client: Client, outbox: Outbox) -> None:
+    answer = (
+        bytes([0x80 | ANSWER, 0x84]) + b"mask" + bytes(a ^ b for a, b in zip(b"mask", (7).to_bytes(4), strict=True))
+    )
+    for data in (answer, answer[:3], answer[3:], answer + answer):
+        client.send(data)
+    assert outbox.heard == [7, 7, 7, 7]
+
+
 async def test_control_frames_wait_behind_what_was_begun(client: Client, outbox: Outbox) -> None:
     outbox.stuffed = True
     client.send(frame(ASK, b"?"))
