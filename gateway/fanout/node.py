@@ -137,8 +137,11 @@ class Node:
         await self._bus.leave([_group(symbol) for symbol in symbols])
 
     async def _open_all(self) -> None:
-        symbols = map(self._symbol, await self._bus.names())
-        self.hub.subscriptions.open(symbol for symbol in symbols if symbol is not None)
+        names = await self._bus.names()
+        for start in range(0, len(names), _CHUNK):  # others get their ticks in between
+            symbols = map(self._symbol, names[start : start + _CHUNK])
+            self.hub.subscriptions.open(symbol for symbol in symbols if symbol is not None)
+            await asyncio.sleep(0)
 
     async def _settle(self, symbols: Collection[str]) -> None:
         asked = list(symbols)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -61,6 +62,7 @@ class FakeBus:
         if not self.has_positions:
             raise BusUnavailable("loading")
         answer = {group: self._position(group) for group in groups}
+        await asyncio.sleep(0)  # no bus answers at once
         await self.answers.wait()
         return answer
 
@@ -399,6 +401,32 @@ async def test_a_blink_that_missed_nothing_is_not_mentioned(bus: FakeBus, node: 
     await until(lambda: bus.asked)
     bus.tick("A")
     assert client.news() == ["A1", "A2"]
+
+
+async def test_who_takes_everything_holds_up_nobody_while_its_streams_are_opened(bus: FakeBus, node: Node) -> None:
+    other = await subscriber(node, "A")
+    for number in range(50_000):
+        bus.messages[group_name(f"S{number}")] = [Tick(f"S{number}", "1", WHEN).message()]
+    longest, last = 0.0, time.thread_time()
+    gc.disable()  # a server's collector sees to that (gateway/server/collector.py)
+
+    async def tick() -> None:
+        nonlocal longest, last
+        while True:
+            bus.tick("A")
+            longest, last = max(longest, time.thread_time() - last), time.thread_time()
+            await asyncio.sleep(0)
+
+    ticking = asyncio.create_task(tick())
+    try:
+        await node._join(["*"])
+    finally:
+        gc.enable()
+        ticking.cancel()
+    longest = max(longest, time.thread_time() - last)
+    assert longest < 0.2
+    assert len(node.hub.subscriptions.streams) == 50_001
+    assert other.news()[0] == "=A1"
 
 
 # Lingering
