@@ -24,7 +24,9 @@ __all__ = ["SHORT_SECONDS", "Turns"]
 logger = logging.getLogger(__name__)
 
 SHORT_SECONDS: Final = 0.002
-"""How long a turn of the loop may take. After a longer one fewer are given."""
+"""How long a turn of the loop may take, in processor time. After a longer one fewer are given; where it was the machine
+that was busy, that would help nobody.
+"""
 _MOST: Final = 8
 """How many are given in a turn of the loop while all goes quickly."""
 
@@ -49,7 +51,7 @@ class Turns:
     def at_once(self) -> bool:
         """Whether the caller may do its work now. If not, it has to wait in line."""
         if not self._is_running:
-            self._begin(time.perf_counter())
+            self._begin(time.thread_time())
         if self._left <= 0 or self._waiting:
             return False
         self._left -= 1
@@ -59,7 +61,7 @@ class Turns:
         """Has ``work`` done when its turn has come."""
         self._waiting.append(work)
         if not self._is_running:
-            self._begin(time.perf_counter())
+            self._begin(time.thread_time())
 
     async def take(self) -> None:
         """Returns when it is the caller's turn."""
@@ -76,7 +78,7 @@ class Turns:
 
     def _run(self) -> None:
         """Once a turn of the loop, as long as there is something to do."""
-        now = time.perf_counter()
+        now = time.thread_time()
         if now - self._began > SHORT_SECONDS:
             self._most = max(1, self._most // 2)
         else:
@@ -91,7 +93,7 @@ class Turns:
                 self._waiting.popleft()()
             except Exception:
                 logger.exception("What a client asked for failed in its turn")
-            if time.perf_counter() - now > SHORT_SECONDS / 2:
+            if time.thread_time() - now > SHORT_SECONDS / 2:
                 self._left = 0
 
 
