@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Losses",
     "Packet",
     "Position",
+    "Reason",
     "Since",
     "Tap",
 ]
@@ -33,8 +35,43 @@ HISTORY_TICKS: Final = 500
 HISTORY_SECONDS: Final = 300.0
 
 
+class Reason(StrEnum):
+    """Why the bus cannot be used. A value never changes its meaning: docs/reference/api.md has them all."""
+
+    sentence: str
+    """What the reason is, for who asked."""
+
+    def __new__(cls, value: str, sentence: str) -> Reason:
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.sentence = sentence
+        return member
+
+    AWAY = "bus_unavailable", "The bus cannot be reached, or did not answer in time."
+    OUT_OF_MEMORY = "bus_out_of_memory", "The bus is out of memory (OOM)."
+    READ_ONLY = "bus_read_only", "The bus is a replica, which takes nothing (READONLY)."
+    TOO_FEW_REPLICAS = "bus_too_few_replicas", "The bus has too few replicas to take anything (NOREPLICAS)."
+    DISK_FAILED = "bus_disk_failed", "The bus cannot save to its disk, and takes nothing (MISCONF)."
+    FORBIDDEN = "bus_forbidden", "The bus does not grant the gateway what it needs (NOPERM)."
+    UNAUTHORIZED = "bus_unauthorized", "The bus does not know the gateway's password (WRONGPASS, NOAUTH)."
+    LOADING = "bus_loading", "The bus has been started and is still loading (LOADING)."
+    PRIMARY_DOWN = "bus_primary_down", "The bus is a replica without its primary (MASTERDOWN)."
+    CLUSTER = "bus_is_cluster", "The bus is a Redis Cluster, which is not supported (CROSSSLOT, MOVED)."
+    BUSY = "bus_busy", "The bus is held up by a script (BUSY)."
+    FULL = "bus_full", "The bus takes no more connections."
+    OUTDATED = "bus_outdated", "The bus is too old."
+    REFUSED = "bus_refused", "The bus refused."
+
+
 class BusUnavailable(Exception):
-    """The bus could not be reached, or did not answer in time. Nothing is published later."""
+    """The bus could not be reached, did not answer in time, or refused. Nothing is published later.
+
+    ``reason`` is for who asked, the text for the log: it has the bus's own words.
+    """
+
+    def __init__(self, text: str = "", reason: Reason = Reason.AWAY) -> None:
+        super().__init__(text)
+        self.reason = reason
 
 
 class IdempotencyConflict(Exception):
@@ -135,6 +172,10 @@ class Bus(Protocol):
     def losses(self) -> Losses: ...
 
     @property
+    def refused(self) -> Mapping[Reason, int]:
+        """How often it could not be used, by reason."""
+
+    @property
     def is_connected(self) -> bool:
         """Whether what is published arrives. A bus of other processes is not connected before it has been heard."""
 
@@ -173,4 +214,12 @@ class Bus(Protocol):
         """
 
     async def ping(self) -> None:
-        """Returns if the bus can be used."""
+        """Returns if it can be published on, after doing so in a group of its own."""
+
+    async def check(self, patterns: Sequence[str] = ()) -> Sequence[str]:
+        """Asks for all that is needed, as before a start: what is odd about the bus, a sentence each.
+
+        ``patterns``: those that will be joined.
+
+        The text of the :class:`BusUnavailable` that it raises says what to do.
+        """

@@ -23,6 +23,7 @@ from bus.contract import (
     Losses,
     Packet,
     Position,
+    Reason,
     Since,
     Tap,
 )
@@ -94,9 +95,13 @@ class MemoryBus:
         self._patterns: tuple[str, ...] = ()
 
     is_connected: Final = True
+    refused: Final[Mapping[Reason, int]] = {}
 
     async def ping(self) -> None:
         """It can always be used."""
+
+    async def check(self, patterns: Sequence[str] = ()) -> Sequence[str]:
+        return ()
 
     # Taps
 

@@ -164,9 +164,9 @@ class RedisServer:
         if self.call("FLUSHALL") != "+OK":
             raise RuntimeError("redis-server did not flush")
 
-    def call(self, command: str) -> str:
-        """The first line of the answer to an inline command."""
-        with self._asked(command) as answer:
+    def call(self, command: str, user: str = "", timeout: float = 30.0) -> str:
+        """The first line of the answer to an inline command, of a user who needs no password."""
+        with self._asked(command, user, timeout) as answer:
             return answer.readline().decode().rstrip()
 
     def lines(self, command: str) -> list[str]:
@@ -182,13 +182,13 @@ class RedisServer:
             return [answer.read(int(answer.readline()[1:]) + 2).decode().rstrip() for _ in range(count)]
 
     @contextlib.contextmanager
-    def _asked(self, command: str) -> Iterator[BufferedReader]:
+    def _asked(self, command: str, user: str = "", timeout: float = 30.0) -> Iterator[BufferedReader]:
         with (
-            socket.create_connection((self.host, self.port), timeout=30) as connection,
+            socket.create_connection((self.host, self.port), timeout=timeout) as connection,
             connection.makefile("rb") as answer,
         ):
-            if self._password:
-                connection.sendall(f"AUTH {self._password}\r\n".encode())
+            if user or self._password:
+                connection.sendall(f"AUTH {f'{user} x' if user else self._password}\r\n".encode())
                 answer.readline()
             connection.sendall(f"{command}\r\n".encode())
             yield answer

@@ -12,7 +12,7 @@ from rest_framework import exceptions, status
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as default_handler
 
-from bus.contract import BusUnavailable, IdempotencyConflict, LimitReached
+from bus.contract import BusUnavailable, IdempotencyConflict, LimitReached, Reason
 from ticks.lookups import DatabaseUnavailable
 from ticks.publish import MAX_KEY_LENGTH
 
@@ -90,12 +90,13 @@ class IdempotencyKeyReused(exceptions.APIException):
 
 
 class ServiceUnavailable(exceptions.APIException):
-    """The bus could not be reached, or did not answer in time."""
+    """The bus cannot be used; ``code`` says why."""
 
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
-    default_detail = "The bus cannot be reached, or did not answer in time. Try again."
-    default_code = "bus_unavailable"
     wait = 1  # seconds; DRF makes it the Retry-After header
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(f"{reason.sentence} Try again.", reason.value)
 
 
 class TooMuchKept(exceptions.APIException):
@@ -116,7 +117,7 @@ def explain(error: LimitReached) -> str:
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
     """DRF's handler, in the API's own format."""
     if isinstance(error, BusUnavailable):
-        error = ServiceUnavailable()
+        error = ServiceUnavailable(error.reason)
     elif isinstance(error, DatabaseUnavailable):
         error = DatabaseRefusal()
     elif isinstance(error, IdempotencyConflict):

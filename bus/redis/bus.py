@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
-from redis.exceptions import RedisError
-
-from bus.contract import BusUnavailable, Idempotency, Limits, Losses, Packet, Position, Since, Tap
+from bus.contract import Idempotency, Limits, Losses, Packet, Position, Reason, Since, Tap
 from bus.redis.listener import RawMessage
 from bus.redis.packing import MAGIC, is_consecutive, unpack
 from bus.redis.shard import Shard
 
 __all__ = ["Consumers", "RedisBus", "Serializer"]
+
+_PROBE: Final = "probe"
+"""What is published to find out whether it can be; nobody joins it."""
 
 
 class Serializer(Protocol):
@@ -56,6 +58,7 @@ class RedisBus:
         limits: Limits,
     ) -> None:
         self.losses = losses
+        self.refused: Counter[Reason] = Counter()
         self.shards = [
             Shard(
                 host,
@@ -64,6 +67,7 @@ class RedisBus:
                 history_ticks=history_ticks,
                 history_seconds=history_seconds,
                 limits=limits,
+                refused=self.refused,
                 deliver=self._deliver,
                 lost=self._on_lost,
                 restored=self._on_restored,
@@ -88,9 +92,18 @@ class RedisBus:
         return all(shard.listener.is_up for shard in self.shards)
 
     async def ping(self) -> None:
-        with _as_unavailable():
-            for shard in self.shards:
-                await shard.ping()
+        await asyncio.gather(*(self._probe(shard) for shard in self.shards))
+
+    async def _probe(self, shard: Shard) -> None:
+        with shard.refusals.told():
+            # Kept apart, or it would be listed and counted among the streams.
+            await shard.publish_batch({_PROBE: [self._serializer.serialize({"type": _PROBE})]}, None, f":{_PROBE}")
+        shard.refusals.over()
+
+    async def check(self, patterns: Sequence[str] = ()) -> Sequence[str]:
+        names = self._names(patterns)[1]
+        found = await asyncio.gather(*(shard.check(names) for shard in self.shards))
+        return [sentence for sentences in found for sentence in sentences]
 
     def forget_joined(self) -> None:
         """The connections are about to be closed; what is retained for others stays."""
@@ -112,9 +125,8 @@ class RedisBus:
         new = [channel for channel in channels if channel not in self._joined]
         self._joined.update(new)
         try:
-            with _as_unavailable():
-                await self.subscribe([channel for channel in channels if not self._is_covered(channel)])
-                await self._join_patterns(patterns)
+            await self._listen(channel for channel in channels if not self._is_covered(channel))
+            await self._join_patterns(patterns)
         except BaseException:
             self._joined.difference_update(new)
             self.unsubscribe(new)
@@ -123,9 +135,13 @@ class RedisBus:
     async def leave(self, groups: Sequence[str]) -> None:
         channels, patterns = self._names(groups)
         self._joined.difference_update(channels)
-        with _as_unavailable():
-            await self._leave_patterns([pattern for pattern in patterns if pattern in self._wanted])
+        await self._leave_patterns([pattern for pattern in patterns if pattern in self._wanted])
         self.unsubscribe(channels)
+
+    async def _listen(self, channels: Iterable[str]) -> None:
+        for shard, some in self._by_shard(channels):
+            with shard.refusals.told():
+                await shard.listener.add(some)
 
     def _names(self, groups: Sequence[str]) -> tuple[list[str], list[str]]:
         """The channels of those that are groups, and Redis's spelling of those that are patterns."""
@@ -138,7 +154,8 @@ class RedisBus:
         self._wanted.update(new)
         try:
             for shard in self.shards:
-                await shard.listener.add(patterns=patterns)
+                with shard.refusals.told():
+                    await shard.listener.add(patterns=patterns)
         except BaseException:
             self._wanted.difference_update(new)
             self._unsubscribe_patterns(new)
@@ -152,7 +169,7 @@ class RedisBus:
         self._patterns.difference_update(patterns)
         try:
             if patterns:
-                await self.subscribe([channel for channel in self._joined if not self._is_covered(channel)])
+                await self._listen([channel for channel in self._joined if not self._is_covered(channel)])
         finally:
             self._unsubscribe_patterns(patterns)
 
@@ -211,45 +228,51 @@ class RedisBus:
             by_shard = {home: by_shard.pop(home, {}), **by_shard}
         published: dict[str, Since] = {}
         is_repeat = bool(by_shard)
-        with _as_unavailable():
-            for shard, groups in by_shard.items():
+        for shard, groups in by_shard.items():
+            with shard.refusals.told():
                 places = await shard.publish_batch(groups, idempotency)
-                if places is not None:
-                    is_repeat = False
-                    published |= places
+            shard.refusals.over()
+            if places is not None:
+                is_repeat = False
+                published |= places
         return None if is_repeat else published
 
     async def positions(self, groups: Sequence[str]) -> dict[str, Position]:
         found: dict[str, Position] = {}
-        with _as_unavailable():
-            for shard, some in self._groups_by_shard(groups):
+        for shard, some in self._groups_by_shard(groups):
+            with shard.refusals.told():
                 epoch, packets = await shard.positions(some)
-                for group, raw in zip(some, packets, strict=True):
-                    last = None if raw is None else self._read(self._channel_prefix + group, raw)
-                    found[group] = Position(epoch, *(0, None) if last is None else (last.seq, last.messages[0]))
+            for group, raw in zip(some, packets, strict=True):
+                last = None if raw is None else self._read(self._channel_prefix + group, raw)
+                found[group] = Position(epoch, *(0, None) if last is None else (last.seq, last.messages[0]))
         return {group: found[group] for group in groups}
 
     async def history(self, since: Mapping[str, Since]) -> dict[str, list[Packet] | None]:
         found: dict[str, list[Packet] | None] = {}
-        with _as_unavailable():
-            for shard, some in self._groups_by_shard(since):
-                places = {group: since[group] for group in some}
-                for group, packets in zip(some, await shard.history(places), strict=True):
-                    found[group] = None if packets is None else self._missed(group, packets, since[group].seq)
+        for shard, some in self._groups_by_shard(since):
+            with shard.refusals.told():
+                answer = await shard.history({group: since[group] for group in some})
+            for group, packets in zip(some, answer, strict=True):
+                found[group] = None if packets is None else self._missed(group, packets, since[group].seq)
         return found
 
     async def names(self) -> list[str]:
-        with _as_unavailable():
-            return [group for shard in self.shards for group in await shard.names()]
+        found: list[str] = []
+        for shard in self.shards:
+            with shard.refusals.told():
+                found += await shard.names()
+        return found
 
     async def page(self, first: int, most: int, after: str = "") -> tuple[int, list[str]]:
         """Over several hosts a page costs as much as all before it; behind a name it does not."""
         if len(self.shards) == 1:
-            with _as_unavailable():
+            with self.shards[0].refusals.told():
                 return await self.shards[0].page(first, most, after)
         skipped = 0 if after else first
-        with _as_unavailable():
-            pages = [await shard.page(0, skipped + most, after) for shard in self.shards]
+        pages = []
+        for shard in self.shards:
+            with shard.refusals.told():
+                pages.append(await shard.page(0, skipped + most, after))
         groups = sorted(group for _, some in pages for group in some)
         return sum(total for total, _ in pages), groups[skipped : skipped + most]
 
@@ -322,14 +345,6 @@ class RedisBus:
         except Exception as error:
             self.losses.refuse(channel, error)
             return None
-
-
-@contextmanager
-def _as_unavailable() -> Iterator[None]:
-    try:
-        yield
-    except (RedisError, OSError) as error:
-        raise BusUnavailable(str(error)) from error
 
 
 def _pattern(name: str) -> str:

@@ -10,7 +10,7 @@ from redis.asyncio import Connection, ConnectionPool
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-__all__ = ["ATTEMPT_SECONDS", "ESTABLISH_SECONDS", "Info", "abort", "connect", "is_misplaced"]
+__all__ = ["ATTEMPT_SECONDS", "ESTABLISH_SECONDS", "Info", "abort", "address", "connect", "is_misplaced"]
 
 ATTEMPT_SECONDS: Final = 5.0
 """How long an attempt to connect may take: with a Sentinel and TLS some ten round trips."""
@@ -75,3 +75,12 @@ def is_misplaced(error: object) -> bool:
     A primary that was demoted keeps its connections. A new one leads to what its name or address stands for now.
     """
     return _MISPLACED.search(str(error)) is not None
+
+
+def address(pool: ConnectionPool) -> str:
+    """What the log calls the Redis of a pool."""
+    known = pool.connection_kwargs
+    if "path" in known:
+        return f"Redis at {known['path']}"
+    service = getattr(pool, "service_name", None)  # Sentinel's
+    return f"Redis {service}" if service else f"Redis at {known.get('host', 'localhost')}:{known.get('port', 6379)}"

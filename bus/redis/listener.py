@@ -21,10 +21,11 @@ from typing import Any, Final, TypeAlias, cast
 import hiredis
 from redis.asyncio import Connection, ConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from bus.redis.connection import Info, abort, connect, is_misplaced
 from bus.redis.probe import Probe
+from bus.redis.refusals import reason_of
 
 __all__ = ["Listener", "RawMessage"]
 
@@ -69,6 +70,7 @@ class Listener:
         self._is_up = False
         self._is_lost = False
         self._is_away = False
+        self._problem: RedisError | OSError | None = None
         self._arrived: list[RawMessage] = []
         self.run_id = ""
         """Of the Redis that it listens to."""
@@ -78,7 +80,7 @@ class Listener:
     async def add(self, channels: Collection[str] = (), patterns: Collection[str] = ()) -> None:
         """Listens to these too; when it returns Redis has confirmed all of them.
 
-        ``redis.exceptions.ConnectionError`` if Redis did not within the timeout. They are wanted all the same until
+        redis-py's errors, or ``OSError``, if Redis did not within the timeout. They are wanted all the same until
         they are removed: others may wait for some of them.
         """
         new = [channel for channel in channels if channel not in self._channels.wanted]
@@ -100,6 +102,8 @@ class Listener:
             steps -= 1
             if not is_there and self._connection is not None:
                 steps, is_there = _ADD_STEPS, True
+        if self._problem is not None:
+            raise self._problem.with_traceback(None)
         raise RedisConnectionError(f"Redis did not answer within {self._timeout} s.")
 
     def remove(self, channels: Collection[str] = (), patterns: Collection[str] = ()) -> None:
@@ -155,8 +159,10 @@ class Listener:
             try:
                 await self._listen()
             except (RedisError, OSError) as error:
-                if not self._is_away:  # said once an outage
+                reason = reason_of(error)
+                if self._problem is None or reason is not reason_of(self._problem):  # said once, until it changes
                     logger.warning("No connection to Redis, trying again until there is one: %s", error)
+                self._problem = error
                 self._is_away = True
             except Exception:
                 logger.exception("Listening to Redis failed, trying again in %.2f s.", pause)
@@ -251,7 +257,8 @@ class Listener:
 
     def _refused(self, error: hiredis.ReplyError) -> None:
         if not self._is_up or is_misplaced(error):
-            raise RedisError(str(error))  # what was asked for once will be asked for again
+            raise ResponseError(str(error))  # what was asked for once will be asked for again
+        self._problem = ResponseError(str(error))
         logger.warning("Redis refused a subscription: %s", error)
 
     def _hand_over(self) -> None:
@@ -270,6 +277,7 @@ class Listener:
         if self._channels.is_pending or self._patterns.is_pending:
             return
         self._is_up = True
+        self._problem = None
         if self._is_away:
             self._is_away = False
             logger.info("Connected to Redis; %s.", self._listened_to())

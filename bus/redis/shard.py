@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,13 +13,16 @@ from redis.asyncio import ConnectionPool
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from bus.contract import Idempotency, IdempotencyConflict, LimitReached, Limits, Since
+from bus.contract import Idempotency, IdempotencyConflict, LimitReached, Limits, Reason, Since
+from bus.redis import entry
 from bus.redis.address import make_pool
+from bus.redis.connection import address
 from bus.redis.failover import follow
 from bus.redis.link import Link, Script
 from bus.redis.listener import Listener, RawMessage
 from bus.redis.packing import pack
 from bus.redis.pipe import Pipe
+from bus.redis.refusals import Refusals
 
 __all__ = ["Shard"]
 
@@ -29,7 +33,10 @@ EXECUTE_SECONDS: Final = 0.6
 """How long after it was handed in a batch may still be executed: the rest is for the reply to come back."""
 
 ASK_SECONDS: Final = 2.0
-"""How long Redis may take to answer anything else."""
+"""How long Redis may take to answer what the gateway asks."""
+
+SEND_SECONDS: Final = 5.0
+"""How long it may take with what ordinary consumers send: redis-py's default, which channels_redis waits for."""
 
 
 def _script(name: str) -> Script:
@@ -59,6 +66,7 @@ class Shard:
         history_ticks: int,
         history_seconds: float,
         limits: Limits,
+        refused: Counter[Reason],
         deliver: Callable[[Shard, list[RawMessage]], None],
         lost: Callable[[Shard], None],
         restored: Callable[[Shard], None],
@@ -69,9 +77,11 @@ class Shard:
         self._publish_options = (channel_prefix, history_ticks if self._history_ms else 0, self._history_ms, *limits)
         self._pool: ConnectionPool | None = None
         self._following: asyncio.Task[None] | None = None
+        self.refusals = Refusals(lambda: address(self._get_pool()), refused)
         make_pipe = partial(Pipe, self._get_pool, opened=self._on_opened, misplaced=self._on_misplaced)
         self._publishing = make_pipe(PUBLISH_SECONDS, [_PUBLISH])
         self._asking = make_pipe(ASK_SECONDS, [_POSITIONS, _HISTORY, _GROUPS, _PAGE])
+        self._sending = make_pipe(host.get("socket_timeout") or SEND_SECONDS, [])
         self.listener = Listener(self._get_pool, partial(deliver, self), self._on_lost, partial(restored, self))
         self._lost = partial(lost, self)
 
@@ -107,12 +117,16 @@ class Shard:
     # Publishing
 
     async def publish(self, channel: str, message: bytes) -> None:
-        await self._publishing.call("PUBLISH", channel, message)
+        """An ordinary consumer's message, as channels_redis's own connection publishes it: it waits for Redis."""
+        await self._sending.call("PUBLISH", channel, message)
 
     async def publish_batch(
-        self, groups: Mapping[str, list[bytes]], idempotency: Idempotency | None
+        self, groups: Mapping[str, list[bytes]], idempotency: Idempotency | None, aside: str = ""
     ) -> dict[str, Since] | None:
-        """Publishes and keeps the messages of each group, all or none: where they ended; None if it is a repeat."""
+        """Publishes and keeps the messages of each group, all or none: where they ended; None if it is a repeat.
+
+        ``aside``: where they are kept apart from all others, behind the prefix.
+        """
         arguments: list[bytes | str | int] = [*self._publish_options]
         if idempotency is None:
             arguments += ("", "", 0)
@@ -132,13 +146,15 @@ class Shard:
                 packed += (group, body, len(messages), tail)
         arguments.insert(place, len(singles))
         arguments += packed
-        reply = await self._publishing.perform(partial(self._publish, arguments))
+        reply = await self._publishing.perform(partial(self._publish, self._prefix + aside, arguments))
         if reply is None:
             return None
         epoch, seqs = reply[0].decode(), reply[1:]
         return {group: Since(epoch, seq) for group, seq in zip(singles + several, seqs, strict=True)}
 
-    async def _publish(self, arguments: Sequence[bytes | str | int], link: Link, give_up: float) -> list[Any] | None:
+    async def _publish(
+        self, prefix: str, arguments: Sequence[bytes | str | int], link: Link, give_up: float
+    ) -> list[Any] | None:
         """The epoch, and the last seq of each group; None if it is a repeat."""
         clock = asyncio.get_running_loop().time
         latest = give_up - (PUBLISH_SECONDS - EXECUTE_SECONDS)
@@ -147,7 +163,7 @@ class Shard:
         def timed() -> Sequence[Any]:
             nonlocal sent
             sent = clock()
-            return (self._prefix, link.run_id, int(link.clock.at(latest) * 1_000), *arguments)
+            return (prefix, link.run_id, int(link.clock.at(latest) * 1_000), *arguments)
 
         def stands(reply: list[Any]) -> bool:
             """No, if by our own clock there was time left: Redis's has jumped, and is known better now."""
@@ -189,8 +205,10 @@ class Shard:
         total, groups = await self._ask(_PAGE, after, first, most)
         return total, [group.decode() for group in groups]
 
-    async def ping(self) -> None:
-        await self._asking.call("PING")
+    async def check(self, patterns: Sequence[str]) -> list[str]:
+        """Holds the conversation of bus/redis/entry.py."""
+        scripts = [_PUBLISH, _POSITIONS, _HISTORY, _GROUPS, _PAGE]
+        return await entry.check(self._get_pool(), self._prefix, patterns, scripts)
 
     async def _ask(self, script: Script, *arguments: str | int) -> Any:
         async def ask(link: Link, _: float) -> Any:
@@ -205,8 +223,8 @@ class Shard:
             following.cancel()
             await asyncio.wait([following])
         await self.listener.close()
-        await self._publishing.close()
-        await self._asking.close()
+        for pipe in (self._publishing, self._asking, self._sending):
+            await pipe.close()
         pool, self._pool = self._pool, None
         if pool is not None:
             await pool.aclose()

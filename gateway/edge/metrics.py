@@ -10,9 +10,9 @@ import os
 import resource
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
-from bus.contract import BusUnavailable
+from bus.contract import BusUnavailable, Reason
 from bus.layers import get_bus
 from gateway.edge.process import get_node
 from gateway.server.refusals import refusals
@@ -48,6 +48,7 @@ _HELP = {
     "io_uring": "1 if this process writes to many clients in one system call (io_uring), else 0.",
     "bus_connected": "1 if this process hears from the bus, else 0.",
     "bus_lost_total": "Times this process lost the bus.",
+    "bus_refused_total": "What the bus did not do for this process, by reason: publications, questions, subscriptions.",
     "malformed_total": "Messages on the bus that were not ticks or could not be read.",
     "queue_dropped_total": "Messages dropped because the queue of an ordinary Channels consumer was full.",
     "full_collections_total": "Runs of the garbage collector over the whole heap.",
@@ -64,13 +65,18 @@ _HELP = {
 """What Grafana shows beside each metric, and docs/reference/api.md."""
 
 
-def collect() -> dict[str, float]:
+Value: TypeAlias = float | Mapping[str, float]
+"""A number, or numbers by ``reason``."""
+
+
+def collect() -> dict[str, Value]:
     """Every metric's value by its name, without the prefix. Called on the event loop."""
     recorded = recorder.counts()
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return {
         **get_node().counts(),
         "handshakes_refused_total": refusals.count,
+        "bus_refused_total": {reason: get_bus().refused.get(reason, 0) for reason in Reason},
         "tasks": len(asyncio.all_tasks()),
         "open_files": _open_files(),
         "resident_bytes": _resident_bytes(),
@@ -92,16 +98,20 @@ async def held() -> dict[str, float]:
     return {"streams": total}
 
 
-def render(values: Mapping[str, float]) -> str:
+def render(values: Mapping[str, Value]) -> str:
     """The values as Prometheus reads them."""
     return "\n".join(_lines(values)) + "\n"
 
 
-def _lines(values: Mapping[str, float]) -> Iterator[str]:
+def _lines(values: Mapping[str, Value]) -> Iterator[str]:
     for name, value in values.items():
         yield f"# HELP marketmux_{name} {_HELP[name]}"
         yield f"# TYPE marketmux_{name} {'counter' if name.endswith('_total') else 'gauge'}"
-        yield f'marketmux_{name}{{worker="{os.getpid()}"}} {value}'
+        if not isinstance(value, Mapping):
+            yield f'marketmux_{name}{{worker="{os.getpid()}"}} {value}'
+            continue
+        for reason, number in value.items():
+            yield f'marketmux_{name}{{worker="{os.getpid()}",reason="{reason}"}} {number}'
 
 
 def _open_files() -> int:

@@ -20,6 +20,7 @@ from gateway.fanout.recent import Room
 from gateway.server.collector import Collector
 from gateway.server.turns import Turns
 from gateway.wires.io_uring import Ring
+from ticks.tick import GROUP_PREFIX
 
 __all__ = ["bus_usable", "get_node"]
 
@@ -60,12 +61,13 @@ async def bus_usable() -> None:
     said = ""
     while True:
         try:
-            await get_bus().ping()
+            for oddity in await get_bus().check([f"{GROUP_PREFIX}*"]):
+                logger.warning(oddity)
             break
         except BusUnavailable as error:
             if str(error) != said:
                 said = str(error)
-                logger.warning("Not ready: waiting for the bus. %s", said)
+                logger.warning("Not ready, waiting for the bus. %s", said)
             await asyncio.sleep(_RETRY_SECONDS)
     if said:
         logger.info("The bus can be used")

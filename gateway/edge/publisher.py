@@ -18,7 +18,7 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 from rest_framework.exceptions import APIException
 
-from bus.contract import Idempotency, IdempotencyConflict, LimitReached
+from bus.contract import BusUnavailable, Idempotency, IdempotencyConflict, LimitReached, Reason
 from gateway import VERSION
 from gateway.fanout.outbox import Outbox
 from gateway.protocol.codes import TOO_BIG, ErrorCode, ProtocolError
@@ -123,13 +123,16 @@ class PublishConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
             self.outbox.reply(published_frame(last, self.messages, self.ticks))
 
     def report(self, message: Message) -> None:
-        code, detail = ErrorCode.BUS_UNAVAILABLE, "The bus did not confirm the message. Send it again."
+        code, reason = ErrorCode.BUS_UNAVAILABLE, None
         error = None if message.publication.cancelled() else message.publication.exception()
         if isinstance(error, IdempotencyConflict):
             code, detail = ErrorCode.IDEMPOTENCY_KEY_REUSED, "The key was used for other ticks."
         elif isinstance(error, LimitReached):
             code, detail = ErrorCode(f"too_many_{error.what}"), explain(error)
-        self.outbox.reply(error_frame(ProtocolError(code, detail, message.number)))
+        else:
+            reason = error.reason if isinstance(error, BusUnavailable) else Reason.AWAY
+            detail = f"The message is not confirmed: {reason.sentence} Send it again."
+        self.outbox.reply(error_frame(ProtocolError(code, detail, message.number, reason=reason)))
 
     def refuse(self, error: ProtocolError) -> None:
         self.outbox.reply(error_frame(error))

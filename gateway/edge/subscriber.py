@@ -107,9 +107,8 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
         except BusUnavailable as error:
             # Only debug: the listener has logged that the bus is away, and thousands of clients may retry meanwhile.
             logger.debug("Could not join the groups of %d symbols: %s", len(command.symbols), error)
-            raise ProtocolError(
-                ErrorCode.BUS_UNAVAILABLE, "The bus cannot be reached; try again in a second.", command.request_id
-            ) from None
+            detail = f"Nothing was subscribed: {error.reason.sentence} Try again in a second."
+            raise ProtocolError(ErrorCode.BUS_UNAVAILABLE, detail, command.request_id, reason=error.reason) from None
         # No await in between: the ticks that follow the positions come next.
         symbols = self.hub.symbols(self.outbox)
         answer = subscribed_frame(symbols, reception.positions, command.request_id, command.rate)

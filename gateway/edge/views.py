@@ -15,6 +15,7 @@ from django.utils.http import urlencode
 from django.views.decorators.csrf import csrf_exempt, ensure_csrf_cookie
 from django.views.decorators.http import require_safe
 
+from bus.contract import BusUnavailable, Reason
 from bus.layers import get_bus
 from gateway import VERSION
 from gateway.edge.metrics import collect, held
@@ -112,16 +113,16 @@ async def upgrade_required(request: HttpRequest) -> JsonResponse:
 
 @require_safe
 async def healthz(_request: HttpRequest) -> JsonResponse:
-    """200 if the bus answers in time, else 503: for load balancers and container health checks."""
-    is_well = await _bus_answers()
-    response = JsonResponse(
-        {
-            "status": "ok" if is_well else "unavailable",
-            "bus": "redis" if settings.REDIS_URL else "memory",
-            "version": VERSION,
-        },
-        status=200 if is_well else 503,
-    )
+    """200 if what is published would be taken in time, else 503: for load balancers and container health checks."""
+    reason = await _refusal()
+    answer = {
+        "status": "ok" if reason is None else "unavailable",
+        "bus": "redis" if settings.REDIS_URL else "memory",
+        "version": VERSION,
+    }
+    if reason is not None:
+        answer |= {"code": reason.value, "detail": reason.sentence}
+    response = JsonResponse(answer, status=200 if reason is None else 503)
     add_never_cache_headers(response)
     return response
 
@@ -147,11 +148,16 @@ async def asyncapi(request: HttpRequest) -> HttpResponse:
     return response
 
 
-async def _bus_answers() -> bool:
+async def _refusal() -> Reason | None:
+    """Why the bus cannot be published on, None if it can; the bus logs it."""
     try:
         async with asyncio.timeout(PING_TIMEOUT):
             await get_bus().ping()
-    except Exception as error:  # the answer is the same for any failure of the bus
-        logger.warning("The bus did not answer a ping: %r", error)
-        return False
-    return True
+    except BusUnavailable as error:
+        return error.reason
+    except TimeoutError:
+        return Reason.AWAY
+    except Exception:
+        logger.exception("Whether the bus can be used is not known")
+        return Reason.AWAY
+    return None

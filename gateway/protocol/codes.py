@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Final
 
+from bus.contract import Reason
+
 __all__ = [
     "CLOSURES",
     "ERRORS",
@@ -70,7 +72,8 @@ ERRORS: Final = {
     ),
     ErrorCode.BINARY_MESSAGE: ErrorKind("a binary message", "no"),
     ErrorCode.BUS_UNAVAILABLE: ErrorKind(
-        "Redis did not answer; nothing was subscribed, or what was published is not confirmed", "after a second"
+        "Redis did not answer, or refused (`reason`); nothing was subscribed, or what was published is not confirmed",
+        "after a second",
     ),
     ErrorCode.INVALID_TICKS: ErrorKind(
         "`/ws/publish` only: JSON, but not ticks; nothing of the message was published", "no"
@@ -91,6 +94,7 @@ class ProtocolError(Exception):
     """A message the server cannot act on: a code, a sentence for the developer, and the request's ``id`` if any.
 
     ``details``: what is wrong with which part, where the message has parts: the first of ``count`` mistakes.
+    ``reason``: with BUS_UNAVAILABLE, why.
     """
 
     def __init__(
@@ -100,8 +104,11 @@ class ProtocolError(Exception):
         request_id: str | int | None = None,
         details: Sequence[Any] = (),
         count: int = 0,
+        *,
+        reason: Reason | None = None,
     ) -> None:
-        super().__init__(code, message, request_id, details, count)
+        super().__init__(code, message, request_id, details, count, reason)
+        self.reason = reason
         self.code = code
         self.message = message
         self.request_id = request_id

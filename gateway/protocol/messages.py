@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, ParamSpec
 import msgspec
 from msgspec import Meta
 
+from bus.contract import Reason
 from gateway.protocol.codes import CLOSURES, Closure, ErrorCode, ProtocolError
 from gateway.protocol.commands import Action
 from gateway.protocol.frames import text_frame
@@ -141,11 +142,22 @@ class Pong(Event):
     id: RequestId | None = None
 
 
+BusReason = Annotated[
+    str,
+    Meta(
+        title="BusReason",
+        description="With `bus_unavailable`: why. May be one that is not listed here.",
+        extra_json_schema={"examples": [reason.value for reason in Reason]},
+    ),
+]
+
+
 class Error(Event):
     """Answers a message that was not carried out."""
 
     code: ErrorCode
     message: Annotated[str, Meta(description="For the developer; may change.")]
+    reason: BusReason | None = None
     id: RequestId | None = None
 
 
@@ -283,7 +295,7 @@ def error_frame(error: ProtocolError) -> bytes:
         return text_frame(
             _encode(PublisherError(code=code, message=message, errors=errors, error_count=count, id=request_id))
         )
-    return text_frame(_encode(Error(code, message, request_id)))
+    return text_frame(_encode(Error(code, message, error.reason, request_id)))
 
 
 def published_frame(number: int, messages: int, ticks: int) -> bytes:

@@ -894,6 +894,24 @@ def test_a_namespace_is_made_of_the_number_of_the_database(host: dict[str, Any],
     assert names.default_namespace(host) == namespace
 
 
+async def test_an_ordinary_consumers_message_waits_for_redis(
+    make_redis_layer: MakeLayer, redis_server: RedisServer
+) -> None:
+    layer = make_redis_layer(redis_server.url)
+    channel = await layer.new_channel()
+    await layer.group_add("board", channel)
+    await layer.group_send("board", {"type": "x"})
+    redis_server.pause()
+    sending = [
+        asyncio.create_task(layer.send(channel, {"type": "y"})),
+        asyncio.create_task(layer.group_send("board", {"type": "z"})),
+    ]
+    await asyncio.sleep(1.5)  # longer than a publisher waits
+    redis_server.resume()
+    await asyncio.gather(*sending)
+    assert [(await receive(layer, channel))["type"] for _ in range(3)] == ["x", "y", "z"]
+
+
 async def test_what_is_no_message_is_counted_and_skipped(
     make_redis_layer: MakeLayer, redis: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:

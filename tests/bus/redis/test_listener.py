@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from redis import Redis as SyncRedis
 from redis.asyncio import ConnectionPool, Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
 
 from bus.redis import connection, listener, probe
 from bus.redis.listener import Listener, RawMessage, _Topics
@@ -405,13 +407,28 @@ async def test_a_channel_that_may_not_be_had_costs_the_others_nothing(
     assert redis_server.call("ACL SETUSER default resetchannels &a*") == "+OK"
     ear = make_ear(redis_server.url, timeout=0.5)
     await ear.listener.add(["a1"])
-    with pytest.raises(RedisConnectionError):
+    with pytest.raises(ResponseError, match="NOPERM"):
         await ear.listener.add(["b1"])
     ear.listener.remove(["b1"])
     await ear.listener.add(["a2"])
     assert redis_server.call("PUBLISH a1 x") == ":1"
     await ear.until(lambda: ear.payloads == [b"x"])
     assert ear.news == []
+
+
+async def test_the_log_says_what_is_listened_to(
+    make_ear: Callable[..., Ear], redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "bus")
+    ear = make_ear(redis_server.url)
+    await ear.listener.add(patterns=["p*"])
+    for said in ("listening to 1 pattern.", "listening to 2 channels and 1 pattern."):
+        redis_server.kill()
+        await ear.until(lambda: ear.news[-1:] == ["lost"])
+        redis_server.start()
+        await ear.until(lambda: ear.news[-1:] == ["restored"])
+        assert said in caplog.text
+        await ear.listener.add(["a", "b"])
 
 
 async def test_it_can_be_closed_at_any_moment_of_connecting(

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from bus.contract import BusUnavailable, Idempotency, Losses, Packet, Position, Since, Tap
+from bus.contract import BusUnavailable, Idempotency, Losses, Packet, Position, Reason, Since, Tap
 from gateway.edge.process import get_node
 from gateway.fanout.node import Node
 from tests.gateway.fakes import Books, FakeClient, until
@@ -31,6 +31,7 @@ class FakeBus:
         """Groups whose positions were asked for, by call."""
         self.is_away = False
         self.is_connected = True
+        self.refused: dict[Reason, int] = {}
         self.has_positions = True
         self.answers = asyncio.Event()
         """Cleared: what the bus says of positions is on its way."""
@@ -40,6 +41,9 @@ class FakeBus:
 
     def tap(self, tap: Tap) -> None:
         self.taps.append(tap)
+
+    async def check(self, patterns: Sequence[str] = ()) -> Sequence[str]:
+        return ()
 
     async def join(self, groups: Sequence[str]) -> None:
         self._reach()

@@ -12,6 +12,7 @@ from typing import Final
 
 import pytest
 
+from bus.contract import Reason
 from gateway.protocol.asyncapi import Deployment, document, encode
 from gateway.protocol.codes import SERVICE_RESTART, ErrorCode, ProtocolError
 from gateway.protocol.commands import Action, parse
@@ -45,6 +46,7 @@ CONFORMANCE: Final = Conformance(
     parsed(encode(document(Deployment("127.0.0.1:8000", False, False, "sessionid"))).decode())
 )
 
+REFUSED: Final = f"Nothing was subscribed: {Reason.OUT_OF_MEMORY.sentence} Try again in a second."
 EPOCH: Final = "5f3a9c1e"
 NEW_EPOCH: Final = "8d21b7f0"
 
@@ -92,6 +94,7 @@ FRAMES: Final = {
         bus_frame(True),
         closing_frame(SERVICE_RESTART),
         error_frame(ProtocolError(ErrorCode.INVALID_SYMBOL, 'Not "x".', 3)),
+        error_frame(ProtocolError(ErrorCode.BUS_UNAVAILABLE, REFUSED, 3, reason=Reason.OUT_OF_MEMORY)),
     ],
     PUBLISHERS: [
         publisher_welcome_frame("0.1.0", PublisherLimits(1000, 1_048_576)),

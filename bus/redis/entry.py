@@ -1,0 +1,139 @@
+"""The conversation before a start: asks one Redis for all that will be needed, and says what to do where it refuses.
+
+What the scripts call is asked for in a transaction that is discarded: Redis checks rights when it queues a command.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from redis.asyncio import ConnectionPool
+from redis.exceptions import RedisError, ResponseError
+
+from bus.contract import BusUnavailable, Reason
+from bus.redis.connection import address, connect
+from bus.redis.link import Link, Script
+from bus.redis.refusals import reason_of
+
+__all__ = ["RIGHTS", "check"]
+
+_SECONDS: Final = 8.0
+_OLDEST: Final = (5, 0)
+"""Before, a script that had asked for the time could not write."""
+
+RIGHTS: Final = "+@read +@write +@pubsub +@scripting +@connection +@transaction -@dangerous +info +time"
+"""What suffices, beside the namespace's keys and channels."""
+
+_CALLED: Final = re.compile(r"\bcall\(\s*'([A-Z]+)'")
+_OWN: Final = ("EVALSHA", "PING")
+
+_ADVICE: Final = {
+    Reason.UNAUTHORIZED: "Correct the user and password in REDIS_URL: redis://user:password@host:6379/0.",
+    Reason.READ_ONLY: "Name its primary in REDIS_URL.",
+    Reason.PRIMARY_DOWN: "Name its primary in REDIS_URL.",
+    Reason.OUT_OF_MEMORY: "Give it more memory (maxmemory), or delete what else it holds.",
+    Reason.TOO_FEW_REPLICAS: "Start its replicas, or lower min-replicas-to-write.",
+    Reason.DISK_FAILED: "Give it a disk that it can write to, or have it save nothing (CONFIG SET save '').",
+    Reason.CLUSTER: "Name a Redis in REDIS_URL that is no cluster; for fail-over use Sentinel.",
+    Reason.FULL: "Raise its maxclients.",
+    Reason.OUTDATED: f"Install Redis {'.'.join(map(str, _OLDEST))} or later, or Valkey.",
+}
+
+
+async def check(pool: ConnectionPool, prefix: str, patterns: Sequence[str], scripts: Sequence[Script]) -> list[str]:
+    """Sentences about what is odd; :class:`~bus.contract.BusUnavailable`, with advice, if the Redis cannot be used.
+
+    ``prefix`` is that of all names, ``patterns`` are those that will be subscribed to, ``scripts`` all there are.
+    """
+    where = address(pool)
+    try:
+        async with asyncio.timeout(_SECONDS):
+            link = Link(await connect(pool), lambda _: None)
+            try:
+                return [f"{where}: {oddity}" for oddity in await _Conversation(link, prefix, patterns).hold(scripts)]
+            finally:
+                link.abort()
+    except BusUnavailable as error:
+        raise BusUnavailable(f"{where}: {error}", error.reason) from error
+    except TimeoutError as error:
+        raise BusUnavailable(f"{where} does not answer.") from error
+    except (RedisError, OSError) as error:
+        raise _advised(reason_of(error), f"{where}: {error}") from error
+
+
+class _Conversation:
+    """Over a link of its own: it subscribes, and its transaction must not take in what others send."""
+
+    def __init__(self, link: Link, prefix: str, patterns: Sequence[str]) -> None:
+        self._link = link
+        self._name = f"{prefix}:entry"
+        self._patterns = patterns
+        namespace = prefix.partition("{")[0]
+        # Redis compares a pattern that is subscribed to with those in the rule letter by letter.
+        self._rule = " ".join([f"~{namespace}*", *(f"&{name}" for name in (f"{namespace}*", *patterns)), RIGHTS])
+
+    async def hold(self, scripts: Sequence[Script]) -> list[str]:
+        """What is odd."""
+        info = _read_info(await self._ask("INFO"))
+        if info.get("redis_mode") == "cluster":
+            raise _advised(Reason.CLUSTER, Reason.CLUSTER.sentence)
+        version = info.get("redis_version", "")
+        if tuple(map(int, re.findall(r"\d+", version)[:2])) < _OLDEST:
+            raise _advised(Reason.OUTDATED, f"Redis {version} is too old.")
+        for script in scripts:
+            await self._ask("SCRIPT", "LOAD", script.source)
+        await self._ask_for_rights({*_OWN, *(name for script in scripts for name in _CALLED.findall(script.source))})
+        await self._ask("EVAL", f"redis.call('SET', '{self._name}', 1, 'PX', 1) return redis.call('TIME')", 0)
+        await self._ask("PUBLISH", self._name, "")
+        await self._ask("SUBSCRIBE", self._name)
+        for pattern in self._patterns:
+            await self._ask("PSUBSCRIBE", pattern)
+        return _oddities(info)
+
+    async def _ask_for_rights(self, names: set[str]) -> None:
+        """Of each command, with as many arguments as it takes at least."""
+        call = self._link.call
+        described = await self._ask("COMMAND", "INFO", *sorted(names))
+        commands = [[name[0].decode(), *[self._name] * (abs(name[1]) - 1)] for name in described if name]
+        replies = await asyncio.gather(
+            call("MULTI"), *(call(*command) for command in commands), call("DISCARD"), return_exceptions=True
+        )
+        for command, reply in zip(commands, replies[1:-1], strict=True):
+            if isinstance(reply, ResponseError) and reason_of(reply) is Reason.FORBIDDEN:
+                raise self._forbidden(command[0].upper(), reply)
+
+    async def _ask(self, *command: Any) -> Any:
+        try:
+            return await self._link.call(*command)
+        except ResponseError as error:
+            reason = reason_of(error)
+            if reason is Reason.FORBIDDEN:
+                raise self._forbidden("SCRIPT LOAD" if command[0] == "SCRIPT" else command[0], error) from error
+            raise _advised(reason, str(error)) from error
+
+    def _forbidden(self, command: str, error: Exception) -> BusUnavailable:
+        return BusUnavailable(
+            f"It does not grant {command} ({error}). This suffices: ACL SETUSER <user> {self._rule}", Reason.FORBIDDEN
+        )
+
+
+def _advised(reason: Reason, text: str) -> BusUnavailable:
+    return BusUnavailable(" ".join(filter(None, (text, _ADVICE.get(reason)))), reason)
+
+
+def _read_info(reply: bytes | str) -> Mapping[str, str]:
+    text = reply.decode(errors="replace") if isinstance(reply, bytes) else reply
+    return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+
+
+def _oddities(info: Mapping[str, str]) -> list[str]:
+    found = []
+    policy = info.get("maxmemory_policy", "noeviction")
+    if info.get("maxmemory", "0") != "0" and policy.startswith("allkeys"):
+        found.append(f"its maxmemory-policy is {policy}, so it may forget the latest ticks: set noeviction.")
+    if info.get("role") == "slave":
+        found.append("it is a replica that can be written to: what is published here is lost with its next sync.")
+    return found
