@@ -65,7 +65,7 @@ async def check(pool: ConnectionPool, prefix: str, patterns: Sequence[str], scri
 
 
 class _Conversation:
-    """Over a link of its own: it subscribes, and its transaction must not take in what others send."""
+    """Over a link of its own: its transaction must not take in what others send."""
 
     def __init__(self, link: Link, prefix: str, patterns: Sequence[str]) -> None:
         self._link = link
@@ -87,23 +87,20 @@ class _Conversation:
             await self._ask("SCRIPT", "LOAD", script.source)
         await self._ask_for_rights({*_OWN, *(name for script in scripts for name in _CALLED.findall(script.source))})
         await self._ask("EVAL", f"redis.call('SET', '{self._name}', 1, 'PX', 1) return redis.call('TIME')", 0)
-        await self._ask("PUBLISH", self._name, "")
-        await self._ask("SUBSCRIBE", self._name)
-        for pattern in self._patterns:
-            await self._ask("PSUBSCRIBE", pattern)
         return _oddities(info)
 
     async def _ask_for_rights(self, names: set[str]) -> None:
         """Of each command, with as many arguments as it takes at least."""
         call = self._link.call
         described = await self._ask("COMMAND", "INFO", *sorted(names))
-        commands = [[name[0].decode(), *[self._name] * (abs(name[1]) - 1)] for name in described if name]
+        commands = [[name[0].decode().upper(), *[self._name] * (abs(name[1]) - 1)] for name in described if name]
+        commands += [["SUBSCRIBE", self._name], *(["PSUBSCRIBE", pattern] for pattern in self._patterns)]
         replies = await asyncio.gather(
             call("MULTI"), *(call(*command) for command in commands), call("DISCARD"), return_exceptions=True
         )
         for command, reply in zip(commands, replies[1:-1], strict=True):
             if isinstance(reply, ResponseError) and reason_of(reply) is Reason.FORBIDDEN:
-                raise self._forbidden(command[0].upper(), reply)
+                raise self._forbidden(command[0], reply)
 
     async def _ask(self, *command: Any) -> Any:
         try:
