@@ -127,6 +127,7 @@ async def test_a_refusal_has_its_reason(
 ) -> None:
     caplog.set_level(logging.INFO, "bus")
     await bus.publish(BATCH)
+    await bus.ping()
     trouble = TROUBLES[reason](redis_server, tmp_path)
     next(trouble)
     await until_it_is(lambda: bus.publish(BATCH), reason)
