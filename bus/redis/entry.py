@@ -83,6 +83,7 @@ class _Conversation:
         version = info.get("redis_version", "")
         if tuple(map(int, re.findall(r"\d+", version)[:2])) < _OLDEST:
             raise _advised(Reason.OUTDATED, f"Redis {version} is too old.")
+        await self._link.check()
         for script in scripts:
             await self._ask("SCRIPT", "LOAD", script.source)
         await self._ask_for_rights({*_OWN, *(name for script in scripts for name in _CALLED.findall(script.source))})

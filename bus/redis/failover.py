@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from redis.asyncio.sentinel import SentinelConnectionPool
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 __all__ = ["follow"]
@@ -22,7 +23,7 @@ logger = logging.getLogger(__name__)
 _EVERY_SECONDS: Final = 1.0
 
 
-async def follow(pool: SentinelConnectionPool, moved: Callable[[], None]) -> None:
+async def follow(pool: SentinelConnectionPool, moved: Callable[[Exception], None]) -> None:
     """Calls ``moved`` whenever the Sentinels have another primary; ends with the task that it runs in."""
     task = asyncio.current_task()
     known: tuple[str, int] | None = None
@@ -31,6 +32,6 @@ async def follow(pool: SentinelConnectionPool, moved: Callable[[], None]) -> Non
             address = await pool.get_master_address()  # type: ignore[no-untyped-call]
             if known not in (None, address):
                 logger.info("The primary of %s is %s:%s now.", pool.service_name, *address)
-                moved()
+                moved(RedisConnectionError("The Sentinels have another primary."))
             known = address
         await asyncio.sleep(_EVERY_SECONDS)

@@ -9,6 +9,7 @@ under way, and sends again, in their order, what was not carried out. What a lat
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import math
 from collections import deque
@@ -126,7 +127,8 @@ class Link:
         self._undone: list[_Command] = []
         self._held: list[_Command] = []
         self._closed = closed
-        self._reason: Exception = RedisConnectionError("Redis closed the connection.")
+        self.reason: Exception = RedisConnectionError("Redis closed the connection.")
+        """Why it ended, if it has."""
         self._is_open = True
         self._loop = asyncio.get_running_loop()
         self.task = self._loop.create_task(self._receive())
@@ -164,8 +166,10 @@ class Link:
         try:
             Info(await self.call("INFO", "replication")).check_primary()
         except ResponseError as error:
+            with contextlib.suppress(ResponseError):
+                await self.call("DBSIZE")  # one that has lost its primary, and may not be read either, says so
             self._misplace(error)
-            raise
+            raise self.reason.with_traceback(None) from None
 
     async def evaluate(
         self,
@@ -183,7 +187,7 @@ class Link:
 
     async def _reply_to(self, command: _Command) -> Any:
         if not self._is_open:
-            raise RedisConnectionError("The connection to Redis is lost.")
+            raise self.reason.with_traceback(None)
         reply = command.reply
         try:
             if self._undone or self._held:
@@ -205,8 +209,10 @@ class Link:
         if all(command.reply.done() for command in self._commands()):
             self.abort()
 
-    def abort(self) -> None:
-        """Ends the connection; commands that wait for a reply fail."""
+    def abort(self, reason: Exception | None = None) -> None:
+        """Ends the connection; commands that wait for a reply fail, with the reason if there is one."""
+        if reason is not None:
+            self.reason = reason
         self._is_open = False
         self._writer.transport.abort()  # close() would wait for what cannot be sent
         self.task.cancel()
@@ -219,11 +225,11 @@ class Link:
         try:
             await self._read(cast(asyncio.StreamReader, self._connection._reader))
         except OSError as error:
-            self._reason = RedisConnectionError(str(error))
+            self.reason = RedisConnectionError(str(error))
         finally:
             self._is_open = False
             self._closed(self)
-            _fail(self._commands(), self._reason)
+            _fail(self._commands(), self.reason)
             await abort(self._connection)
 
     async def _read(self, stream: asyncio.StreamReader) -> None:
@@ -253,8 +259,7 @@ class Link:
         """Ends the connection if Redis's error says that it is the wrong one; all others hear the same."""
         if self._is_open and is_misplaced(error):
             self.is_misplaced = True
-            self._reason = ResponseError(str(error))
-            self.abort()
+            self.abort(ResponseError(str(error)))
 
     def _send_again(self) -> None:
         waiting = [*self._undone, *self._held]

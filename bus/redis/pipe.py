@@ -51,7 +51,7 @@ class Pipe:
     """``timeout`` bounds, in seconds, how long a caller waits for the connection, and then for the reply.
 
     ``scripts``: what is left with Redis as soon as there is a connection. ``opened`` is told of each link, and
-    ``misplaced`` when one turned out to lead to the wrong Redis.
+    ``misplaced`` when one turned out to lead to the wrong Redis, and by which error.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Pipe:
         scripts: Sequence[Script] = (),
         *,
         opened: Callable[[Link], None] = lambda _: None,
-        misplaced: Callable[[], None] = lambda: None,
+        misplaced: Callable[[Exception], None] = lambda _: None,
     ) -> None:
         self._pool = pool
         self._timeout = timeout
@@ -72,6 +72,7 @@ class Pipe:
         self._waiting: deque[asyncio.Future[Link]] = deque()
         self._keeping: asyncio.Task[None] | None = None
         self._last_run_id = ""
+        self._problem: Exception | None = None
         self._closed_until = 0.0
 
     def start(self) -> None:
@@ -111,10 +112,11 @@ class Pipe:
         if self._link is not None:
             self._link.overdue()
 
-    def replace(self) -> None:
+    def replace(self, reason: Exception) -> None:
         """The connection leads to the wrong Redis: it ends at once, and another one is made."""
         if self._link is not None:
-            self._link.abort()
+            self._problem = reason
+            self._link.abort(reason)
 
     async def close(self) -> None:
         """Ends the connection; commands that wait for a reply fail, and so do those that wait for a connection."""
@@ -144,6 +146,8 @@ class Pipe:
             async with asyncio.timeout(self._timeout):
                 return await waiter
         except TimeoutError:
+            if self._problem is not None:  # an attempt may take longer than a caller waits, and does not change why
+                raise self._problem.with_traceback(None) from None
             raise RedisTimeoutError(f"There was no connection to Redis within {self._timeout} s.") from None
         finally:
             self._waiting.remove(waiter)
@@ -168,6 +172,7 @@ class Pipe:
             try:
                 await self._hold(await self._open())
             except (RedisError, OSError) as error:
+                self._problem = error
                 self._admit(error)
             except Exception as error:
                 logger.exception("Connecting to Redis failed, trying again.")
@@ -194,6 +199,7 @@ class Pipe:
         if link.task.done():
             return
         self._link = link
+        self._problem = None
         self._admit()
         self._opened(link)
         while not (await asyncio.wait([link.task], timeout=KEEP_SECONDS))[0]:
@@ -211,4 +217,5 @@ class Pipe:
             if until := link.executes_until:
                 self._closed_until = until + _CLOCK_SECONDS
             if link.is_misplaced:
-                self._misplaced()
+                self._problem = link.reason
+                self._misplaced(link.reason)

@@ -82,6 +82,7 @@ class Shard:
         self._publishing = make_pipe(PUBLISH_SECONDS, [_PUBLISH])
         self._asking = make_pipe(ASK_SECONDS, [_POSITIONS, _HISTORY, _GROUPS, _PAGE])
         self._sending = make_pipe(host.get("socket_timeout") or SEND_SECONDS, [])
+        self._pipes = (self._publishing, self._asking, self._sending)
         self.listener = Listener(self._get_pool, partial(deliver, self), self._on_lost, partial(restored, self))
         self._lost = partial(lost, self)
 
@@ -94,14 +95,14 @@ class Shard:
         if self.listener.is_up and self.listener.run_id != link.run_id:
             self.listener.renew()  # the name or address stands for another Redis than it did
 
-    def _on_misplaced(self) -> None:
-        self._publishing.replace()
-        self._asking.replace()
+    def _on_misplaced(self, reason: Exception) -> None:
+        for pipe in self._pipes:
+            pipe.replace(reason)
         self.listener.renew()
 
     def _renew_pipes(self) -> None:
-        self._publishing.renew()
-        self._asking.renew()
+        for pipe in self._pipes:
+            pipe.renew()
 
     # Listening
 
@@ -223,7 +224,7 @@ class Shard:
             following.cancel()
             await asyncio.wait([following])
         await self.listener.close()
-        for pipe in (self._publishing, self._asking, self._sending):
+        for pipe in self._pipes:
             await pipe.close()
         pool, self._pool = self._pool, None
         if pool is not None:

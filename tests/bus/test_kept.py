@@ -44,6 +44,14 @@ async def test_of_a_batch_with_a_stream_too_many_nothing_is_published(layer: Lay
     assert (await layer.bus.page(0, 5))[1] == ["ticks.A", "ticks.B", "ticks.C"]
 
 
+async def test_the_probe_takes_no_room_and_is_not_listed(layer: Layer) -> None:
+    await layer.bus.ping()
+    await fill(layer, "ticks.A", "ticks.B", "ticks.C")
+    await layer.bus.ping()  # nor does it need any
+    assert await layer.bus.page(0, 5) == (3, ["ticks.A", "ticks.B", "ticks.C"])
+    assert sorted(await layer.bus.names()) == ["ticks.A", "ticks.B", "ticks.C"]
+
+
 async def test_a_key_too_many_is_refused_and_those_that_are_known_are_not(layer: Layer) -> None:
     assert await fill(layer, "ticks.A", key="1")
     assert await fill(layer, "ticks.A", key="2")

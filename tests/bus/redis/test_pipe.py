@@ -284,6 +284,43 @@ async def test_a_replica_is_no_place_to_publish(
                 pass
 
 
+async def test_who_waits_too_long_for_a_connection_hears_why_there_is_none(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipe_module, "_RETRY_SECONDS", (60.0, 60.0))
+    told: list[Exception] = []
+    pool = ConnectionPool.from_url(redis_server.url, socket_timeout=None)
+    pipe = Pipe(lambda: pool, 0.2, misplaced=told.append)
+    try:
+        await pipe.call("PING")
+        redis_server.call(f"REPLICAOF 127.0.0.1 {free_port()}")
+        for _ in range(3):  # the first is refused, the others come to no connection
+            with pytest.raises(ResponseError, match="READONLY"):
+                await pipe.call("SET", "a", "1")
+            await asyncio.to_thread(wait_until, lambda: pipe._link is None)
+        assert [str(error).split()[0] for error in told] == ["READONLY"]
+    finally:
+        await pipe.close()
+
+
+async def test_a_connection_that_is_replaced_ends_with_the_reason(own_pipes: Pipes) -> None:
+    pipe = own_pipes.make()
+    await pipe.call("PING")
+    waiting = asyncio.create_task(pipe.call("BLPOP", "nothing", 0))
+    await asyncio.sleep(0)
+    pipe.replace(ResponseError("READONLY"))
+    with pytest.raises(ResponseError, match="READONLY"):
+        await waiting
+    assert await pipe.call("PING") == b"PONG"
+
+
+async def test_a_replica_that_lost_its_primary_says_so(own_pipes: Pipes, redis_server: RedisServer) -> None:
+    redis_server.call("CONFIG SET replica-serve-stale-data no")
+    redis_server.call(f"REPLICAOF 127.0.0.1 {free_port()}")
+    with pytest.raises(ResponseError, match="MASTERDOWN"):
+        await own_pipes.make().call("PING")
+
+
 @pytest.mark.parametrize(
     "error",
     [

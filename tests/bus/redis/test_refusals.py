@@ -78,6 +78,7 @@ def disk_failed(redis: RedisServer, directory: Path) -> Iterator[None]:
     redis.call("BGSAVE")
     yield
     redis.call("CONFIG SET stop-writes-on-bgsave-error no")
+    redis.call('CONFIG SET save ""')  # or it would not let itself be stopped
 
 
 def forbidden(redis: RedisServer, _: Path) -> Iterator[None]:
