@@ -91,7 +91,8 @@ const handlers = {
     for (const symbol of symbols) if (!isExpected(symbol)) positions.forget(symbol);
     freshness.confirmed(symbols);
     showResumed(outcome);
-    elements.rate.title = message.max_rate === undefined ? "" : `The gateway sends ${Number(message.max_rate)} a second`;
+    elements.rate.title =
+      message.max_rate === undefined ? "" : `The gateway sends ${Number(message.max_rate)} a second`;
   },
   unsubscribed: (message) => subscriptions.acknowledged(message),
   conflated(message) {
