@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Final
 
 from ticks.tick import MAX_BATCH, MAX_BODY_BYTES
 
-__all__ = ["BODIES", "HONEST", "LINES", "VALID"]
+__all__ = ["BODIES", "HONEST", "LINES", "SLOWNESS", "VALID"]
+
+SLOWNESS: Final = 5.0 if sys.gettrace() is not None else 1.0
+"""How much longer code may take: where coverage is measured every line is counted."""
 
 
 def batch(item: bytes, most: int = MAX_BATCH) -> bytes:

@@ -8,12 +8,12 @@ import time
 import pytest
 from rest_framework.exceptions import APIException
 
-from tests.worst import BODIES, HONEST, LINES, VALID, batch, fields
+from tests.worst import BODIES, HONEST, LINES, SLOWNESS, VALID, batch, fields
 from ticks.decode import decode
 from ticks.errors import MAX_ERRORS, InvalidTicks
 from ticks.tick import MAX_BODY_BYTES
 
-LIMIT = 0.3
+LIMIT = 0.3 * SLOWNESS
 """Seconds of a processor. It takes some 0.05 at most on a machine that has nothing else to do."""
 
 

@@ -18,11 +18,11 @@ from pytest_django.fixtures import Settings
 from bus.contract import Limits
 from bus.layers import MemoryLayer
 from marketmux.asgi import application
-from tests.worst import BODIES, HONEST, LINES
+from tests.worst import BODIES, HONEST, LINES, SLOWNESS
 
-LOOP: Final = 0.3
+LOOP: Final = 0.3 * SLOWNESS
 """Seconds of a processor that a message may take the event loop; with nothing else to do it is some 0.05."""
-ALL: Final = 1.0
+ALL: Final = 1.0 * SLOWNESS
 """Seconds of a processor that it may take all threads together."""
 
 JSON, NDJSON, FORM = b"application/json", b"application/x-ndjson", b"application/x-www-form-urlencoded"
