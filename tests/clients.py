@@ -78,7 +78,9 @@ class RawClient:
         assert self.read()["type"] == "welcome"
         if symbols:
             self.send(json.dumps({"action": "subscribe", "symbols": symbols}).encode())
-            assert self.read()["type"] == "subscribed"
+            while (answer := self.read()["type"]) == "heartbeat":
+                pass
+            assert answer == "subscribed"
 
     def send(self, payload: bytes, opcode: int = 1) -> None:
         size = len(payload)

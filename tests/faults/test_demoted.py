@@ -73,6 +73,7 @@ def test_a_primary_that_was_demoted_is_left_for_the_new_one(
         assert ours(redis_server) == 0
 
 
+@pytest.mark.soak
 def test_a_gateway_that_only_listens_finds_the_new_primary(
     start_gateway: StartGateway, redis_server: RedisServer, replica: RedisServer
 ) -> None:

@@ -37,6 +37,7 @@ def test_a_redis_that_is_300_ms_away_is_used_as_any_other(
     assert used == ALL_WELL
 
 
+@pytest.mark.soak
 def test_the_first_of_everything_after_a_quiet_night_succeeds(
     start_gateway: StartGateway, redis_server: RedisServer
 ) -> None:

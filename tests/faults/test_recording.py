@@ -93,6 +93,7 @@ async def test_while_another_writer_holds_the_database_nobody_waits_and_nothing_
     assert len(errors_logged(gateway)) == 1
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGSTOP])
 async def test_a_recording_process_that_fails_stops_nobody(signum: signal.Signals, start_gateway: StartGateway) -> None:
     gateway = start_gateway(MARKETMUX_RECORD="1")

@@ -183,6 +183,7 @@ def _silent_name_server(directory: Path) -> Iterator[list[str]]:
         yield launcher
 
 
+@pytest.mark.soak
 async def test_while_a_name_is_looked_up_nobody_waits(tmp_path: Path, migrated_database: Path) -> None:
     with _silent_name_server(tmp_path) as launcher:
         gateway = GatewayProcess(

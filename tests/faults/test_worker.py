@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Final
 
 import httpx
+import pytest
 
 from marketmux.client import Client, ClientClosed, Conflated, Disconnected, Event, Gap, Snapshot, Tick
 from tests.conftest import StartGateway
@@ -108,6 +109,7 @@ async def test_a_worker_that_hangs_is_replaced_and_its_clients_lose_nothing(
     await asyncio.to_thread(gateway.stop)
 
 
+@pytest.mark.soak
 async def test_a_pause_of_the_whole_machine_costs_no_worker(start_gateway: StartGateway, redis_url: str) -> None:
     gateway = start_gateway(redis_url, workers=2, MARKETMUX_HUNG_SECONDS=str(HUNG_SECONDS))
     gateway.wait_for_output("ready at")
