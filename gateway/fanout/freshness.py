@@ -26,9 +26,9 @@ __all__ = ["Freshness"]
 
 _TURNS: Final = 16
 """Turns in the time that is allowed. In each of them a stream asks at most once."""
-_FEW: Final = 12
+_FEW: Final = 8
 """Clients that are asked in one turn in any case."""
-_DELIVERIES: Final = 200
+_DELIVERIES: Final = 1_000
 """Ticks delivered for each client that is asked, where that is more."""
 _PATIENCE: Final = 10
 """How long a client's line is looked at that has never answered, in times of what is allowed."""

@@ -116,7 +116,7 @@ async def test_of_many_clients_a_part_is_asked_in_a_turn_and_all_in_time(bus: Fa
         bus.publish("A")
         asked.append(sum(bool(client.wire.pings) for client in clients))
         time.pass_by()
-    assert asked == [12, 24, 36]
+    assert asked == [8, 16, 24]
 
 
 async def test_who_does_not_read_is_behind_when_the_time_is_over_and_gets_the_newest_then(
