@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any
 
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
@@ -27,9 +27,6 @@ from gateway.wires.choose import wire_for
 __all__ = ["TickConsumer"]
 
 logger = logging.getLogger(__name__)
-
-_POSITION_BYTES: Final = 40
-"""Of a stream that the client is told of after the answer, which counts as part of it."""
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 
@@ -116,7 +113,6 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
         symbols = self.hub.symbols(self.outbox)
         answer = subscribed_frame(symbols, reception.positions, command.request_id, command.rate)
         self.answer(answer, reception.frames)
-        self.budget.charge(reception.rest * _POSITION_BYTES)
 
     def answer(self, frames: bytes, ticks: bytes = b"") -> None:
         """Sends what a command is to be answered; a long answer counts as several commands."""

@@ -52,8 +52,9 @@ class Heartbeat:
                     continue
                 seqs = self._seqs(outbox, held, resting, everything) if resting else {}
                 if seqs:
-                    # Most often clients of the same symbols follow each other.
-                    if seqs is not latest and seqs != latest:
+                    if (
+                        seqs is not latest and seqs != latest
+                    ):  # most often clients of the same symbols follow each other
                         latest, frame = seqs, _frames(now, seqs)
                     outboxes.append(outbox)
                     frames.append(frame)
