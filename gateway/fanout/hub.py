@@ -17,7 +17,6 @@ from bus.contract import Packet, Since
 from gateway.fanout.delivery import Delivery
 from gateway.fanout.doubts import Positions
 from gateway.fanout.heartbeat import Heartbeat, Outage
-from gateway.fanout.introductions import Introductions
 from gateway.fanout.memberships import Memberships
 from gateway.fanout.outbox import Outbox
 from gateway.fanout.recent import NO_ROOM, Room
@@ -64,7 +63,6 @@ class Hub:
         self.delivery = Delivery(self.subscriptions, writer)
         self.recovery = Recovery(self.subscriptions, self.delivery, history, positions)
         self.heartbeat = Heartbeat(self.subscriptions, writer)
-        self.introductions = Introductions(self.subscriptions)
         self.outage = Outage(self.subscriptions.clients)
 
     def deliver(self, packets: Iterable[Packet]) -> None:
@@ -97,7 +95,6 @@ class Hub:
 
     def remove(self, outbox: Outbox) -> None:
         """Lets go of a client that is gone."""
-        self.introductions.end(outbox)
         self._memberships.release(self.subscriptions.remove(outbox))
         self.outage.forget(outbox)
         outbox.discard()
@@ -126,10 +123,10 @@ class Hub:
         """Subscribes the client to ``symbols``, again if it is already; all of them or, on an error, none.
 
         Ticks behind the positions that are returned reach the outbox from the moment this returns, so what is returned
-        must be sent at once. Of everything it is told of the rest then, a slice at a time. Raises what the bus raised.
+        must be sent at once. Raises what the bus raised.
         """
         since = since or {}
-        wanted = dict.fromkeys(symbols)
+        wanted = list(dict.fromkeys(symbols))
         new = [symbol for symbol in wanted if symbol not in self.symbols(outbox)]
         await self._memberships.acquire(new)
         try:
@@ -137,12 +134,16 @@ class Hub:
         except BaseException:
             self._memberships.release(new)
             raise
-        for symbol in wanted:
-            self.subscriptions.set(outbox, symbol, rate)
-        first, rest = self._concerned(outbox, wanted, since)
-        positions, frames = self.introductions.introduce(outbox, first, snapshot=snapshot, since=since, missed=missed)
-        if EVERYTHING in wanted:
-            self.introductions.begin(outbox, rest, snapshot=snapshot)
+        forgotten = set().union(*[self.subscriptions.set(outbox, symbol, rate) for symbol in wanted])
+        positions: dict[str, Position] = {}
+        frames: list[bytes] = []
+        for stream in self._concerned(outbox, wanted):
+            symbol = stream.symbol
+            if symbol in missed:
+                frames.append(missed[symbol])
+            elif snapshot or symbol in forgotten or symbol in since:
+                frames.append(stream.snapshot)
+            positions[symbol] = Position(stream.seq, stream.epoch, symbol in missed if symbol in since else None)
         for symbol in since.keys() - self.subscriptions.streams.keys():
             # Of everything, what has not ticked in this epoch: the client must not take its old price for the last.
             positions[symbol] = Position(0, "", False)
@@ -156,28 +157,18 @@ class Hub:
         leaving = [symbol for symbol in dict.fromkeys(symbols) if symbol in held]
         for symbol in leaving:
             self.subscriptions.end(outbox, symbol)
-        if EVERYTHING in leaving:
-            self.introductions.end(outbox)
         self._memberships.release(leaving)
 
-    def _concerned(
-        self, outbox: Outbox, wanted: Collection[str], since: Collection[str]
-    ) -> tuple[Collection[str], list[str]]:
-        """The symbols whose subscription is new or starts again: those the answer is about, and the rest of everything.
-
-        What was asked for by name stays as it is.
-        """
+    def _concerned(self, outbox: Outbox, wanted: list[str]) -> list[Stream]:
+        """The streams whose subscription is new or starts again: what was asked for by name stays as it is."""
+        streams = self.subscriptions.streams
         if EVERYTHING not in wanted:
-            return wanted, []
+            return [streams[symbol] for symbol in wanted]
         held = self.symbols(outbox)
-        concerned = [symbol for symbol in self.subscriptions.streams if symbol in wanted or symbol not in held]
-        most = self.introductions.slice
-        if len(concerned) <= most:
-            return concerned, []
-        named = [symbol for symbol in concerned if symbol in wanted or symbol in since]
-        others = [symbol for symbol in concerned if symbol not in wanted and symbol not in since]
-        room = max(0, most - len(named))
-        return named + others[:room], others[room:]
+        # A stream whose place is not known yet introduces itself later.
+        return [
+            stream for symbol, stream in streams.items() if symbol in wanted or (symbol not in held and stream.epoch)
+        ]
 
     # State
 

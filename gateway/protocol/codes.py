@@ -138,7 +138,6 @@ FLOODING: Final = Closure(
     1008, "Too many commands or frames, or a message without end.", reconnect=True, wait=5, announced=True
 )
 TOO_BIG: Final = Closure(1009, "The message is too big.", reconnect=False, announced=True)
-FAILED: Final = Closure(1011, "The gateway failed.", reconnect=True, wait=1)
 SERVICE_RESTART: Final = Closure(1012, "The gateway stops or restarts.", reconnect=True, announced=True)
 SLOW_CONSUMER: Final = Closure(4001, "The client did not read for too long.", reconnect=True, wait=1)
 
@@ -149,7 +148,7 @@ CLOSURES: Final = (
     Closure(1007, "A text message is not UTF-8.", reconnect=False),
     FLOODING,
     TOO_BIG,
-    FAILED,
+    Closure(1011, "The gateway failed.", reconnect=True, wait=1),
     SERVICE_RESTART,
     SLOW_CONSUMER,
 )

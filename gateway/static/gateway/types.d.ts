@@ -44,12 +44,6 @@ export interface Acknowledgement {
   id?: Digits;
 }
 
-/** Where more symbols of "*" are, a while after its acknowledgement. */
-export interface Introduced {
-  type: "introduced";
-  positions: NonNullable<Acknowledgement["positions"]>;
-}
-
 export interface Conflated {
   type: "conflated";
   reason: "slow" | "rate";
@@ -98,7 +92,6 @@ export type Message =
   | Tick
   | Welcome
   | Acknowledgement
-  | Introduced
   | Conflated
   | Gap
   | Heartbeat
