@@ -1,6 +1,6 @@
 """The log's way to standard error, which holds up nobody.
 
-A pipe that nobody reads is full after 64 KB, and whoever writes to it then waits: the event loop, or the supervisor, in
+A pipe that nobody reads is full after 64 KB, and a writer to it then waits: the event loop, or the supervisor, in
 the middle of a line of the log. So lines are put into a bounded queue, and a thread writes them.
 """
 

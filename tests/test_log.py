@@ -1,4 +1,4 @@
-"""The log: its lines are written, and nobody waits for whoever reads them."""
+"""The log: its lines are written, and nobody waits for their reader."""
 
 from __future__ import annotations
 

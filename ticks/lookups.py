@@ -2,7 +2,7 @@
 
 A database that hangs holds a thread for every question. In the pools that everything else uses, a few such questions
 would stop what has nothing to do with the database: name resolution, other handshakes, other requests. So they have
-threads of their own, few of them, and whoever has waited too long is told that the database does not answer.
+threads of their own, few of them, and who has waited too long is told that the database does not answer.
 """
 
 from __future__ import annotations

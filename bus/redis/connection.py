@@ -51,17 +51,17 @@ class Info:
     """What Redis says of itself in reply to INFO."""
 
     def __init__(self, reply: Any) -> None:
-        text = reply.decode() if isinstance(reply, bytes) else str(reply)
-        self._fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+        text = reply.decode(errors="replace") if isinstance(reply, bytes) else str(reply)
+        self.fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
 
     @property
     def run_id(self) -> str:
         """Which process this is; empty if this section says nothing about it."""
-        return self._fields.get("run_id", "")
+        return self.fields.get("run_id", "")
 
     def check_primary(self) -> None:
         """``ResponseError`` if it is a replica that takes nothing: the primary is somewhere else."""
-        if self._fields.get("role") == "slave" and self._fields.get("slave_read_only") != "0":
+        if self.fields.get("role") == "slave" and self.fields.get("slave_read_only") != "0":
             raise ResponseError("READONLY This Redis is a replica.")
 
 

@@ -14,7 +14,7 @@ from redis.asyncio import ConnectionPool
 from redis.exceptions import RedisError, ResponseError
 
 from bus.contract import BusUnavailable, Reason
-from bus.redis.connection import address, connect
+from bus.redis.connection import Info, address, connect
 from bus.redis.link import Link, Script
 from bus.redis.refusals import reason_of
 
@@ -77,7 +77,7 @@ class _Conversation:
 
     async def hold(self, scripts: Sequence[Script]) -> list[str]:
         """What is odd."""
-        info = _read_info(await self._ask("INFO"))
+        info = Info(await self._ask("INFO")).fields
         if info.get("redis_mode") == "cluster":
             raise _advised(Reason.CLUSTER, Reason.CLUSTER.sentence)
         version = info.get("redis_version", "")
@@ -120,11 +120,6 @@ class _Conversation:
 
 def _advised(reason: Reason, text: str) -> BusUnavailable:
     return BusUnavailable(" ".join(filter(None, (text, _ADVICE.get(reason)))), reason)
-
-
-def _read_info(reply: bytes | str) -> Mapping[str, str]:
-    text = reply.decode(errors="replace") if isinstance(reply, bytes) else reply
-    return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
 
 
 def _oddities(info: Mapping[str, str]) -> list[str]:

@@ -92,7 +92,7 @@ class Listener:
         if not unconfirmed:
             return
         # In steps: while thousands of clients arrive the loop may be held up for longer than the time that Redis has,
-        # and its answer, which is in the socket already, gets its chance to be read in the next. They count anew from a
+        # and its answer, which is in the socket already, gets its chance to be read in the next. They begin again at a
         # connection that is there: to make one takes several round trips.
         steps, is_there = _ADD_STEPS, self._connection is not None
         while steps:

@@ -1,7 +1,8 @@
 """A way to one Redis: a link that is made in the background, kept alive, and made again whenever it is lost.
 
 Who has a command while there is no link waits for one, in line, up to the pipe's timeout; the attempt to connect goes
-on whoever leaves. What a command may take counts from the link that it goes over: connecting takes several round trips.
+on if a caller leaves. What a command may take counts from the link that it goes over: connecting takes several round
+trips.
 
 When a caller has waited too long its link takes no new commands: what waits in a stopped Redis's buffers may still be
 executed, and nothing may overtake it. If Redis answers after all the link goes on, and each late reply is still known

@@ -1,4 +1,4 @@
-"""What the head of a request must be, beyond what Twisted, Daphne and Autobahn ask: one meaning, whoever reads it.
+"""What the head of a request must be, beyond what Twisted, Daphne and Autobahn ask: one meaning, for every reader.
 
 A proxy in front that reads a head in another way than the server behind it can be made to let something pass that it
 should not. So whatever is read in two ways is refused.

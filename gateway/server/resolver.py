@@ -39,7 +39,7 @@ class ResolvingLoop(asyncio.SelectorEventLoop):
     def _forget(self, question: tuple[Any, ...], answer: asyncio.Future[Any]) -> None:
         del self._looked_up[question]
         if not answer.cancelled():
-            answer.exception()  # whoever asked may be gone
+            answer.exception()  # the caller may be gone
 
     def _look_up(self, answer: asyncio.Future[Any], host: Any, port: Any, hints: dict[str, Any]) -> None:
         try:

@@ -98,5 +98,5 @@ class Turns:
 
 
 def _give(turn: asyncio.Future[None]) -> None:
-    if not turn.done():  # whoever waited may have given up
+    if not turn.done():  # the caller may have given up
         turn.set_result(None)

@@ -233,7 +233,7 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
             self._count_frame()
 
     def _count_frame(self) -> None:
-        """One more that carries nothing. Whoever keeps on is closed, and what still comes is not looked at."""
+        """One more that carries nothing. A client that keeps on is closed, and what still comes is not looked at."""
         if self._frames is None:
             self._frames = Budget(FRAMES_PER_SECOND, time.monotonic, FRAMES_AT_ONCE)
         if not self._frames.spend() and not self._is_flooding:

@@ -1,4 +1,4 @@
-"""One client that sends as much as it can: the others get what is theirs meanwhile, and whoever keeps on is closed.
+"""One client that sends as much as it can: the others get what is theirs meanwhile, and a client that keeps on is closed.
 
 What is measured is the processor time of the longest turn of the server's loop, since nothing else happens within one.
 """
@@ -77,6 +77,19 @@ def closed_with(client: socket.socket) -> int | None:
     return int.from_bytes(rest[1:3]) if is_there else None
 
 
+def hold_up_nobody(client: socket.socket, beginning: bytes, data: bytes, lone: LoneServer) -> None:
+    """Floods the server over ``client``; a bystander gets its ticks meanwhile."""
+    with open_websocket(lone.port, "/ticking") as bystander:
+        ticks_of(bystander)
+        with lone.longest_turn() as longest:
+            client.sendall(beginning)
+            flood(client, data)
+        ticks = ticks_of(bystander)
+    figure(f"longest turn {longest[0] * 1000:.1f} ms of processor time, {ticks} ticks of a bystander")
+    assert longest[0] < LONGEST
+    assert ticks, "how many there are follows from how long the flood took"
+
+
 @pytest.mark.parametrize(
     ("beginning", "data"),
     [
@@ -90,15 +103,8 @@ def closed_with(client: socket.socket) -> int | None:
     ],
 )
 def test_no_flood_of_frames_holds_up_the_others(beginning: bytes, data: bytes, lone: LoneServer) -> None:
-    with open_websocket(lone.port, "/ticking") as bystander, open_websocket(lone.port) as client:
-        ticks_of(bystander)
-        with lone.longest_turn() as longest:
-            client.sendall(beginning)
-            flood(client, data)
-        ticks = ticks_of(bystander)
-    figure(f"longest turn {longest[0] * 1000:.1f} ms of processor time, {ticks} ticks of a bystander")
-    assert longest[0] < LONGEST
-    assert ticks, "how many there are follows from how long the flood took"
+    with open_websocket(lone.port) as client:
+        hold_up_nobody(client, beginning, data, lone)
 
 
 @pytest.mark.parametrize(
@@ -110,18 +116,8 @@ def test_no_flood_of_frames_holds_up_the_others(beginning: bytes, data: bytes, l
     ],
 )
 def test_no_flood_of_requests_holds_up_the_others(beginning: bytes, data: bytes, lone: LoneServer) -> None:
-    with (
-        open_websocket(lone.port, "/ticking") as bystander,
-        socket.create_connection(("127.0.0.1", lone.port), timeout=30) as client,
-    ):
-        ticks_of(bystander)
-        with lone.longest_turn() as longest:
-            client.sendall(beginning)
-            flood(client, data)
-        ticks = ticks_of(bystander)
-    figure(f"longest turn {longest[0] * 1000:.1f} ms of processor time, {ticks} ticks of a bystander")
-    assert longest[0] < LONGEST
-    assert ticks, "how many there are follows from how long the flood took"
+    with socket.create_connection(("127.0.0.1", lone.port), timeout=30) as client:
+        hold_up_nobody(client, beginning, data, lone)
 
 
 def test_a_crowd_that_comes_at_once_does_not_hold_up_the_others(lone: LoneServer) -> None:
