@@ -27,6 +27,8 @@ if env.flag("MARKETMUX_BEHIND_PROXY"):
 # MarketMux
 
 MARKETMUX_ANONYMOUS = env.flag("MARKETMUX_ANONYMOUS")
+# Who may see what: a callable that is given a user and answers with patterns (ticks/access/users.py).
+MARKETMUX_ENTITLEMENTS = env.text("MARKETMUX_ENTITLEMENTS")
 MARKETMUX_ALLOWED_ORIGINS = env.words("MARKETMUX_ALLOWED_ORIGINS", [])
 MARKETMUX_MAX_SYMBOLS = env.whole("MARKETMUX_MAX_SYMBOLS", 1_000)
 MARKETMUX_MAX_MESSAGE_BYTES = env.whole("MARKETMUX_MAX_MESSAGE_BYTES", 65_536, minimum=128)
@@ -145,10 +147,10 @@ WHITENOISE_USE_FINDERS = True  # static files come from the apps: nothing to col
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "ticks.authentication.ApiKeyAuthentication",
-        "rest_framework.authentication.SessionAuthentication",
+        "ticks.authentication.CredentialAuthentication",
+        "ticks.authentication.SessionAuthentication",
     ],
-    "DEFAULT_PERMISSION_CLASSES": ["ticks.authentication.MaySubscribe"],
+    "DEFAULT_PERMISSION_CLASSES": ["ticks.authentication.MayRead"],
     "EXCEPTION_HANDLER": "ticks.errors.exception_handler",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }

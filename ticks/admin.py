@@ -19,8 +19,9 @@ from django.utils.functional import cached_property
 
 from bus.contract import BusUnavailable
 from ticks import publish
+from ticks.access.models import ApiKey
 from ticks.grammar import is_symbol
-from ticks.models import ApiKey, Instrument, RecordedTick
+from ticks.models import Instrument, RecordedTick
 from ticks.tick import Placed, Tick
 
 if TYPE_CHECKING:
@@ -196,7 +197,8 @@ class ApiKeyAdmin(ApiKeyModelAdmin):
     actions = ["revoke"]
 
     def get_fields(self, _request: HttpRequest, obj: ApiKey | None = None) -> list[Any]:
-        return ["name"] if obj is None else ["name", "prefix", "created_at", "active"]
+        scopes = ["publish", "subscribe", "read", "expires_at", "notes"]
+        return ["name", *scopes] if obj is None else ["name", "prefix", "created_at", "active", *scopes]
 
     def get_readonly_fields(self, _request: HttpRequest, obj: ApiKey | None = None) -> list[str]:
         return [] if obj is None else ["name", "prefix", "created_at"]

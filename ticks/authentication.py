@@ -1,63 +1,78 @@
-"""Who is asking, for Django REST framework: its authentication and its permissions. The rules are in ticks/identity.py.
+"""Who is asking, for Django REST framework: its authentication and its permissions. The rules are in ticks/access/.
 
-Settings name the classes here, ``DEFAULT_AUTHENTICATION_CLASSES`` and ``DEFAULT_PERMISSION_CLASSES``.
+Settings name the classes here, ``DEFAULT_AUTHENTICATION_CLASSES`` and ``DEFAULT_PERMISSION_CLASSES``. A request's
+``auth`` is then its :class:`~ticks.access.grant.Grant`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth.models import AnonymousUser
-from rest_framework.authentication import BaseAuthentication
+from rest_framework import authentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
-from ticks.identity import SCHEME, Identity, InvalidKey, identify, may_publish, may_subscribe
-from ticks.models import ApiKey
+from ticks.access import door
+from ticks.access.grant import NOBODY, Grant
+from ticks.access.users import grant_of_user
 
 if TYPE_CHECKING:
     # rest_framework.views imports this module, as its default authentication.
     from rest_framework.views import APIView
 
-__all__ = ["ApiKeyAuthentication", "MayPublish", "MaySubscribe", "identity_of"]
+__all__ = ["CredentialAuthentication", "MayPublish", "MayRead", "SessionAuthentication", "grant_of"]
 
 
-class ApiKeyAuthentication(BaseAuthentication):
-    """``Authorization: Api-Key <key>``. The request's ``auth`` is then the :class:`ApiKey`; a key has no user."""
+class CredentialAuthentication(authentication.BaseAuthentication):
+    """``Authorization: Api-Key <key>``. Who shows a credential has no user."""
 
-    def authenticate(self, request: Request) -> tuple[AnonymousUser, ApiKey] | None:
+    def authenticate(self, request: Request) -> tuple[AnonymousUser, Grant] | None:
         try:
             # DRF's helper would build a mapping of all headers for each request.
-            identity = identify(request.META.get("HTTP_AUTHORIZATION", "").encode("latin1"))
-        except InvalidKey as error:
+            grant = door.find(request.META.get("HTTP_AUTHORIZATION", "").encode("latin1"), address=_address(request))
+        except door.InvalidCredential as error:
             raise AuthenticationFailed(str(error)) from error
-        return None if identity.key is None else (AnonymousUser(), identity.key)
+        return None if not grant.stands_on else (AnonymousUser(), grant)
 
     def authenticate_header(self, _request: Request) -> str:
-        return SCHEME
+        return door.SCHEME
 
 
-def identity_of(request: Request) -> Identity:
-    """Who an authenticated request comes from."""
-    if isinstance(request.auth, ApiKey):
-        return Identity(key=request.auth)
-    return Identity(user=request.user if request.user.is_authenticated else None)
+class SessionAuthentication(authentication.SessionAuthentication):
+    """Django's login; other methods than GET need the CSRF token."""
+
+    def authenticate(self, request: Request) -> tuple[Any, Any] | None:
+        found = super().authenticate(request)
+        if found is None:
+            return None
+        user = found[0]
+        return user, grant_of_user(user, request.session.session_key or "") or NOBODY
+
+
+def grant_of(request: Request) -> Grant:
+    """What an authenticated request may do."""
+    return request.auth if isinstance(request.auth, Grant) else door.anonymous(_address(request))
+
+
+def _address(request: Request) -> str:
+    return str(request.META.get("REMOTE_ADDR", ""))
 
 
 class MayPublish(BasePermission):
-    """Lets in who may publish."""
+    """Lets in who may publish anything at all."""
 
-    message = "Publishing needs an API key."
-
-    def has_permission(self, request: Request, _view: APIView) -> bool:
-        return may_publish(identity_of(request))
-
-
-class MaySubscribe(BasePermission):
-    """Lets in who may subscribe."""
-
-    message = "This needs an API key or a login."
+    message = "Publishing needs a key, or a login, that may publish."
 
     def has_permission(self, request: Request, _view: APIView) -> bool:
-        return may_subscribe(identity_of(request))
+        return bool(grant_of(request).publish)
+
+
+class MayRead(BasePermission):
+    """Lets in who may read anything at all."""
+
+    message = "This needs a key, or a login, that may read."
+
+    def has_permission(self, request: Request, _view: APIView) -> bool:
+        return bool(grant_of(request).read)

@@ -6,6 +6,7 @@ and ``error_count`` says how many there are: an answer is not to be many times a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, TypedDict
 
 from rest_framework import exceptions, status
@@ -13,11 +14,13 @@ from rest_framework.response import Response
 from rest_framework.views import exception_handler as default_handler
 
 from bus.contract import BusUnavailable, IdempotencyConflict, LimitReached, Reason
+from ticks.access.users import EntitlementsUnavailable
 from ticks.lookups import DatabaseUnavailable
 from ticks.publish import MAX_KEY_LENGTH
 
 __all__ = [
     "MAX_ERRORS",
+    "AccessDenied",
     "DatabaseRefusal",
     "IdempotencyKeyReused",
     "InvalidIdempotencyKey",
@@ -28,6 +31,7 @@ __all__ = [
     "TooMuchKept",
     "exception_handler",
     "explain",
+    "explain_denied",
 ]
 
 
@@ -73,6 +77,15 @@ class DatabaseRefusal(exceptions.APIException):
     wait = 1
 
 
+class EntitlementsRefusal(exceptions.APIException):
+    """What the user may do could not be found out."""
+
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_detail = "It could not be found out what you may do. Try again."
+    default_code = "entitlements_unavailable"
+    wait = 1
+
+
 class InvalidIdempotencyKey(exceptions.APIException):
     """The header ``Idempotency-Key`` is no key; nothing was published."""
 
@@ -87,6 +100,16 @@ class IdempotencyKeyReused(exceptions.APIException):
     status_code = status.HTTP_422_UNPROCESSABLE_ENTITY
     default_detail = "The Idempotency-Key was used for other ticks; nothing was published."
     default_code = "idempotency_key_reused"
+
+
+class AccessDenied(exceptions.APIException):
+    """The request is for symbols that its grant does not cover."""
+
+    status_code = status.HTTP_403_FORBIDDEN
+    default_code = "access_denied"
+
+    def __init__(self, symbols: Sequence[str]) -> None:
+        super().__init__(explain_denied(symbols))
 
 
 class ServiceUnavailable(exceptions.APIException):
@@ -114,12 +137,20 @@ def explain(error: LimitReached) -> str:
     return f"There are as many {what} as there may be; nothing was published."
 
 
+def explain_denied(symbols: Sequence[str]) -> str:
+    """Which symbols are denied, in a sentence."""
+    more = len(symbols) - MAX_ERRORS
+    return f"No access to {', '.join(symbols[:MAX_ERRORS])}{f' and {more} more' if more > 0 else ''}."
+
+
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
     """DRF's handler, in the API's own format."""
     if isinstance(error, BusUnavailable):
         error = ServiceUnavailable(error.reason)
     elif isinstance(error, DatabaseUnavailable):
         error = DatabaseRefusal()
+    elif isinstance(error, EntitlementsUnavailable):
+        error = EntitlementsRefusal()
     elif isinstance(error, IdempotencyConflict):
         error = IdempotencyKeyReused()
     elif isinstance(error, LimitReached):

@@ -1,9 +1,7 @@
-"""What the database holds: the instruments on show, the API keys and, where recording is on, every tick."""
+"""What the database holds: the instruments on show and, where recording is on, every tick; and who may what."""
 
 from __future__ import annotations
 
-import hashlib
-import secrets
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any, Final
@@ -13,18 +11,14 @@ from django.db import connections, models, transaction
 from django.utils import timezone
 from msgspec.structs import astuple
 
+from ticks.access.models import ApiKey, AuditEntry, Change, Entitlement, Permission
 from ticks.fields import FIELDS
 from ticks.grammar import MAX_NUMBER_LENGTH, MAX_SYMBOL_LENGTH, MAX_TIMESTAMP_LENGTH, check_symbol
 from ticks.tick import Placed
 
-__all__ = ["ApiKey", "Instrument", "RecordedTick", "key_digest"]
+__all__ = ["ApiKey", "AuditEntry", "Change", "Entitlement", "Instrument", "Permission", "RecordedTick"]
 
 _EPOCH_LENGTH: Final = 20
-
-_KEY_START: Final = "mmx_"
-_KEY_BYTES: Final = 32
-_PREFIX_LENGTH: Final = 12
-
 
 _Adapt = Callable[[datetime], str | datetime | None]
 """Turns a time into what the database's driver takes."""
@@ -121,52 +115,3 @@ def _row(placed: Placed, now: datetime, adapt: _Adapt) -> tuple[Any, ...]:
     symbol, price, timestamp, *optional = astuple(tick)
     at = datetime.fromisoformat(timestamp)  # drops what is finer than a microsecond
     return (symbol, price, timestamp, *(text or "" for text in optional), seq, epoch, adapt(at), adapt(now))
-
-
-class ApiKeyManager(models.Manager["ApiKey"]):
-    def issue(self, name: str) -> tuple[ApiKey, str]:
-        """A new key and its plaintext, which exists nowhere else from here on."""
-        key = self.model(name=name)
-        plaintext = key.draw()
-        key.save(using=self._db)
-        return key, plaintext
-
-    def find(self, plaintext: str) -> ApiKey | None:
-        """The active key whose plaintext this is.
-
-        The digest is what is compared, by the database's index: its timing tells nothing about the plaintext.
-        """
-        return self.filter(digest=key_digest(plaintext), active=True).first()
-
-
-class ApiKey(models.Model):
-    """Who may publish and subscribe. The database knows the key's digest only.
-
-    A plain SHA-256 is enough where a password would need a slow hash: 256 random bits cannot be guessed.
-    """
-
-    name = models.CharField(max_length=100, help_text="Who or what uses the key.")
-    prefix = models.CharField(max_length=_PREFIX_LENGTH, editable=False)
-    digest = models.CharField(max_length=64, unique=True, editable=False)
-    created_at = models.DateTimeField(auto_now_add=True)
-    active = models.BooleanField(default=True, help_text="Untick to revoke the key.")
-
-    objects = ApiKeyManager()
-
-    class Meta:
-        verbose_name = "API key"
-        ordering = ["name", "pk"]
-
-    def __str__(self) -> str:
-        return f"{self.name} ({self.prefix}…)"
-
-    def draw(self) -> str:
-        """Gives the key a new secret and returns its plaintext."""
-        plaintext = _KEY_START + secrets.token_urlsafe(_KEY_BYTES)
-        self.prefix = plaintext[:_PREFIX_LENGTH]
-        self.digest = key_digest(plaintext)
-        return plaintext
-
-
-def key_digest(plaintext: str) -> str:
-    return hashlib.sha256(plaintext.encode()).hexdigest()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
-from typing import TYPE_CHECKING, Final
+from bisect import bisect_right
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence, Sized
+from typing import Final
 
 from django.conf import settings
 
@@ -12,13 +13,25 @@ from bus import stall
 from bus.contract import BusUnavailable, Idempotency, Since
 from bus.layers import get_bus
 from ticks import recorder
+from ticks.access.grant import Grant, Scope
+from ticks.access.patterns import Patterns
+from ticks.grammar import is_symbol
 from ticks.tick import GROUP_PREFIX, Placed, Tick, TickMessage, group_name, symbol_of
 
-__all__ = ["MAX_KEY_LENGTH", "digest", "idempotency", "is_key", "latest_of", "page", "publish"]
-if TYPE_CHECKING:
-    from ticks.models import ApiKey
+__all__ = [
+    "MAX_KEY_LENGTH",
+    "denied_symbols",
+    "digest",
+    "idempotency",
+    "is_key",
+    "latest_of",
+    "page",
+    "page_of",
+    "publish",
+]
 
 MAX_KEY_LENGTH: Final = 255
+_PAGE: Final = 1_000
 
 
 async def publish(ticks: Sequence[Tick], idempotency: Idempotency | None = None) -> bool:
@@ -52,13 +65,19 @@ def _placed(ticks: Iterable[Tick], batch: Mapping[str, Sized], ends: Mapping[str
         yield Placed(tick, seqs[group], ends[group].epoch)
 
 
-def idempotency(key: str, publisher: ApiKey | None, ticks: Sequence[Tick], received: str) -> Idempotency:
-    """Marks the ticks as those that ``publisher`` publishes under ``key``; None is for all who have no API key.
+def denied_symbols(grant: Grant, ticks: Iterable[Tick]) -> list[str]:
+    """The symbols of ``ticks`` that the grant does not allow to publish."""
+    if grant.publish.is_all:
+        return []
+    return grant.denied(Scope.PUBLISH, dict.fromkeys(tick.symbol for tick in ticks))
+
+
+def idempotency(key: str, owner: str, ticks: Sequence[Tick], received: str) -> Idempotency:
+    """Marks the ticks as those that the owner of a grant publishes under ``key``.
 
     ``received``: the timestamp of ticks that have none of their own.
     """
-    scope = "anonymous" if publisher is None else str(publisher.pk)
-    return Idempotency(f"{scope}:{key}", digest(ticks, received), settings.MARKETMUX_IDEMPOTENCY_SECONDS)
+    return Idempotency(f"{owner}:{key}", digest(ticks, received), settings.MARKETMUX_IDEMPOTENCY_SECONDS)
 
 
 def is_key(text: str) -> bool:
@@ -79,6 +98,33 @@ async def page(first: int, most: int, after: str = "") -> tuple[int, list[str]]:
     """
     total, groups = await get_bus().page(first, most, after and group_name(after))
     return total, [symbol_of(group) for group in groups if group.startswith(GROUP_PREFIX)]
+
+
+async def page_of(patterns: Patterns, first: int, most: int, after: str = "") -> tuple[int, list[str]]:
+    """The same of the symbols that are covered by patterns."""
+    if patterns.is_all:
+        return await page(first, most, after)
+    covered = sorted([symbol async for symbol in _covered(patterns)], key=group_name)
+    start = bisect_right(covered, group_name(after), key=group_name) if after else first
+    return len(covered), covered[start : start + most]
+
+
+async def _covered(patterns: Patterns) -> AsyncIterator[str]:
+    """The symbols that have ticked and are covered: those with a common beginning lie side by side in the index."""
+    for symbol in await latest_of(patterns.symbols):
+        yield symbol
+    for beginning in patterns.beginnings:
+        if is_symbol(beginning) and await latest_of([beginning]):
+            yield beginning
+        behind = beginning
+        while True:
+            _, symbols = await page(0, _PAGE, behind)
+            for behind in symbols:
+                if not behind.startswith(beginning):
+                    break
+                yield behind
+            if len(symbols) < _PAGE or not behind.startswith(beginning):
+                break
 
 
 async def latest_of(symbols: Iterable[str]) -> dict[str, Placed]:

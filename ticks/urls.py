@@ -2,11 +2,12 @@
 
 from django.urls import path, re_path
 
-from ticks.views import ApiNotFoundView, TickDetailView, TickListView
+from ticks.views import AccessView, ApiNotFoundView, TickDetailView, TickListView
 
 urlpatterns = [
     path("ticks", TickListView.as_view(), name="ticks"),
     # A symbol may hold a slash (EUR/USD), percent-encoded or not.
     path("ticks/<path:symbol>", TickDetailView.as_view(), name="tick"),
+    path("access", AccessView.as_view(), name="access"),
     re_path(r"", ApiNotFoundView.as_view()),
 ]

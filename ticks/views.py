@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import asdict
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
@@ -21,8 +23,9 @@ from rest_framework.utils.urls import replace_query_param
 from rest_framework.views import APIView
 
 from ticks import lookups, publish
-from ticks.authentication import MayPublish, MaySubscribe, identity_of
-from ticks.errors import InvalidIdempotencyKey
+from ticks.access.grant import Grant, Scope
+from ticks.authentication import MayPublish, MayRead, grant_of
+from ticks.errors import AccessDenied, InvalidIdempotencyKey
 from ticks.fields import FIELDS
 from ticks.grammar import is_symbol, now
 from ticks.parsers import NdjsonParser, TickParser
@@ -31,7 +34,7 @@ from ticks.renderers import ExactJSONRenderer, PublisherNegotiation
 from ticks.serializers import TickSerializer
 from ticks.tick import MAX_BODY_BYTES, Placed, Tick
 
-__all__ = ["ApiNotFoundView", "TickDetailView", "TickListView"]
+__all__ = ["AccessView", "ApiNotFoundView", "TickDetailView", "TickListView"]
 
 
 class AsyncAPIView(APIView):
@@ -108,15 +111,16 @@ class TickListView(AsyncAPIView):
         return TickSerializer(*args, **kwargs)
 
     def get_permissions(self) -> list[BasePermission]:
-        return [MayPublish() if self.request.method == "POST" else MaySubscribe()]
+        return [MayPublish() if self.request.method == "POST" else MayRead()]
 
     async def get(self, request: Request) -> Response:
         after = request.query_params.get("after")
         if after is not None:
             return await self._get_behind(request, after)
-        total, _ = await publish.page(0, 0)
+        patterns = grant_of(request).read
+        total, _ = await publish.page_of(patterns, 0, 0)
         places: Any = self.paginator.paginate_queryset(range(total), request, view=self)
-        _, symbols = await publish.page(places[0], len(places)) if places else (0, [])
+        _, symbols = await publish.page_of(patterns, places[0], len(places)) if places else (0, [])
         return self.paginator.get_paginated_response(await _latest(symbols))
 
     async def _get_behind(self, request: Request, after: str) -> Response:
@@ -124,7 +128,7 @@ class TickListView(AsyncAPIView):
         if after and not is_symbol(after):
             raise ParseError("after is a symbol, or empty for the first page.")
         size = self.paginator.get_page_size(request) or TickPages.page_size
-        total, symbols = await publish.page(0, size, after)
+        total, symbols = await publish.page_of(grant_of(request).read, 0, size, after)
         address = request.build_absolute_uri()
         following = replace_query_param(address, "after", symbols[-1]) if len(symbols) == size else None
         return Response({"count": total, "next": following, "previous": None, "results": await _latest(symbols)})
@@ -134,6 +138,7 @@ class TickListView(AsyncAPIView):
         if key is not None:
             return await self._post_once(request, key)
         ticks = _ticks_of(request)
+        _check_publishable(request, ticks)
         await publish.publish(ticks)
         return _accepted(ticks)
 
@@ -144,8 +149,9 @@ class TickListView(AsyncAPIView):
         # The same ticks may come again, and those without a time of their own were received at another then.
         received = request.parser_context["received"] = now()
         ticks = _ticks_of(request)
-        publisher = identity_of(request).key
-        is_published = await publish.publish(ticks, publish.idempotency(key, publisher, ticks, received))
+        _check_publishable(request, ticks)
+        owner = grant_of(request).owner
+        is_published = await publish.publish(ticks, publish.idempotency(key, owner, ticks, received))
         response = _accepted(ticks)
         if not is_published:
             response.headers["Idempotency-Replayed"] = "true"
@@ -155,15 +161,31 @@ class TickListView(AsyncAPIView):
 class TickDetailView(AsyncAPIView):
     """The last tick of one symbol."""
 
-    permission_classes = [MaySubscribe]
+    permission_classes = [MayRead]
 
     name = "Tick"
 
     async def get(self, request: Request, symbol: str) -> Response:
+        if is_symbol(symbol) and grant_of(request).denied(Scope.READ, [symbol]):
+            raise AccessDenied([symbol])
         latest = await publish.latest_of([symbol]) if is_symbol(symbol) else {}
         if symbol not in latest:
             raise NotFound(f"No tick of {symbol[:64]!r} has been published.")
         return Response(represent(latest[symbol]))
+
+
+class AccessView(AsyncAPIView):
+    """What you may do and, with `?symbol=AAPL`, whether that is so for a symbol and by which pattern."""
+
+    permission_classes = []
+
+    name = "Access"
+
+    async def get(self, request: Request) -> Response:
+        symbol = request.query_params.get("symbol")
+        if symbol is not None and not is_symbol(symbol):
+            raise ParseError("symbol is a symbol.")
+        return Response(represent_grant(grant_of(request), symbol))
 
 
 class ApiNotFoundView(APIView):
@@ -189,10 +211,35 @@ def _ticks_of(request: Request) -> list[Tick]:
     return ticks
 
 
+def _check_publishable(request: Request, ticks: list[Tick]) -> None:
+    if denied := publish.denied_symbols(grant_of(request), ticks):
+        raise AccessDenied(denied)
+
+
 def _accepted(ticks: list[Tick]) -> Response:
     accepted = len(ticks)
     ticks.clear()  # the request is a cycle, and lives until the collector comes by; its ticks need not
     return Response({"accepted": accepted}, status=status.HTTP_202_ACCEPTED)
+
+
+def represent_grant(grant: Grant, symbol: str | None) -> dict[str, Any]:
+    """A grant for its holder: each scope with its patterns and, if a symbol is asked for, the one that covers it."""
+
+    def of(scope: Scope) -> dict[str, Any]:
+        patterns = grant.of(scope)
+        if symbol is None:
+            return {"patterns": list(patterns)}
+        rule = patterns.rule(symbol)
+        return {"patterns": list(patterns), "allowed": rule is not None, "rule": rule}
+
+    expires = grant.expires and datetime.fromtimestamp(grant.expires, UTC).isoformat().replace("+00:00", "Z")
+    return {
+        "who": grant.who,
+        "symbol": symbol,
+        **{scope.value: of(scope) for scope in Scope},
+        "limits": asdict(grant.limits),
+        "expires_at": expires,
+    }
 
 
 def represent(latest: Placed) -> dict[str, Any]:

@@ -1,21 +1,20 @@
-"""Who may open a WebSocket: its Origin must be an allowed one, and it needs a key or a logged-in session."""
+"""Who may open a WebSocket: its Origin must be an allowed one, and it needs a grant (ticks/access/) to do so."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from importlib import import_module
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from django.conf import settings
-from django.contrib.auth import get_user
-from django.contrib.auth.base_user import AbstractBaseUser
-from django.http import HttpRequest, parse_cookie
+from django.http import parse_cookie
 from django.http.request import validate_host
 
 from ticks import lookups
-from ticks.identity import UNKNOWN, Identity, InvalidKey, aidentify
+from ticks.access import door
+from ticks.access.grant import Grant, Scope
+from ticks.access.users import EntitlementsUnavailable
 
 __all__ = ["Access", "origin_allowed"]
 
@@ -29,16 +28,16 @@ Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 
 
 class Access:
-    """ASGI middleware that finds out who opens a WebSocket and answers a handshake that is not allowed with 403,
-    and with 503 where the database does not say who it is.
+    """ASGI middleware that finds out who opens a WebSocket: a handshake that is not allowed is answered with 403, one
+    with a wrong credential with 401, and with 503 where the database does not say who it is.
 
-    The application finds the :class:`~ticks.identity.Identity` in the scope, as ``identity``.
+    The application finds the :class:`~ticks.access.grant.Grant` in the scope, as ``grant``.
     """
 
-    def __init__(self, application: Application, may: Callable[[Identity], bool], *, sessions: bool = True) -> None:
-        """``may``: what the identity has to allow. ``sessions``: whether a login can; looking it up takes a thread."""
+    def __init__(self, application: Application, scope: Scope, *, sessions: bool = True) -> None:
+        """``scope``: what the grant has to allow, with any symbol. ``sessions``: whether a login's cookie will do."""
         self._application = application
-        self._may = may
+        self._scope = scope
         self._sessions = sessions
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -54,21 +53,26 @@ class Access:
             await _refuse(scope, receive, send)
             return
         try:
-            identity = await self._identity(headers)
-        except lookups.DatabaseUnavailable:
-            await _refuse_for_now(scope, receive, send)
+            grant = await self._grant(headers, scope)
+        except door.InvalidCredential:
+            await _refuse(scope, receive, send, 401, (b"www-authenticate", door.SCHEME.encode()))
             return
-        if self._may(identity):
-            scope["identity"] = identity  # a copy of the scope would stay as long as the client
+        except (lookups.DatabaseUnavailable, EntitlementsUnavailable):
+            await _refuse(scope, receive, send, 503, (b"retry-after", b"1"))
+            return
+        if grant.of(self._scope):
+            scope["grant"] = grant  # a copy of the scope would stay as long as the client
             await self._application(scope, receive, send)
         else:
             await _refuse(scope, receive, send)
 
-    async def _identity(self, headers: dict[bytes, bytes]) -> Identity:
-        identity = await _key_holder(headers)
-        if self._sessions and not self._may(identity):
-            return await _logged_in(headers)
-        return identity
+    async def _grant(self, headers: dict[bytes, bytes], scope: dict[str, Any]) -> Grant:
+        session = ""
+        if self._sessions:
+            cookies = parse_cookie(headers.get(b"cookie", b"").decode("latin1"))
+            session = cookies.get(settings.SESSION_COOKIE_NAME, "")
+        client = scope.get("client")
+        return await door.find_from_loop(headers.get(b"authorization", b""), session, client[0] if client else "")
 
 
 def origin_allowed(origin: bytes | None, host: bytes) -> bool:
@@ -130,36 +134,13 @@ def _allowed_hosts() -> list[str]:
     return settings.ALLOWED_HOSTS or [".localhost", "127.0.0.1", "[::1]"]
 
 
-async def _key_holder(headers: dict[bytes, bytes]) -> Identity:
-    """Whose key the handshake came with; a wrong key is as good as none, since a session may still open the socket."""
-    try:
-        return await aidentify(headers.get(b"authorization", b""))
-    except InvalidKey:
-        return UNKNOWN
-
-
-async def _logged_in(headers: dict[bytes, bytes]) -> Identity:
-    """The user of the session whose cookie the handshake came with."""
-    session = parse_cookie(headers.get(b"cookie", b"").decode("latin1")).get(settings.SESSION_COOKIE_NAME)
-    return Identity(user=await lookups.ask(_user_of, session)) if session else UNKNOWN
-
-
-def _user_of(session: str) -> AbstractBaseUser | None:
-    request = HttpRequest()
-    request.session = import_module(settings.SESSION_ENGINE).SessionStore(session)
-    user = get_user(request)
-    return user if isinstance(user, AbstractBaseUser) else None
-
-
-async def _refuse_for_now(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    if "websocket.http.response" not in scope.get("extensions", {}):
-        await _refuse(scope, receive, send)  # the server has only one answer
-        return
-    await receive()
-    await send({"type": "websocket.http.response.start", "status": 503, "headers": [(b"retry-after", b"1")]})
-    await send({"type": "websocket.http.response.body", "body": b""})
-
-
-async def _refuse(_scope: dict[str, Any], receive: Any, send: Any) -> None:
+async def _refuse(
+    scope: dict[str, Any], receive: Any, send: Any, status: int = 403, header: tuple[bytes, bytes] | None = None
+) -> None:
     await receive()  # websocket.connect
-    await send({"type": "websocket.close"})
+    if status == 403 or "websocket.http.response" not in scope.get("extensions", {}):
+        await send({"type": "websocket.close"})  # which servers answer with 403
+        return
+    headers = [] if header is None else [header]
+    await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": b""})

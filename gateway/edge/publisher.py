@@ -27,10 +27,11 @@ from gateway.protocol.messages import PublisherLimits, error_frame, published_fr
 from gateway.wires.asgi import SendEvent
 from gateway.wires.choose import wire_for
 from ticks import publish
+from ticks.access.grant import Grant
 from ticks.decode import decode
-from ticks.errors import InvalidTicks, explain
+from ticks.errors import InvalidTicks, explain, explain_denied
 from ticks.grammar import now
-from ticks.publish import MAX_KEY_LENGTH, is_key
+from ticks.publish import MAX_KEY_LENGTH, denied_symbols, is_key
 from ticks.tick import MAX_BATCH, MAX_BODY_BYTES, Tick
 
 __all__ = ["PublishConsumer"]
@@ -59,7 +60,7 @@ class PublishConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
         await self.accept()
         self.wire = wire_for(send, settings.MARKETMUX_UNSENT_BYTES)
         self.outbox = Outbox(self.wire, settings.MARKETMUX_SLOW_CLIENT_SECONDS)
-        self.publisher = scope["identity"].key
+        self.grant: Grant = scope["grant"]
         self.under_way: deque[Message] = deque()
         self.messages = self.ticks = 0
         self.outbox.reply(publisher_welcome_frame(VERSION, PublisherLimits(MAX_BATCH, MAX_BODY_BYTES)))
@@ -96,6 +97,8 @@ class PublishConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
             raise ProtocolError(ErrorCode.INVALID_TICKS, detail, number, error.errors, error.count) from None
         except APIException as error:
             raise ProtocolError(ErrorCode.INVALID_JSON, str(error.detail), number) from None
+        if denied := denied_symbols(self.grant, ticks):
+            raise ProtocolError(ErrorCode.ACCESS_DENIED, explain_denied(denied), number)
         publication = asyncio.get_running_loop().create_task(publish.publish(ticks, idempotency))
         publication.add_done_callback(self.acknowledge)
         self.under_way.append(Message(number, len(ticks), publication))
@@ -106,7 +109,7 @@ class PublishConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
             raise ProtocolError(ErrorCode.INVALID_MESSAGE, detail, number)
         received = now()
         ticks = decode(bytes(keyed.ticks), received=received)
-        return ticks, publish.idempotency(keyed.key, self.publisher, ticks, received)
+        return ticks, publish.idempotency(keyed.key, self.grant.owner, ticks, received)
 
     def acknowledge(self, _: asyncio.Task[bool]) -> None:
         """Answers the messages that are done, in their order; one answer acknowledges all up to its number."""

@@ -23,6 +23,8 @@ from gateway.protocol.commands import Action, Command, checked_text, parse
 from gateway.protocol.messages import Limits, error_frame, pong_frame, subscribed_frame, symbols_frame, welcome_frame
 from gateway.wires.asgi import SendEvent
 from gateway.wires.choose import wire_for
+from ticks.access.grant import Grant, Scope
+from ticks.errors import explain_denied
 
 __all__ = ["TickConsumer"]
 
@@ -37,6 +39,7 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: SendEvent) -> None:
         self.scope = scope
         self.base_send = send
+        self.grant: Grant = scope["grant"]
         await receive()  # websocket.connect
         await self.accept()
         node = get_node()
@@ -93,6 +96,8 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
                 self.answer(symbols_frame(action, self.hub.symbols(self.outbox), command.request_id))
 
     async def subscribe(self, command: Command) -> None:
+        if denied := self.grant.denied(Scope.SUBSCRIBE, command.symbols):
+            raise ProtocolError(ErrorCode.ACCESS_DENIED, explain_denied(denied), command.request_id)
         held = self.hub.symbols(self.outbox)
         if len(held) + sum(symbol not in held for symbol in command.symbols) > self.limits.symbols:
             raise ProtocolError(

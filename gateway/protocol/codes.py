@@ -37,6 +37,7 @@ class ErrorCode(StrEnum):
     INVALID_MESSAGE = "invalid_message"
     UNKNOWN_ACTION = "unknown_action"
     INVALID_SYMBOL = "invalid_symbol"
+    ACCESS_DENIED = "access_denied"
     TOO_MANY_SYMBOLS = "too_many_symbols"
     TOO_MANY_COMMANDS = "too_many_commands"
     MESSAGE_TOO_BIG = "message_too_big"
@@ -63,6 +64,10 @@ ERRORS: Final = {
     ),
     ErrorCode.UNKNOWN_ACTION: ErrorKind("there is no such action", "no"),
     ErrorCode.INVALID_SYMBOL: ErrorKind("a string that is not a symbol, or no string", "no"),
+    ErrorCode.ACCESS_DENIED: ErrorKind(
+        "the connection may not subscribe to these symbols, or publish them; nothing of the message was carried out",
+        "no",
+    ),
     ErrorCode.TOO_MANY_SYMBOLS: ErrorKind(
         "the connection would have more symbols than `limits.symbols`; nothing was subscribed", "after unsubscribing"
     ),

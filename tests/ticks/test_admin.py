@@ -17,10 +17,12 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from bus.contract import BusUnavailable
-from ticks import admin, keys, publish
+from ticks import admin, publish
+from ticks.access import keys
+from ticks.access.keys import grant_of_key as find_key
+from ticks.access.models import ApiKey
 from ticks.admin import period_of
-from ticks.keys import find_key
-from ticks.models import ApiKey, Instrument, RecordedTick
+from ticks.models import Instrument, RecordedTick
 from ticks.tick import Placed, Tick
 
 pytestmark = pytest.mark.django_db
@@ -66,7 +68,7 @@ def admin_client() -> Client:
 @pytest.fixture(autouse=True)
 def empty_cache() -> Iterator[None]:
     yield
-    keys._cache.clear()
+    keys.forget()
 
 
 def text(response: Any) -> str:
@@ -269,9 +271,12 @@ def add_key(client: Client, name: str = "feed") -> tuple[str, str]:
     return page, plaintext
 
 
-def test_adding_a_key_asks_for_its_name_only(admin_client: Client) -> None:
+GRANTED = ["publish", "subscribe", "read", "expires_at", "notes"]
+
+
+def test_adding_a_key_asks_for_its_name_and_what_it_may(admin_client: Client) -> None:
     response = admin_client.get(f"{KEYS}add/")
-    assert list(response.context["adminform"].form.fields) == ["name"]
+    assert list(response.context["adminform"].form.fields) == ["name", *GRANTED]
 
 
 def test_a_new_key_is_shown_and_works(admin_client: Client) -> None:
@@ -292,10 +297,10 @@ def test_keys_are_listed_by_name_and_prefix(admin_client: Client) -> None:
     assert f"the feed {plaintext[:12]}" in text(admin_client.get(KEYS))
 
 
-def test_of_a_key_only_active_can_be_changed(admin_client: Client) -> None:
+def test_of_a_key_only_what_it_may_can_be_changed(admin_client: Client) -> None:
     key, plaintext = ApiKey.objects.issue("feed")
     response = admin_client.get(f"{KEYS}{key.pk}/change/")
-    assert list(response.context["adminform"].form.fields) == ["active"]
+    assert list(response.context["adminform"].form.fields) == ["active", *GRANTED]
     assert key.digest not in text(response)
     admin_client.post(f"{KEYS}{key.pk}/change/", {"name": "other", "digest": "0" * 64})
     key.refresh_from_db()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -13,10 +14,10 @@ from pytest_django.fixtures import Settings
 
 from gateway.edge.access import Access, origin_allowed
 from marketmux.asgi import application
-from ticks import keys
-from ticks.identity import UNKNOWN, Identity, may_subscribe
-from ticks.keys import KeyCache
-from ticks.models import ApiKey
+from ticks.access import keys
+from ticks.access.grant import Grant, Scope
+from ticks.access.keys import KeyCache
+from ticks.access.models import ApiKey
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -116,7 +117,7 @@ class CountingCache(KeyCache):
 
     asked = 0
 
-    def get(self, plaintext: str) -> ApiKey | None:
+    def get(self, plaintext: str) -> Grant | None:
         self.asked += 1
         return super().get(plaintext)
 
@@ -126,7 +127,7 @@ class CountingCache(KeyCache):
 async def test_a_handshakes_key_is_looked_up_once(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keys, "_cache", cache := CountingCache(seconds=60, size=1))
     _, plaintext = await sync_to_async(ApiKey.objects.issue)("feed")
-    await sync_to_async(keys.find_key)(plaintext)
+    await sync_to_async(keys.grant_of_key)(plaintext)
     cache.asked = 0
     assert await may_connect(HOST, (b"authorization", f"Api-Key {plaintext}".encode()), path=path)
     assert cache.asked == 1
@@ -134,31 +135,43 @@ async def test_a_handshakes_key_is_looked_up_once(path: str, monkeypatch: pytest
 
 @pytest.mark.django_db(transaction=True)
 async def test_the_application_is_told_who_opened(settings: Settings) -> None:
-    told: list[Identity] = []
+    told: list[str] = []
 
     async def application(scope: Any, _receive: Any, _send: Any) -> None:
-        told.append(scope["identity"])
+        told.append(scope["grant"].owner)
 
     async def open_with(*headers: tuple[bytes, bytes]) -> None:
-        scope = {"type": "websocket", "headers": list(headers)}
-        await Access(application, may_subscribe)(scope, None, None)
+        scope = {"type": "websocket", "client": ("192.0.2.1", 5), "headers": list(headers)}
+        await Access(application, Scope.SUBSCRIBE)(scope, None, None)
 
     key, plaintext = await sync_to_async(ApiKey.objects.issue)("feed")
     await open_with((b"authorization", f"Api-Key {plaintext}".encode()))
-    user = await sync_to_async(User.objects.create_user)("trader")
+    user = await sync_to_async(User.objects.create_superuser)("trader")
     client = Client()
     await sync_to_async(client.force_login)(user)
     await open_with((b"cookie", f"sessionid={client.cookies['sessionid'].value}".encode()))
     settings.MARKETMUX_ANONYMOUS = True
     await open_with()
-    await open_with((b"authorization", b"Api-Key nonsense"))
-    assert told == [Identity(key=key), Identity(user=user), UNKNOWN, UNKNOWN]
+    await open_with((b"cookie", b"sessionid=nonsense"))
+    assert told == [f"key:{key.pk}", f"user:{user.pk}", "anonymous:192.0.2.1", "anonymous:192.0.2.1"]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("path", ["/ws", "/ws/publish"])
+async def test_a_wrong_key_is_refused_though_a_session_would_do(settings: Settings, path: str) -> None:
+    settings.MARKETMUX_ANONYMOUS = True
+    client = Client()
+    await sync_to_async(client.force_login)(await sync_to_async(User.objects.create_superuser)("root"))
+    cookie = (b"cookie", f"sessionid={client.cookies['sessionid'].value}".encode())
+    assert await may_connect(HOST, cookie, path=path)
+    assert not await may_connect(HOST, cookie, (b"authorization", b"Api-Key nonsense"), path=path)
+    assert not await may_connect(HOST, cookie, (b"authorization", b"Api-Key"), path=path)
 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_logged_in_session_opens() -> None:
     client = Client()
-    client.force_login(User.objects.create_user("trader"))
+    client.force_login(User.objects.create_superuser("trader"))
     cookie = f"sessionid={client.cookies['sessionid'].value}".encode()
     assert async_to_sync(may_connect)(HOST, (b"cookie", cookie), (b"origin", b"http://localhost:8000"))
     assert not async_to_sync(may_connect)(HOST, (b"cookie", cookie), (b"origin", b"http://evil.example"))
@@ -167,6 +180,48 @@ def test_a_logged_in_session_opens() -> None:
 @pytest.mark.django_db(transaction=True)
 def test_a_logged_in_session_does_not_open_the_way_for_publishers() -> None:
     client = Client()
-    client.force_login(User.objects.create_user("trader"))
+    client.force_login(User.objects.create_superuser("trader"))
     cookie = f"sessionid={client.cookies['sessionid'].value}".encode()
     assert not async_to_sync(may_connect)(HOST, (b"cookie", cookie), path="/ws/publish")
+
+
+# With which symbols
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_symbol_that_is_not_covered_is_denied() -> None:
+    fields = {"subscribe": "BTC-* AAPL", "publish": "BTC-*"}
+    _, plaintext = await sync_to_async(ApiKey.objects.issue)("feed", **fields)
+    header = (b"authorization", f"Api-Key {plaintext}".encode())
+
+    async def ask(path: str, *messages: dict[str, Any]) -> list[dict[str, Any]]:
+        socket = WebsocketCommunicator(application, path, headers=[HOST, header])
+        assert (await socket.connect())[0]
+        assert json.loads(await socket.receive_from())["type"] == "welcome"
+        answers = []
+        for message in messages:
+            await socket.send_to(json.dumps(message))
+            answers.append(json.loads(await socket.receive_from(timeout=5)))
+        await socket.disconnect()
+        return answers
+
+    good, bad, mixed = await ask(
+        "/ws",
+        {"action": "subscribe", "symbol": "BTC-USD"},
+        {"action": "subscribe", "symbol": "MSFT", "id": 7},
+        {"action": "subscribe", "symbols": ["AAPL", "MSFT"]},
+    )
+    assert good["type"] == "subscribed"
+    assert (bad["code"], bad["id"], bad["message"]) == ("access_denied", 7, "No access to MSFT.")
+    assert mixed["code"] == "access_denied"
+    good, bad = await ask("/ws/publish", {"symbol": "BTC-USD", "price": 1}, {"symbol": "AAPL", "price": 1})
+    assert good["type"] == "published"
+    assert (bad["code"], bad["id"]) == ("access_denied", 2)
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_key_opens_what_it_has_a_scope_for() -> None:
+    _, plaintext = await sync_to_async(ApiKey.objects.issue)("feed", subscribe="", publish="A")
+    header = (b"authorization", f"Api-Key {plaintext}".encode())
+    assert not await may_connect(HOST, header)
+    assert await may_connect(HOST, header, path="/ws/publish")

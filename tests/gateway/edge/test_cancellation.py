@@ -14,6 +14,8 @@ from bus.layers import MemoryLayer
 from gateway.edge.process import get_node
 from gateway.edge.subscriber import TickConsumer
 from tests.gateway.fakes import until
+from ticks.access.grant import Grant
+from ticks.access.patterns import ALL
 
 COMMANDS = [
     {"action": "subscribe", "symbols": ["A", "B"]},
@@ -44,7 +46,9 @@ async def test_a_consumer_that_is_cancelled_leaves_nothing_behind(layer: MemoryL
         async def send(_: dict[str, Any]) -> None:
             await asyncio.sleep(0)
 
-        consumer = asyncio.create_task(TickConsumer()({"type": "websocket"}, events.get, send))
+        consumer = asyncio.create_task(
+            TickConsumer()({"type": "websocket", "grant": Grant(subscribe=ALL)}, events.get, send)
+        )
         for _ in range(count):
             await asyncio.sleep(0)
         consumer.cancel()

@@ -223,12 +223,6 @@ async def test_a_key_for_messages_is_its_publishers_own() -> None:
     assert await latest("A") == (2, "1")
 
 
-@pytest.mark.django_db(transaction=True)
-async def test_where_anybody_may_publish_a_key_that_is_wrong_does_no_harm() -> None:
-    async with Publisher((b"authorization", b"Api-Key nonsense")) as publisher:
-        assert await publisher.ask({"key": "1", "ticks": tick("A", 1)}) == published(1, 1, 1)
-
-
 async def test_a_bus_that_is_away_is_an_error_and_the_message_can_be_sent_again(bus: GatedBus) -> None:
     async with Publisher() as publisher:
         bus.is_away = True

@@ -7,7 +7,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from ticks.models import ApiKey
+from ticks.access.models import ApiKey
 
 
 class Command(BaseCommand):

@@ -1,0 +1,34 @@
+"""Whoever could log in before permissions counted goes on seeing what it saw."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+
+from ticks.access.grant import Scope
+from ticks.access.users import forget, grant_of_user
+
+BEFORE, AFTER = ("ticks", "0003_access"), ("ticks", "0004_users_keep_their_access")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_users_that_are_there_keep_their_access() -> None:
+    MigrationExecutor(connection).migrate([BEFORE])
+    ada = User.objects.create_user("ada")
+    left = User.objects.create_user("left", is_active=False)
+    MigrationExecutor(connection).migrate([AFTER])
+    forget()
+    grant = grant_of_user(ada)
+    assert grant is not None
+    assert [scope for scope in Scope if grant.of(scope)] == [Scope.SUBSCRIBE, Scope.READ]
+    assert not left.groups.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_new_database_gets_no_group() -> None:
+    MigrationExecutor(connection).migrate([BEFORE])
+    Group.objects.all().delete()
+    MigrationExecutor(connection).migrate([AFTER])
+    assert not Group.objects.exists()

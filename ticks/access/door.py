@@ -1,0 +1,84 @@
+"""Who is asking, and what that allows: found once for each request or handshake, and handed on as a grant.
+
+HTTP requests come here from ``ticks.authentication``, WebSocket handshakes from ``gateway.edge.access``. What is shown
+must be good: a wrong key is refused although nobody need have shown one, or a session would do.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from django.conf import settings
+from django.core.exceptions import SynchronousOnlyOperation
+
+from ticks import lookups
+from ticks.access.grant import NOBODY, Grant
+from ticks.access.keys import grant_of_key
+from ticks.access.patterns import ALL
+from ticks.access.users import grant_of_session
+
+__all__ = ["SCHEME", "InvalidCredential", "anonymous", "find", "find_from_loop", "key_in_header"]
+
+SCHEME: Final = "Api-Key"
+"""The scheme of the ``Authorization`` header that holds a key."""
+
+
+class InvalidCredential(ValueError):
+    """What was shown is malformed, unknown, revoked or expired."""
+
+
+def find(authorization: bytes, session: str = "", address: str = "") -> Grant:
+    """What somebody may do who comes from ``address`` and shows this header and the key of a session, if any.
+
+    Asks the database about what is not in a cache. :class:`InvalidCredential` if the header holds a wrong one.
+    A session that has ended is none: browsers show what they have.
+    """
+    return _of_header(authorization) or (grant_of_session(session) if session else None) or anonymous(address)
+
+
+async def find_from_loop(authorization: bytes, session: str = "", address: str = "") -> Grant:
+    """Like :func:`find`, for the event loop: only what is not in a cache costs a thread and a query.
+
+    :class:`~ticks.lookups.DatabaseUnavailable` if that does not answer.
+    """
+    try:
+        if grant := _of_header(authorization):
+            return grant
+    except SynchronousOnlyOperation:  # raised before anything is asked of the database
+        pass
+    else:
+        if not session:
+            return anonymous(address)
+    return await lookups.ask(find, authorization, session, address)
+
+
+def anonymous(address: str = "") -> Grant:
+    """What somebody may do who shows nothing: everything where ``MARKETMUX_ANONYMOUS`` is on, else nothing."""
+    if not settings.MARKETMUX_ANONYMOUS:
+        return NOBODY
+    return Grant(f"anonymous:{address}", f"anonymous at {address}", ALL, ALL, ALL)
+
+
+def key_in_header(authorization: bytes) -> str | None:
+    """The API key in an ``Authorization`` header, None if it has another scheme.
+
+    :class:`InvalidCredential` if malformed.
+    """
+    scheme, _, rest = authorization.strip().partition(b" ")
+    if scheme.lower() != SCHEME.lower().encode():
+        return None
+    words = rest.split()
+    if len(words) != 1 or not words[0].isascii():
+        raise InvalidCredential(f"Write the header as: Authorization: {SCHEME} <key>")
+    return words[0].decode("ascii")
+
+
+def _of_header(authorization: bytes) -> Grant | None:
+    """What the credential in the header allows, None if it holds none of ours."""
+    plaintext = key_in_header(authorization)
+    if plaintext is None:
+        return None
+    grant = grant_of_key(plaintext)
+    if grant is None:
+        raise InvalidCredential("The API key is unknown, revoked or expired.")
+    return grant
