@@ -46,9 +46,15 @@ class Environment:
     def seconds(self, name: str, default: float, minimum: float = 0.0) -> float:
         return self._read(self._env.float, name, default, validate=validate.Range(min=minimum))
 
-    def words(self, name: str, default: list[str]) -> list[str]:
-        """A comma-separated list."""
-        return [word.strip() for word in self._read(self._env.list, name, default) if word.strip()]
+    def words(self, name: str, default: list[str], rule: Callable[[list[str]], object] = len) -> list[str]:
+        """A comma-separated list; ``rule`` raises a ValueError about one that makes no sense."""
+        words = [word.strip() for word in self._read(self._env.list, name, default) if word.strip()]
+        try:
+            rule(words)
+        except ValueError as error:
+            self.problems[name] = str(error)
+            return default
+        return words
 
     def database(self, name: str, default: str) -> dict[str, Any]:
         """A Django ``DATABASES`` entry from a URL."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from django.core.management.utils import get_random_secret_key
 
 from marketmux.env import Environment
+from ticks.address import parse_proxies
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -23,6 +24,9 @@ if env.flag("MARKETMUX_BEHIND_PROXY"):
     # Only where a proxy in front sets or removes these headers itself: anybody else could forge them.
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     USE_X_FORWARDED_HOST = True
+
+# Whose X-Forwarded-For is believed (ticks/address.py).
+MARKETMUX_TRUSTED_PROXIES = env.words("MARKETMUX_TRUSTED_PROXIES", [], rule=parse_proxies)
 
 # MarketMux
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from marketmux.env import Environment
+from ticks.address import parse_proxies
 
 
 @pytest.fixture
@@ -28,3 +29,11 @@ def test_what_redis_would_read_otherwise_is_no_namespace(
     monkeypatch.setenv("MARKETMUX_NAMESPACE", name)
     assert environment.name("MARKETMUX_NAMESPACE") == ""
     assert "letters" in environment.problems["MARKETMUX_NAMESPACE"]
+
+
+def test_a_list_is_held_to_its_rule(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MARKETMUX_TRUSTED_PROXIES", "10.0.0.0/8, 192.0.2.7")
+    assert environment.words("MARKETMUX_TRUSTED_PROXIES", [], parse_proxies) == ["10.0.0.0/8", "192.0.2.7"]
+    monkeypatch.setenv("MARKETMUX_TRUSTED_PROXIES", "10.0.0.0/8, proxy.example")
+    assert environment.words("MARKETMUX_TRUSTED_PROXIES", [], parse_proxies) == []
+    assert "proxy.example" in environment.problems["MARKETMUX_TRUSTED_PROXIES"]
