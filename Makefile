@@ -63,6 +63,8 @@ soak: $(INSTALLED_DEV)
 lint: $(INSTALLED_DEV) $(NODE_MODULES)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	$(PY) -m bandit --quiet --configfile pyproject.toml --recursive bus gateway marketmux ticks manage.py
+	$(PY) -m tests.audit requirements.lock
 	$(PLAIN) $(PY) -m mypy
 	$(PLAIN) $(PY) manage.py makemigrations --check --dry-run --skip-checks
 	$(PY) -m pytest -q tests/test_requirements.py
