@@ -3,6 +3,7 @@
 # make test   all tests (make test ARGS="-k hub -x")
 # make coverage  all tests, and how much of the code they run
 # make soak   the long tests, then the whole thing for five minutes (make soak MINUTES=30)
+# make autobahn  the Autobahn TestSuite against the server; says so if it is not to be had (make autobahn ARGS="5.*")
 # make lint   what CI checks beside the tests
 # make bench  what it costs, beside a plain Channels application
 # make lock   writes requirements*.lock from requirements*.txt (make lock ARGS=--upgrade takes what is newest)
@@ -60,6 +61,10 @@ soak: $(INSTALLED_DEV)
 	@env -u DJANGO_SETTINGS_MODULE $(PY) -m pytest -m soak
 	@env -u DJANGO_SETTINGS_MODULE $(PY) -m tests.soak --minutes $(MINUTES) $(ARGS)
 
+.PHONY: autobahn
+autobahn: $(INSTALLED_DEV)
+	@env -u DJANGO_SETTINGS_MODULE $(PY) -m tests.autobahn $(ARGS)
+
 lint: $(INSTALLED_DEV) $(NODE_MODULES)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
@@ -85,7 +90,7 @@ hooks: $(INSTALLED_DEV) $(NODE_MODULES)
 	$(PY) -m pre_commit install
 
 clean:
-	rm -rf $(VENV) node_modules staticfiles .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
+	rm -rf $(VENV) .autobahn node_modules staticfiles .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The commands are tried, not looked up: a version manager's stand-ins exist for versions that are not installed.
