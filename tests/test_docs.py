@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bus.contract import Reason
 from gateway.edge import metrics, publisher
 from gateway.protocol import budget
 from gateway.protocol import codes as errors
@@ -16,6 +17,7 @@ from gateway.protocol.commands import MAX_RATE, MIN_RATE
 from gateway.server import inbox, supervisor, websocket, worker
 from gateway.server.timeouts import Timeouts
 from marketmux.client import Backoff
+from ticks.problems import PROBLEMS
 from ticks.publish import MAX_KEY_LENGTH
 from ticks.tick import MAX_BATCH, MAX_BODY_BYTES
 
@@ -56,6 +58,18 @@ def test_every_variable_is_explained(name: str) -> None:
 
 def test_no_variable_is_explained_that_is_not_read() -> None:
     assert set(re.findall(r"^#?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)) == VARIABLES
+
+
+def test_the_problems_are_those_of_the_code() -> None:
+    text = section("docs/reference/api.md", "Errors")
+    table = re.findall(r"^\| (\d{3}) \| `(\w+)`(?:, or [^|]+)? \| (.+) \|$", text, re.MULTILINE)
+    listed = {code: (int(status), when) for status, code, when in table}
+    bus = {reason.value for reason in Reason}
+    assert bus == rows(text.split("### What the bus refuses")[1]) - {"", "code"}
+    assert listed.keys() | bus == PROBLEMS.keys()
+    assert {code: said for code, said in listed.items() if code not in bus} == {
+        code: (problem.status, problem.when) for code, problem in PROBLEMS.items() if code not in bus
+    }
 
 
 def test_every_metric_is_explained() -> None:

@@ -68,6 +68,8 @@ SEAMS: Final = [
     Seam(CHANNEL, "requestDone", "time the silence between requests"),
     Seam(CHANNEL, "_dataBuffer", "see whether more requests came with one, which take turns"),
     Seam(CHANNEL, "timeOut", "replace Twisted's timers by the housekeeping"),
+    Seam(CHANNEL, "_respondToBadRequestAndDisconnect", "say in the answer that the request was malformed"),
+    Seam(REQUEST, "basic_error", "answer with a problem what Daphne answers with a page"),
     Seam(CHANNEL, "checkPersistence", "make a request the last one on its connection"),
     Seam(AUTOBAHN, "_connectionMade", "start a connection without formatting it for the log"),
     Seam(AUTOBAHN, "_dataReceived", "read without formatting it for the log"),

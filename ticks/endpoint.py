@@ -4,7 +4,7 @@ Django's own handler gives every request a thread, for middleware that may block
 several times what the view does. A publisher's POST needs none of that middleware: no session, no CSRF token, no
 page. So this endpoint does the rest of the handler's work (the body, the host, the response) and calls the same view,
 with the same authentication, parsers and errors. All other requests go to Django, and so do those that a browser may
-have sent: with a cookie, or asking for HTML.
+have sent: with a cookie, or asking for a page.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from collections.abc import Awaitable, Callable
 from io import BytesIO
 from typing import Any, Final
 
-import msgspec
 from django.conf import settings
 from django.core.exceptions import DisallowedHost
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpResponse
 
+from ticks import problems
 from ticks.tick import MAX_BODY_BYTES
 
 __all__ = ["TicksEndpoint"]
@@ -31,7 +31,6 @@ Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 View = Callable[[ASGIRequest], Any]
 
 _RECEIVE_TIMEOUT: Final = ASGIRequest.body_receive_timeout
-_JSON: Final = "application/json"
 
 
 class TicksEndpoint:
@@ -55,7 +54,7 @@ class TicksEndpoint:
             return False
         headers = scope["headers"]
         return not settings.SECURE_SSL_REDIRECT and not any(
-            name == b"cookie" or (name == b"accept" and b"html" in value) for name, value in headers
+            name == b"cookie" or (name == b"accept" and b"text/" in value.lower()) for name, value in headers
         )
 
     async def _answer(self, request: ASGIRequest) -> HttpResponse:
@@ -96,4 +95,4 @@ async def _send(send: Any, response: HttpResponse) -> None:
 
 
 def _problem(status: int, code: str, detail: str) -> HttpResponse:
-    return HttpResponse(msgspec.json.encode({"detail": detail, "code": code}), status=status, content_type=_JSON)
+    return HttpResponse(problems.encode(status, code, detail), status=status, content_type=problems.MEDIA_TYPE)

@@ -1,7 +1,7 @@
-"""The API's error answers: ``{"detail": ..., "code": ..., "errors": [...]}``.
+"""The API's error answers: a problem (ticks/problems.py), with ``errors`` and ``error_count`` where there are items.
 
-``detail`` is a sentence, ``code`` never changes its meaning. Where there are items, ``errors`` names the first mistakes
-and ``error_count`` says how many there are: an answer is not to be many times as long as what was asked.
+``errors`` names the first mistakes and ``error_count`` says how many there are: an answer is not to be many times as
+long as what was asked.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from rest_framework.views import exception_handler as default_handler
 from bus.contract import BusUnavailable, IdempotencyConflict, LimitReached, Reason
 from ticks.access.users import EntitlementsUnavailable
 from ticks.lookups import DatabaseUnavailable
+from ticks.problems import problem
 from ticks.publish import MAX_KEY_LENGTH
 
 __all__ = [
@@ -157,7 +158,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         error = TooMuchKept(error)
     response = default_handler(error, context)
     if response is not None and isinstance(response.data, dict):
-        body: dict[str, Any] = {"detail": str(response.data.get("detail", "")), "code": _code(response)}
+        body = problem(response.status_code, _code(response), str(response.data.get("detail", "")))
         if isinstance(error, InvalidTicks):
             body["errors"] = error.errors
             body["error_count"] = error.count

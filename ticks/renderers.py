@@ -1,4 +1,4 @@
-"""DRF's renderer for answers whose numbers are exact."""
+"""DRF's renderer for answers whose numbers are exact, and for problems."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import msgspec
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
+
+from ticks.problems import MEDIA_TYPE
 
 __all__ = ["ExactJSONRenderer", "PublisherNegotiation"]
 
@@ -27,7 +29,10 @@ class PublisherNegotiation(DefaultContentNegotiation):
 
 
 class ExactJSONRenderer(JSONRenderer):
-    """JSON by msgspec: a ``msgspec.Raw`` goes out as it is, so a price keeps its digits. ``?indent=`` as in DRF."""
+    """JSON by msgspec: a ``msgspec.Raw`` goes out as it is, so a price keeps its digits. ``?indent=`` as in DRF.
+
+    An error is ``application/problem+json``, whatever JSON was asked for; not within the page of the browsable API.
+    """
 
     def render(
         self,
@@ -39,6 +44,9 @@ class ExactJSONRenderer(JSONRenderer):
             return b""
         text = msgspec.json.encode(data, enc_hook=str)
         context = dict(renderer_context or {})
+        response = context.get("response")
+        if response is not None and response.exception and response.accepted_renderer is self:
+            response["Content-Type"] = MEDIA_TYPE
         if "indent" not in context and ";" not in (accepted_media_type or ""):
             return text  # what publishers get
         indent = self.get_indent(accepted_media_type or "", context)

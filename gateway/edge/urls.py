@@ -2,6 +2,7 @@
 
 from django.urls import path
 
+from gateway.edge.documents import problem_kind
 from gateway.edge.views import asyncapi, healthz, index, metrics, upgrade_required
 
 urlpatterns = [
@@ -11,4 +12,5 @@ urlpatterns = [
     path("healthz", healthz, name="healthz"),
     path("metrics", metrics, name="metrics"),
     path("api/v1/asyncapi.json", asyncapi, name="asyncapi"),
+    path("api/v1/problems/<slug:code>", problem_kind),
 ]

@@ -18,6 +18,7 @@ from django.views.decorators.http import require_safe
 from bus.contract import BusUnavailable, Reason
 from bus.layers import get_bus
 from gateway import VERSION
+from gateway.edge.failures import answer
 from gateway.edge.metrics import collect, held
 from gateway.edge.metrics import render as render_metrics
 from gateway.protocol.asyncapi import Deployment, document, encode
@@ -101,28 +102,21 @@ def _listed() -> list[Listed]:
 
 
 @csrf_exempt
-async def upgrade_required(request: HttpRequest) -> JsonResponse:
+async def upgrade_required(request: HttpRequest) -> HttpResponse:
     """426: these paths are spoken to through a WebSocket. A proxy that drops ``Upgrade`` is the usual reason."""
-    detail = f"{request.path} is a WebSocket; this request came without Upgrade: websocket. Does a proxy drop it?"
-    return JsonResponse(
-        {"detail": detail, "code": "upgrade_required"},
-        status=426,
-        headers={"Upgrade": "websocket", "Connection": "Upgrade"},
-    )
+    detail = f"{request.path} is a WebSocket, and this request came without Upgrade: websocket. A proxy may drop it."
+    return answer(426, "upgrade_required", detail, {"Upgrade": "websocket", "Connection": "Upgrade"})
 
 
 @require_safe
-async def healthz(_request: HttpRequest) -> JsonResponse:
+async def healthz(_request: HttpRequest) -> HttpResponse:
     """200 if what is published would be taken in time, else 503: for load balancers and container health checks."""
     reason = await _refusal()
-    answer = {
-        "status": "ok" if reason is None else "unavailable",
-        "bus": "redis" if settings.REDIS_URL else "memory",
-        "version": VERSION,
-    }
-    if reason is not None:
-        answer |= {"code": reason.value, "detail": reason.sentence}
-    response = JsonResponse(answer, status=200 if reason is None else 503)
+    about = {"bus": "redis" if settings.REDIS_URL else "memory", "version": VERSION}
+    if reason is None:
+        response: HttpResponse = JsonResponse({"status": "ok", **about})
+    else:
+        response = answer(503, reason.value, reason.sentence, {"Retry-After": "1"}, about)
     add_never_cache_headers(response)
     return response
 

@@ -10,11 +10,7 @@ from urllib.parse import urlsplit
 
 from twisted.web.http_headers import Headers
 
-__all__ = ["BAD_REQUEST", "NO_ROOM", "URI_TOO_LONG", "has_one_coding", "split_target", "why_no_websocket"]
-
-BAD_REQUEST = b"400 Bad Request"
-URI_TOO_LONG = b"414 URI Too Long"
-NO_ROOM = b"431 Request Header Fields Too Large"
+__all__ = ["has_one_coding", "split_target", "why_no_websocket"]
 
 
 def has_one_coding(headers: Headers, coding: bytes) -> bool:

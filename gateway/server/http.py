@@ -18,14 +18,8 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 
-from gateway.server.head import (
-    BAD_REQUEST,
-    NO_ROOM,
-    URI_TOO_LONG,
-    has_one_coding,
-    split_target,
-    why_no_websocket,
-)
+from gateway.protocol import problems
+from gateway.server.head import has_one_coding, split_target, why_no_websocket
 from gateway.server.refusals import refusals
 from gateway.server.turns import Turns
 
@@ -41,7 +35,18 @@ _BODY_BYTES: Final = 65_536
 has one byte or thousands: 64 KB of them are 75 ms.
 """
 
-TIMED_OUT: Final = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+TIMED_OUT: Final = problems.closing_answer("request_timeout", "The request was not complete in time.")
+NO_ROOM: Final = problems.closing_answer("head_too_large", "The headers are longer than is taken.")
+URI_TOO_LONG: Final = problems.closing_answer("uri_too_long", "The first line is longer than is taken.")
+FOLDED: Final = problems.closing_answer("bad_request", "A header goes on in a second line.")
+MALFORMED: Final = problems.closing_answer("bad_request", "This is not a request of HTTP/1.1.")
+CODED_TWICE: Final = problems.closing_answer(
+    "bad_request", "A request has one Transfer-Encoding, which is chunked, and no Content-Length beside it."
+)
+
+
+_CODES: Final = {400: "bad_request", 503: "no_answer"}
+"""Of what Daphne refuses, by status."""
 
 
 class Stage(Enum):
@@ -145,7 +150,7 @@ class GatewayHTTPConnection(HTTPChannel):
         if self._head_bytes > self.totalHeadersSize:
             self.refuse(NO_ROOM)
         elif line[:1] in {b" ", b"\t"}:
-            self.refuse(BAD_REQUEST)  # a header on several lines, which RFC 9112 has ended
+            self.refuse(FOLDED)  # which RFC 9112 has ended
         else:
             super().lineReceived(line)
 
@@ -156,18 +161,22 @@ class GatewayHTTPConnection(HTTPChannel):
         name, _, value = line.partition(b":")
         headers = self.requests[-1].requestHeaders
         if name.lower() == b"transfer-encoding" and not has_one_coding(headers, value.strip(b" \t")):
-            self.refuse(BAD_REQUEST)
+            self.refuse(CODED_TWICE)
             return False
         return bool(super().headerReceived(line))
 
-    def refuse(self, status: bytes) -> None:
+    def refuse(self, answer: bytes) -> None:
         """Answers a request whose head is not taken, and closes: what else has come in is not read as a request."""
         self._is_refused = True
         self.clearLineBuffer()
-        self.transport.write(b"HTTP/1.1 %b\r\nConnection: close\r\nContent-Length: 0\r\n\r\n" % status)
+        self.transport.write(answer)
         # To close with something unread would reset the connection, and the answer could be lost.
         self.setTimeout(LINGER_SECONDS)
         self.transport.loseWriteConnection()
+
+    def _respondToBadRequestAndDisconnect(self) -> None:  # noqa: N802 - Twisted's name
+        self.transport.write(MALFORMED)
+        self.loseConnection()
 
     def allHeadersReceived(self) -> None:  # noqa: N802 - Twisted's name
         self._stage = Stage.BODY
@@ -278,9 +287,16 @@ class GatewayRequest(WebRequest):  # type: ignore[misc] # Daphne ships no types
 
     def _refuse(self, problem: str) -> None:
         self.setResponseCode(400)
-        self.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
-        self.write(f"{problem}.\n".encode())
+        self.setHeader(b"Content-Type", problems.MEDIA_TYPE)
+        self.write(problems.encode(400, "bad_request", f"{problem}."))
         self.finish()
+
+    def basic_error(self, status: int, status_text: bytes, body: str) -> None:
+        """Daphne's, as a problem: what it or an application could not do."""
+        code = _CODES.get(status, "internal_error")
+        headers = [(b"Content-Type", problems.MEDIA_TYPE), *([(b"Retry-After", b"1")] if status == 503 else [])]
+        self.handle_reply({"type": "http.response.start", "status": status, "headers": headers})
+        self.handle_reply({"type": "http.response.body", "body": problems.encode(status, code, body.rstrip(".") + ".")})
 
     def forgive(self, seconds: float) -> None:
         """Takes so many seconds off its time."""

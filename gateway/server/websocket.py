@@ -6,6 +6,7 @@ import socket
 import struct
 import sys
 import time
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, Final, Protocol
 
@@ -16,6 +17,7 @@ from daphne.ws_protocol import WebSocketProtocol
 from gateway.protocol.budget import Budget
 from gateway.protocol.codes import FLOODING, Closure
 from gateway.protocol.frames import NUMBER_BYTES, PING
+from gateway.protocol.problems import closing_answer
 from gateway.server.refusals import refusals
 from gateway.server.timeouts import Timeouts
 from gateway.server.turns import Turns
@@ -130,6 +132,17 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
     def failHandshake(self, reason: str, code: int = 400, responseHeaders: Any = None) -> None:  # noqa: N802, N803
         refusals.add(str(self.transport.getPeer().host), reason)
         super().failHandshake(reason, code, responseHeaders)
+
+    def sendHttpErrorResponse(  # noqa: N802 - Autobahn's name
+        self,
+        code: int,
+        reason: str,
+        responseHeaders: Sequence[tuple[str, str]] | None = None,  # noqa: N803
+    ) -> None:
+        """Autobahn's, with a body: what its client sent belongs into none of the lines of a head."""
+        kind = "bad_request" if code == HTTPStatus.BAD_REQUEST else "handshake_refused"
+        headers = "".join(f"{name}: {value}\r\n" for name, value in responseHeaders or ())
+        self.sendData(closing_answer(kind, f"{reason}.", code, headers.encode()))
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:  # noqa: N802, N803
         if self.request is not None:

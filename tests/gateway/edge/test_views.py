@@ -54,7 +54,8 @@ async def test_healthz_is_unavailable_if_the_bus_fails(
     install(monkeypatch, bus)
     response = await async_client.get("/healthz")
     assert response.status_code == 503
-    assert response.json()["status"] == "unavailable"
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert (response.json()["status"], response.headers["Retry-After"]) == (503, "1")
 
 
 async def test_healthz_does_not_wait_for_a_bus_that_hangs(

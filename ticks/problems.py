@@ -1,0 +1,126 @@
+"""What the HTTP API says when it does not do what it was asked: RFC 9457 (``application/problem+json``). No I/O.
+
+An answer has ``type``, ``title``, ``status`` and ``detail`` as the RFC has them, and beside them ``code``, which never
+changes its meaning. :data:`PROBLEMS` is all that ``code`` can be: the OpenAPI document is made from it, and
+docs/reference/api.md is held to it.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from bus.contract import Reason
+
+__all__ = ["MEDIA_TYPE", "PROBLEMS", "TYPES", "Problem", "encode", "problem", "with_status"]
+
+MEDIA_TYPE: Final = "application/problem+json"
+
+TYPES: Final = "/api/v1/problems/"
+"""Where problems are explained: ``type`` is this and the code."""
+
+
+class Problem(NamedTuple):
+    """One code: the ``status`` it is answered with, what is wrong in a few words, and when that is so."""
+
+    code: str
+    status: int
+    title: str
+    when: str
+
+
+_TABLE: Final = (
+    Problem("invalid_ticks", 400, "Not valid ticks", "JSON, but not ticks; `errors` says which and why"),
+    Problem("parse_error", 400, "The request cannot be read", "not JSON, not UTF-8, empty, or nested too deeply"),
+    Problem(
+        "invalid_idempotency_key",
+        400,
+        "Not an Idempotency-Key",
+        "the `Idempotency-Key` is empty, longer than 255 characters, or has others than visible ASCII",
+    ),
+    Problem("disallowed_host", 400, "Another host", "the `Host` is not one of `ALLOWED_HOSTS`"),
+    Problem(
+        "bad_request",
+        400,
+        "Not a request of HTTP/1.1",
+        "the head of the request, or a WebSocket's handshake, is not what HTTP says, or can be read in two ways",
+    ),
+    Problem("not_authenticated", 401, "No credential", "the request has no key"),
+    Problem("authentication_failed", 401, "A credential that fails", "the key is unknown or revoked, or malformed"),
+    Problem(
+        "permission_denied", 403, "Not allowed", "a session where a key is needed, or no CSRF token with a session"
+    ),
+    Problem(
+        "handshake_refused",
+        403,
+        "The WebSocket is not opened",
+        "no credential, an `Origin` or a path that is not allowed",
+    ),
+    Problem("not_found", 404, "Nothing there", "no such page, no tick of the symbol, no such path"),
+    Problem("method_not_allowed", 405, "Not this method", "`Allow` names those that are"),
+    Problem("not_acceptable", 406, "No such representation", "`Accept` asks for neither JSON nor HTML"),
+    Problem("request_timeout", 408, "The request takes too long", "its head or its body was not there in time"),
+    Problem("too_large", 413, "Too large", "the body has more than 1 MiB"),
+    Problem("uri_too_long", 414, "The target is too long", "the first line of the request has more than 16 KB"),
+    Problem(
+        "unsupported_media_type",
+        415,
+        "Not this kind of body",
+        "`Content-Type` is none of the two, or the body has a `Content-Encoding`",
+    ),
+    Problem(
+        "idempotency_key_reused",
+        422,
+        "The key is taken",
+        "the `Idempotency-Key` was used for other ticks; nothing was published",
+    ),
+    Problem("upgrade_required", 426, "A WebSocket", "the request to a WebSocket's path came without `Upgrade`"),
+    Problem("head_too_large", 431, "The head is too large", "the headers have more than 16 KB"),
+    Problem("internal_error", 500, "The gateway failed", "something went wrong; the ticks may or may not be published"),
+    *(Problem(reason.value, 503, "The bus cannot be used", reason.sentence) for reason in Reason),
+    Problem(
+        "database_unavailable",
+        503,
+        "The database does not answer",
+        "it is unknown whose key or session this is; nothing was published",
+    ),
+    Problem("no_answer", 503, "No answer in time", "the gateway took too long over the request"),
+    Problem(
+        "too_many_streams",
+        507,
+        "Too many symbols",
+        "the bus would have more symbols than `MARKETMUX_MAX_STREAMS`; nothing was published",
+    ),
+    Problem(
+        "too_many_keys",
+        507,
+        "Too many Idempotency-Keys",
+        "more of them than `MARKETMUX_MAX_KEYS` came in the time they are kept; nothing was published",
+    ),
+)
+
+PROBLEMS: Final = {each.code: each for each in _TABLE}
+
+
+def with_status(*statuses: int) -> list[Problem]:
+    """The problems that are answered with one of these."""
+    return [each for each in _TABLE if each.status in statuses]
+
+
+def problem(status: int, code: str, detail: str) -> dict[str, Any]:
+    """The body of an answer. ``detail``: what is wrong this time, in a sentence."""
+    known = PROBLEMS.get(code)
+    return {
+        "type": TYPES + code if known else "about:blank",
+        "title": known.title if known else HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "code": code,
+    }
+
+
+def encode(status: int, code: str, detail: str) -> bytes:
+    """The same as JSON."""
+    return msgspec.json.encode(problem(status, code, detail))
