@@ -13,14 +13,15 @@ from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from django.urls import reverse  # noqa: E402
 
 from gateway.edge.routing import websocket_urlpatterns  # noqa: E402
+from gateway.edge.watch import Watching  # noqa: E402
 from gateway.server import collector  # noqa: E402
 from ticks.endpoint import TicksEndpoint  # noqa: E402
 from ticks.views import TickListView  # noqa: E402
 
 application = ProtocolTypeRouter(
     {
-        "http": TicksEndpoint(reverse("ticks"), TickListView.as_view(), django),
-        "websocket": URLRouter(websocket_urlpatterns),
+        "http": Watching(TicksEndpoint(reverse("ticks"), TickListView.as_view(), django)),
+        "websocket": Watching(URLRouter(websocket_urlpatterns)),
     }
 )
 

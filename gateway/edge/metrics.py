@@ -15,6 +15,7 @@ from typing import Final, TypeAlias
 from bus.contract import BusUnavailable, Reason
 from bus.layers import get_bus
 from gateway.edge.process import get_node
+from gateway.edge.watch import get_watch
 from gateway.server.refusals import refusals
 from ticks import lookups, recorder
 
@@ -57,6 +58,8 @@ _HELP = {
     "resident_bytes": "Memory that this process holds (resident set), in bytes.",
     "cpu_seconds_total": "Processor time that this process has used, in seconds.",
     "lookups_refused_total": "Requests and handshakes refused because the database did not say who was asking.",
+    "access_changed_total": "Connections that were told that what they may do has changed.",
+    "access_revoked_total": "Connections that were closed because what they stood on is no more.",
     "recorded_total": "Ticks written to the database.",
     "record_dropped_total": "Ticks that were not written to the database: the queue was full, or it refused them.",
     "record_waiting": "Ticks waiting to be written to the database.",
@@ -82,6 +85,8 @@ def collect() -> dict[str, Value]:
         "resident_bytes": _resident_bytes(),
         "cpu_seconds_total": usage.ru_utime + usage.ru_stime,
         "lookups_refused_total": lookups.refused(),
+        "access_changed_total": get_watch().changed,
+        "access_revoked_total": get_watch().revoked,
         "recorded_total": recorded["recorded"],
         "record_dropped_total": recorded["dropped"],
         "record_waiting": recorded["waiting"],

@@ -20,10 +20,17 @@ from rest_framework.exceptions import APIException
 
 from bus.contract import BusUnavailable, Idempotency, IdempotencyConflict, LimitReached, Reason
 from gateway import VERSION
+from gateway.edge.watch import get_watch
 from gateway.fanout.outbox import Outbox
-from gateway.protocol.codes import TOO_BIG, ErrorCode, ProtocolError
+from gateway.protocol.codes import REVOKED, TOO_BIG, Closure, ErrorCode, ProtocolError
 from gateway.protocol.commands import KeyedTicks, checked_text
-from gateway.protocol.messages import PublisherLimits, error_frame, published_frame, publisher_welcome_frame
+from gateway.protocol.messages import (
+    PublisherLimits,
+    access_frame,
+    error_frame,
+    published_frame,
+    publisher_welcome_frame,
+)
 from gateway.wires.asgi import SendEvent
 from gateway.wires.choose import wire_for
 from ticks import publish
@@ -62,12 +69,31 @@ class PublishConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
         self.outbox = Outbox(self.wire, settings.MARKETMUX_SLOW_CLIENT_SECONDS)
         self.grant: Grant = scope["grant"]
         self.under_way: deque[Message] = deque()
+        self.refusing = asyncio.Lock()
         self.messages = self.ticks = 0
         self.outbox.reply(publisher_welcome_frame(VERSION, PublisherLimits(MAX_BATCH, MAX_BODY_BYTES)))
+        watch = get_watch()
+        watch.add(self)
         try:
             await self.take(receive)
         finally:
+            watch.discard(self)
             self.outbox.discard()
+
+    is_publisher = True
+
+    def regrant(self, grant: Grant, closure: Closure = REVOKED) -> None:
+        """Goes on with what is left of the grant. What is under way is finished; what comes behind it is refused."""
+        before, self.grant = self.grant, grant
+        if not grant.publish:
+            self.ending = asyncio.get_running_loop().create_task(self.end(closure))
+        elif grant.publish != before.publish:
+            self.outbox.reply(access_frame(list(grant.publish)))
+
+    async def end(self, closure: Closure) -> None:
+        await self.settle(0)
+        async with self.refusing:
+            self.outbox.close(closure)
 
     async def take(self, receive: Receive) -> None:
         """Publishes message after message until the publisher disconnects; all it sent before is published."""
@@ -77,8 +103,9 @@ class PublishConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
             try:
                 self.publish(number, event)
             except ProtocolError as error:
-                await self.settle(0)  # an answer comes after those to the messages before it
-                self.refuse(error)
+                async with self.refusing:
+                    await self.settle(0)  # an answer comes after those to the messages before it
+                    self.refuse(error)
             if len(self.under_way) >= WINDOW or self.outbox.behind:
                 await self.hold_back()
         await self.settle(0)
@@ -98,7 +125,7 @@ class PublishConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
         except APIException as error:
             raise ProtocolError(ErrorCode.INVALID_JSON, str(error.detail), number) from None
         if denied := denied_symbols(self.grant, ticks):
-            raise ProtocolError(ErrorCode.ACCESS_DENIED, explain_denied(denied), number)
+            raise ProtocolError(ErrorCode.ACCESS_DENIED, explain_denied(denied), number, symbols=denied)
         publication = asyncio.get_running_loop().create_task(publish.publish(ticks, idempotency))
         publication.add_done_callback(self.acknowledge)
         self.under_way.append(Message(number, len(ticks), publication))

@@ -17,10 +17,19 @@ from django.conf import settings
 from bus.contract import BusUnavailable
 from gateway import VERSION
 from gateway.edge.process import get_node
+from gateway.edge.watch import get_watch
 from gateway.protocol.budget import Budget
-from gateway.protocol.codes import FLOODING, TOO_BIG, ErrorCode, ProtocolError
+from gateway.protocol.codes import FLOODING, REVOKED, TOO_BIG, Closure, ErrorCode, ProtocolError
 from gateway.protocol.commands import Action, Command, checked_text, parse
-from gateway.protocol.messages import Limits, error_frame, pong_frame, subscribed_frame, symbols_frame, welcome_frame
+from gateway.protocol.messages import (
+    Limits,
+    access_frame,
+    error_frame,
+    pong_frame,
+    subscribed_frame,
+    symbols_frame,
+    welcome_frame,
+)
 from gateway.wires.asgi import SendEvent
 from gateway.wires.choose import wire_for
 from ticks.access.grant import Grant, Scope
@@ -45,11 +54,25 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
         node = get_node()
         self.hub = node.hub
         self.outbox = node.open(wire_for(send, settings.MARKETMUX_UNSENT_BYTES))
+        watch = get_watch()
+        watch.add(self)
         try:
             self.greet()
             await self.converse(receive)
         finally:
+            watch.discard(self)
             node.close(self.outbox)
+
+    is_publisher = False
+
+    def regrant(self, grant: Grant, closure: Closure = REVOKED) -> None:
+        """Goes on with what is left of the grant, without the subscriptions that it no longer covers."""
+        before, self.grant = self.grant, grant
+        if not grant.subscribe:
+            self.outbox.close(closure)
+        elif grant.subscribe != before.subscribe:
+            lost = self.hub.limit(self.outbox, grant.subscribe)
+            self.outbox.reply(access_frame(list(grant.subscribe), lost))
 
     def greet(self) -> None:
         self.limits = Limits(
@@ -96,8 +119,7 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
                 self.answer(symbols_frame(action, self.hub.symbols(self.outbox), command.request_id))
 
     async def subscribe(self, command: Command) -> None:
-        if denied := self.grant.denied(Scope.SUBSCRIBE, command.symbols):
-            raise ProtocolError(ErrorCode.ACCESS_DENIED, explain_denied(denied), command.request_id)
+        self.check_covered(command)
         held = self.hub.symbols(self.outbox)
         if len(held) + sum(symbol not in held for symbol in command.symbols) > self.limits.symbols:
             raise ProtocolError(
@@ -114,10 +136,20 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
             logger.debug("Could not join the groups of %d symbols: %s", len(command.symbols), error)
             detail = f"Nothing was subscribed: {error.reason.sentence} Try again in a second."
             raise ProtocolError(ErrorCode.BUS_UNAVAILABLE, detail, command.request_id, reason=error.reason) from None
+        try:
+            self.check_covered(command)
+        except ProtocolError:
+            self.hub.unsubscribe(self.outbox, command.symbols)  # the grant was narrowed meanwhile
+            raise
         # No await in between: the ticks that follow the positions come next.
         symbols = self.hub.symbols(self.outbox)
         answer = subscribed_frame(symbols, reception.positions, command.request_id, command.rate)
         self.answer(answer, reception.frames)
+
+    def check_covered(self, command: Command) -> None:
+        if denied := self.grant.denied(Scope.SUBSCRIBE, command.symbols):
+            detail = explain_denied(denied)
+            raise ProtocolError(ErrorCode.ACCESS_DENIED, detail, command.request_id, symbols=denied)
 
     def answer(self, frames: bytes, ticks: bytes = b"") -> None:
         """Sends what a command is to be answered; a long answer counts as several commands."""

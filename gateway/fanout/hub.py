@@ -28,6 +28,7 @@ from gateway.fanout.writer import Writer
 from gateway.protocol.messages import Position
 from gateway.protocol.values import EVERYTHING
 from gateway.wires.io_uring import Ring
+from ticks.access.patterns import Patterns
 
 __all__ = ["Hub", "Reception"]
 
@@ -158,6 +159,12 @@ class Hub:
         for symbol in leaving:
             self.subscriptions.end(outbox, symbol)
         self._memberships.release(leaving)
+
+    def limit(self, outbox: Outbox, patterns: Patterns) -> list[str]:
+        """Ends the client's subscriptions to what the patterns do not cover; returns the symbols."""
+        lost = [symbol for symbol in self.symbols(outbox) if not patterns.covers(symbol)]
+        self.unsubscribe(outbox, lost)
+        return lost
 
     def _concerned(self, outbox: Outbox, wanted: list[str]) -> list[Stream]:
         """The streams whose subscription is new or starts again: what was asked for by name stays as it is."""

@@ -115,10 +115,10 @@ _OPERATIONS: Final = [
     Operation("subscribers", "ping", [commands.Ping], [messages.Pong, messages.Error]),
     Operation("subscribers", "greet", [messages.Welcome]),
     Operation("subscribers", "deliver", [messages.Snapshot, messages.Tick, messages.Gap, messages.Conflated]),
-    Operation("subscribers", "inform", [messages.Heartbeat, messages.Bus, messages.Closing]),
+    Operation("subscribers", "inform", [messages.Heartbeat, messages.Bus, messages.Access, messages.Closing]),
     Operation("publishers", "publish", [commands.Publication], [messages.Published, messages.PublisherError]),
     Operation("publishers", "greetPublisher", [messages.PublisherWelcome]),
-    Operation("publishers", "informPublisher", [messages.Closing]),
+    Operation("publishers", "informPublisher", [messages.Access, messages.Closing]),
 ]
 _SECURITY: Final = {"subscribers": ["apiKey", "session"], "publishers": ["apiKey"]}
 

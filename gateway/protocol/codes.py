@@ -16,7 +16,9 @@ from bus.contract import Reason
 __all__ = [
     "CLOSURES",
     "ERRORS",
+    "EXPIRED",
     "FLOODING",
+    "REVOKED",
     "SERVICE_RESTART",
     "SLOW_CONSUMER",
     "TOO_BIG",
@@ -99,7 +101,7 @@ class ProtocolError(Exception):
     """A message the server cannot act on: a code, a sentence for the developer, and the request's ``id`` if any.
 
     ``details``: what is wrong with which part, where the message has parts: the first of ``count`` mistakes.
-    ``reason``: with BUS_UNAVAILABLE, why.
+    ``reason``: with BUS_UNAVAILABLE, why. ``symbols``: with ACCESS_DENIED, those that it concerns.
     """
 
     def __init__(
@@ -111,9 +113,11 @@ class ProtocolError(Exception):
         count: int = 0,
         *,
         reason: Reason | None = None,
+        symbols: Sequence[str] = (),
     ) -> None:
-        super().__init__(code, message, request_id, details, count, reason)
+        super().__init__(code, message, request_id, details, count, reason, symbols)
         self.reason = reason
+        self.symbols = symbols
         self.code = code
         self.message = message
         self.request_id = request_id
@@ -144,6 +148,10 @@ FLOODING: Final = Closure(
 )
 TOO_BIG: Final = Closure(1009, "The message is too big.", reconnect=False, announced=True)
 SERVICE_RESTART: Final = Closure(1012, "The gateway stops or restarts.", reconnect=True, announced=True)
+REVOKED: Final = Closure(
+    4003, "The access was revoked: the key, the login or the permission is no more.", reconnect=False, announced=True
+)
+EXPIRED: Final = Closure(4004, "The credential has expired; come back with a new one.", reconnect=True, announced=True)
 SLOW_CONSUMER: Final = Closure(4001, "The client did not read for too long.", reconnect=True, wait=1)
 
 CLOSURES: Final = (
@@ -156,6 +164,8 @@ CLOSURES: Final = (
     Closure(1011, "The gateway failed.", reconnect=True, wait=1),
     SERVICE_RESTART,
     SLOW_CONSUMER,
+    REVOKED,
+    EXPIRED,
 )
 """Every way in which a connection ends. SLOW_CONSUMER is not announced: its socket takes nothing."""
 

@@ -33,6 +33,7 @@ __all__ = [
     "Limits",
     "Position",
     "PublisherLimits",
+    "access_frame",
     "bus_frame",
     "closing_frame",
     "conflated_frame",
@@ -99,6 +100,16 @@ class Closing(Event):
     wait: Annotated[float, Meta(ge=0, description="Least seconds before it; jittered backoff on top.")]
 
 
+class Access(Event):
+    """What the connection may do has changed. Nothing more comes of what was lost."""
+
+    patterns: Annotated[
+        Collection[str],
+        Meta(title="Patterns", description="Of the symbols that it may subscribe to or publish from now on."),
+    ]
+    lost: Annotated[Symbols, Meta(description="Subscriptions that have ended with it.")] = ()
+
+
 # Answers to subscribers
 
 
@@ -158,6 +169,7 @@ class Error(Event):
     code: ErrorCode
     message: Annotated[str, Meta(description="For the developer; may change.")]
     reason: BusReason | None = None
+    symbols: Annotated[Symbols, Meta(description="With `access_denied`: those that are not covered.")] = ()
     id: RequestId | None = None
 
 
@@ -238,6 +250,7 @@ class PublisherError(Event, tag="error", kw_only=True):
     message: Annotated[str, Meta(description="For the developer; may change.")]
     errors: Annotated[Sequence[TickError], Meta(description="With `invalid_ticks` only: the first 50.")] = ()
     error_count: Annotated[Count, Meta(description="With `invalid_ticks` only: how many errors there are.")] = 0
+    symbols: Annotated[Symbols, Meta(description="With `access_denied`: those that are not covered.")] = ()
     id: MessageNumber
 
 
@@ -266,6 +279,7 @@ def _framed(message: Callable[P, Event]) -> Callable[P, bytes]:
     return lambda *args, **kwargs: text_frame(_encode(message(*args, **kwargs)))
 
 
+access_frame: Final = _framed(Access)
 bus_frame: Final = _framed(Bus)
 conflated_frame: Final = _framed(Conflated)
 gap_frame: Final = _framed(Gap)
@@ -295,7 +309,7 @@ def error_frame(error: ProtocolError) -> bytes:
         return text_frame(
             _encode(PublisherError(code=code, message=message, errors=errors, error_count=count, id=request_id))
         )
-    return text_frame(_encode(Error(code, message, error.reason, request_id)))
+    return text_frame(_encode(Error(code, message, error.reason, error.symbols, request_id)))
 
 
 def published_frame(number: int, messages: int, ticks: int) -> bytes:

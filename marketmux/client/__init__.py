@@ -13,6 +13,7 @@ from marketmux.client.books import Counts
 from marketmux.client.client import Client, Latest
 from marketmux.client.errors import BadMessage, ClientClosed, ClientError, ClosedForGood, CommandRefused, Refused
 from marketmux.client.events import (
+    AccessChanged,
     BusState,
     Conflated,
     Connected,
@@ -27,6 +28,7 @@ from marketmux.client.events import (
 )
 
 __all__ = [
+    "AccessChanged",
     "Backoff",
     "BadMessage",
     "BusState",

@@ -151,7 +151,8 @@ class Client:
 
         Raises:
             TypeError, ValueError: an argument is none, and nothing was asked for.
-            CommandRefused: the gateway will not (``invalid_symbol``, ``too_many_symbols``, ``invalid_message``).
+            CommandRefused: the gateway will not (``invalid_symbol``, ``access_denied``, ``too_many_symbols``,
+                ``invalid_message``).
             ClientError: there is no connection any more, and there will be none.
         """
         rate = None if max_rate is None else number("max_rate", max_rate)
@@ -326,6 +327,8 @@ class Client:
         elif kind == "bus":
             self._has_bus = bool(message["connected"])
             self._inbox.put(BusState(self._has_bus))
+        elif kind == "access":
+            self._subscriptions.limit(message.get("lost", ()), message["patterns"])
         elif kind == "closing":
             session.closing(message)
 

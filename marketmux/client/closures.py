@@ -32,6 +32,8 @@ CLOSURES: Final = {
         Closure(1011, "The gateway failed.", wait=1.0),
         Closure(1012, "The gateway stops or restarts."),
         Closure(4001, "The client did not read for too long.", wait=1.0),
+        Closure(4003, "The access was revoked: the key, the login or the permission is no more.", reconnect=False),
+        Closure(4004, "The credential has expired; come back with a new one."),
     )
 }
 

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Literal, TypeAlias
 
 __all__ = [
+    "AccessChanged",
     "BusState",
     "Conflated",
     "Connected",
@@ -102,6 +103,18 @@ class BusState:
 
 
 @dataclass(frozen=True, slots=True)
+class AccessChanged:
+    """What this client may see has changed: subscriptions to ``lost`` have ended, and will not be asked for again.
+
+    ``patterns``: symbols and beginnings (``BTC-*``) that may be subscribed to now; None where only ``lost`` is known,
+    because the change came while there was no connection.
+    """
+
+    lost: tuple[str, ...]
+    patterns: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Connected:
     """There is a connection. What was subscribed is being subscribed again. ``version``: the gateway's."""
 
@@ -121,4 +134,4 @@ class Disconnected:
 
 
 Quote: TypeAlias = Tick | Snapshot
-Event: TypeAlias = Tick | Snapshot | Gap | Conflated | BusState | Connected | Disconnected
+Event: TypeAlias = Tick | Snapshot | Gap | Conflated | BusState | AccessChanged | Connected | Disconnected

@@ -133,7 +133,8 @@ class Session:
             return
         if message["type"] == "error":
             if message.get("id", self._last_id) == self._last_id:
-                self._answer.set_exception(CommandRefused(str(message["code"]), str(message["message"])))
+                symbols = map(str, message.get("symbols", ()))
+                self._answer.set_exception(CommandRefused(str(message["code"]), str(message["message"]), symbols))
         elif message.get("id") == self._last_id:
             self._settle(message)
             self._answer.set_result(None)

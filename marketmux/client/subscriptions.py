@@ -15,6 +15,7 @@ from marketmux.client import commands
 from marketmux.client.books import Books
 from marketmux.client.commands import EVERYTHING, Command, Options
 from marketmux.client.errors import CommandRefused
+from marketmux.client.events import AccessChanged
 from marketmux.client.inbox import Inbox
 from marketmux.client.session import Session
 
@@ -103,6 +104,14 @@ class Subscriptions:
                 self._due[EVERYTHING] = None
         self._wake.set()
 
+    def limit(self, lost: Iterable[str], patterns: Iterable[str]) -> None:
+        """Takes what the gateway says that may be seen from now on."""
+        allowed = tuple(str(pattern) for pattern in patterns)
+        beginnings = tuple(pattern[:-1] for pattern in allowed if pattern.endswith("*"))
+        symbols = tuple(map(str, lost))
+        self._let_go(symbols, lambda symbol: symbol in allowed or symbol.startswith(beginnings))
+        self._inbox.put(AccessChanged(symbols, allowed))
+
     def ping(self) -> None:
         """Asks for a sign of life."""
         self._has_to_ping = True
@@ -167,7 +176,17 @@ class Subscriptions:
         first = EVERYTHING if EVERYTHING in self._due else next(iter(self._due))
         options = self.wanted[first]
         alike = [first, *(symbol for symbol in self._due if self.wanted[symbol] == options and symbol != first)]
-        for symbol in await self._ask_for(session, alike, options):
+        try:
+            taken = await self._ask_for(session, alike, options)
+        except CommandRefused as error:
+            denied = [symbol for symbol in error.symbols if symbol in self.wanted]
+            if error.code != "access_denied" or not denied:
+                raise
+            # It was taken away while there was no connection; the rest is asked for again.
+            self._let_go(denied)
+            self._inbox.put(AccessChanged(tuple(denied)))
+            return
+        for symbol in taken:
             self._due.pop(symbol, None)
 
     async def _carry_out(self, session: Session, request: Request) -> None:
@@ -183,7 +202,8 @@ class Subscriptions:
         except CommandRefused as error:
             self._undo(request)
             if not request.done.done():
-                request.done.set_exception(CommandRefused(error.code, error.message, request.symbols))
+                symbols = error.symbols or request.symbols
+                request.done.set_exception(CommandRefused(error.code, error.message, symbols))
             return
         if request.done.cancelled():
             self._undo(request)
@@ -270,9 +290,13 @@ class Subscriptions:
             self._requests.appendleft(Request("undo", stray))
         self._wake.set()
 
-    def _let_go(self, symbols: Iterable[str]) -> None:
+    def _let_go(self, symbols: Iterable[str], may_see: Callable[[str], bool] = lambda _: True) -> None:
         for symbol in symbols:
             self.wanted.pop(symbol, None)
             self._due.pop(symbol, None)
-        self._books.keep(self.covers)
-        self._inbox.purge(lambda symbol: not self.covers(symbol))
+
+        def stays(symbol: str) -> bool:
+            return self.covers(symbol) and may_see(symbol)
+
+        self._books.keep(stays)
+        self._inbox.purge(lambda symbol: not stays(symbol))

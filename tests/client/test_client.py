@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from marketmux.client import (
+    AccessChanged,
     Backoff,
     BadMessage,
     BusState,
@@ -144,6 +145,47 @@ async def test_a_subscription_that_is_refused_fails_where_it_was_asked_for(
     assert refused.value.symbols == ("AAPL", "%")
     assert (await subscribe(client, peer, "MSFT"))["symbols"] == ["MSFT"]
     assert client.symbols == ("MSFT",)
+
+
+async def test_what_is_lost_is_told_and_not_asked_for_again(gateway: FakeGateway, client: Client) -> None:
+    peer = await gateway.peer()
+    await subscribe(client, peer, "AAPL", "MSFT")
+    await peer.tick(1042, symbol="MSFT")
+    await peer.send({"type": "access", "patterns": ["AAPL", "BTC-*"], "lost": ["MSFT"]})
+    assert (await until(client, AccessChanged))[-1] == AccessChanged(("MSFT",), ("AAPL", "BTC-*"))
+    assert client.latest("MSFT") is None
+    peer.cut()
+    assert (await (await gateway.peer()).command())["symbols"] == ["AAPL"]
+
+
+async def test_of_everything_only_what_may_be_seen_is_kept(gateway: FakeGateway, client: Client) -> None:
+    peer = await gateway.peer()
+    async with both(client.subscribe("*")):
+        await peer.subscribe(AAPL=place(1041), MSFT=place(1041))
+    await peer.tick(1042, symbol="MSFT")
+    await peer.tick(1042)
+    await eventually(lambda: client.latest("AAPL"))
+    await peer.send({"type": "access", "patterns": ["AAPL"]})
+    assert (await until(client, AccessChanged))[-1] == AccessChanged((), ("AAPL",))
+    assert client.latest("MSFT") is None
+    assert client.latest("AAPL") is not None
+    peer.cut()
+    assert (await (await gateway.peer()).command())["since"].keys() == {"AAPL"}
+
+
+async def test_what_was_lost_without_a_connection_is_given_up_and_the_rest_asked_for(
+    gateway: FakeGateway, client: Client
+) -> None:
+    peer = await gateway.peer()
+    await subscribe(client, peer, "AAPL", "MSFT")
+    peer.cut()
+    peer = await gateway.peer()
+    command = await peer.command()
+    denied = {"type": "error", "code": "access_denied", "message": "No.", "symbols": ["MSFT"], "id": command["id"]}
+    await peer.send(denied)
+    assert (await peer.subscribe())["symbols"] == ["AAPL"]
+    assert (await until(client, AccessChanged))[-1] == AccessChanged(("MSFT",), None)
+    assert client.symbols == ("AAPL",)
 
 
 @pytest.mark.parametrize("code", ["bus_unavailable", "too_many_commands"])

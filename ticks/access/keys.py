@@ -15,7 +15,7 @@ from typing import Final
 from ticks.access.grant import Grant
 from ticks.access.models import ApiKey, key_digest
 
-__all__ = ["KeyCache", "forget", "grant_of_key"]
+__all__ = ["KeyCache", "forget", "grant_of_key", "has_cached"]
 
 CACHE_SECONDS: Final = 5.0
 """How long a process that cannot read of changes may go on accepting a key that was revoked."""
@@ -48,6 +48,9 @@ class KeyCache:
                 self._put(key_digest(plaintext), grant, generation)
         return grant
 
+    def __len__(self) -> int:
+        return len(self._entries)
+
     def clear(self) -> None:
         with self._lock:
             self._generation += 1
@@ -79,6 +82,11 @@ def grant_of_key(plaintext: str) -> Grant | None:
 def forget() -> None:
     """Asks the database again for every key."""
     _cache.clear()
+
+
+def has_cached() -> bool:
+    """Whether any key is cached."""
+    return bool(_cache)
 
 
 def _find(plaintext: str) -> Grant | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,7 +18,7 @@ from django.utils import timezone
 from ticks.access.grant import Grant, Limits, Scope
 from ticks.access.patterns import Patterns
 
-__all__ = ["ApiKey", "AuditEntry", "Change", "Entitlement", "Permission", "key_digest"]
+__all__ = ["ApiKey", "AuditEntry", "Change", "Entitlement", "KeyRenewal", "Permission", "key_digest"]
 
 _KEY_START: Final = "mmx_"
 _KEY_BYTES: Final = 32
@@ -168,7 +169,7 @@ class ApiKey(models.Model):
             limits=Limits(self.ticks_per_second, self.connections, self.symbols, self.new_symbols),
             expires=expires,
             stands_on=frozenset({f"key:{self.pk}"}),
-            renew=_Renewal(self.pk, digest),
+            renew=KeyRenewal(self.pk, digest),
         )
 
     def _expires(self, digest: str) -> float | None:
@@ -179,18 +180,16 @@ class ApiKey(models.Model):
         return min(ends, default=None)
 
 
-class _Renewal:
-    """Asks the database for a key by its number: its name costs nothing to keep, its plaintext is forgotten."""
+@dataclass(frozen=True, slots=True)
+class KeyRenewal:
+    """Asks the database for a key again, by its number; for the secret that was shown, by its digest."""
 
-    __slots__ = ("_digest", "_pk")
-
-    def __init__(self, pk: int, digest: str) -> None:
-        self._pk = pk
-        self._digest = digest
+    pk: int
+    digest: str
 
     def __call__(self) -> Grant | None:
-        key = ApiKey.objects.filter(pk=self._pk).first()
-        return None if key is None else key.grant(self._digest)
+        key = ApiKey.objects.filter(pk=self.pk).first()
+        return None if key is None else key.grant(self.digest)
 
 
 class Change(models.Model):

@@ -13,7 +13,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Final
 
@@ -31,12 +31,16 @@ from ticks.access.patterns import ALL, NONE, Patterns
 
 __all__ = [
     "CACHE_SECONDS",
+    "EVERYBODY",
     "EntitlementsUnavailable",
+    "SessionRenewal",
+    "UserRenewal",
     "entitlements",
     "entitlements_changed",
     "forget",
     "grant_of_session",
     "grant_of_user",
+    "has_cached",
     "session_subject",
 ]
 
@@ -45,6 +49,9 @@ logger = logging.getLogger(__name__)
 CACHE_SECONDS: Final = 30.0
 """After so long the hook is asked again although nothing said that its answer changed."""
 _MOST_CACHED: Final = 100_000
+
+EVERYBODY: Final = "users"
+"""What the grants of all users stand on: groups, and the hook."""
 
 Entitled = Mapping[Scope, Patterns]
 Answer = Mapping[str, Iterable[str]] | Iterable[str]
@@ -72,17 +79,19 @@ def entitlements(user: AbstractBaseUser) -> Answer:
     return {scope: [pattern for group in groups for pattern in getattr(group, scope)] for scope in scopes}
 
 
-def grant_of_user(user: AbstractBaseUser, session: str = "", *, asks_anew: bool = False) -> Grant | None:
+def grant_of_user(user: AbstractBaseUser, session: str = "") -> Grant | None:
     """What a user may do, as far as the session with that key lasts, if there is one; None if nothing is left of it.
 
     Asks the database, and the hook unless it was asked lately. :class:`EntitlementsUnavailable` if the hook fails.
     """
     if not user.is_active:
         return None
-    entitled = _entitled(user, asks_anew)
+    entitled = _entitled(user)
     if settings.MARKETMUX_ANONYMOUS:
         entitled = dict.fromkeys(Scope, ALL)  # nobody loses by saying who they are
-    stands_on = {f"user:{user.pk}"} | ({session_subject(session)} if session else set())
+    stands_on = {f"user:{user.pk}", EVERYBODY}
+    if session:
+        stands_on.add(session_subject(session))
     return Grant(
         owner=f"user:{user.pk}",
         who=f"user {user.get_username()}",
@@ -90,26 +99,42 @@ def grant_of_user(user: AbstractBaseUser, session: str = "", *, asks_anew: bool 
         subscribe=entitled.get(Scope.SUBSCRIBE, NONE),
         read=entitled.get(Scope.READ, NONE),
         stands_on=frozenset(stands_on),
-        renew=partial(grant_of_session, session, asks_anew=True) if session else partial(_renewed, user.pk),
+        renew=SessionRenewal(session) if session else UserRenewal(user.pk),
     )
 
 
-def grant_of_session(session: str, *, asks_anew: bool = False) -> Grant | None:
+def grant_of_session(session: str) -> Grant | None:
     """What the user of a session may do; None if there is no such session, or nobody is logged in there."""
     request = HttpRequest()
     request.session = import_module(settings.SESSION_ENGINE).SessionStore(session)
     user = get_user(request)
-    return grant_of_user(user, session, asks_anew=asks_anew) if isinstance(user, AbstractBaseUser) else None
+    return grant_of_user(user, session) if isinstance(user, AbstractBaseUser) else None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRenewal:
+    """Asks for the user of a session again."""
+
+    session: str
+
+    def __call__(self) -> Grant | None:
+        return grant_of_session(self.session)
+
+
+@dataclass(frozen=True, slots=True)
+class UserRenewal:
+    """Asks for a user again, where there is no session."""
+
+    pk: Any
+
+    def __call__(self) -> Grant | None:
+        user = ModelBackend().get_user(self.pk)
+        return None if user is None else grant_of_user(user)
 
 
 def session_subject(session: str) -> str:
     """A session as the subject of a change. Its key opens it, and so is kept nowhere else."""
     return f"session:{hashlib.sha256(session.encode()).hexdigest()}"
-
-
-def _renewed(pk: Any) -> Grant | None:
-    user = ModelBackend().get_user(pk)
-    return None if user is None else grant_of_user(user, asks_anew=True)
 
 
 # The hook's answers
@@ -130,9 +155,14 @@ def forget(pk: Any = None) -> None:
             _cached.pop(str(pk), None)
 
 
-def _entitled(user: AbstractBaseUser, asks_anew: bool) -> Entitled:
+def has_cached() -> bool:
+    """Whether what any user may do is cached."""
+    return bool(_cached)
+
+
+def _entitled(user: AbstractBaseUser) -> Entitled:
     found = _cached.get(str(user.pk))
-    if found is not None and not asks_anew and time.monotonic() < found[0]:
+    if found is not None and time.monotonic() < found[0]:
         return found[1]
     generation = _generation
     entitled = _ask(user)

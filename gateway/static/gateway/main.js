@@ -113,6 +113,13 @@ const handlers = {
     if (connected) subscriptions.askDue();
     notices.add(connected ? BUS_BACK : BUS_AWAY, connected ? "info" : "warning");
   },
+  access({ patterns, lost = [] }) {
+    subscriptions.ended(lost);
+    for (const symbol of table.symbols()) if (!isVisible(symbol, patterns)) drop(symbol);
+    showEverything();
+    const what = lost.length > 0 ? `No more access to ${listed(lost)}.` : "What you may see has changed.";
+    notices.add(what, "warning", "access");
+  },
   pong() {
     $("latency").textContent = `${Math.max(1, Math.round(performance.now() - pingedAt))} ms`;
   },
@@ -152,6 +159,16 @@ function take(message) {
  */
 function isExpected(symbol) {
   return subscriptions.covers(symbol) && !unwanted.has(symbol);
+}
+
+/**
+ * @param {string} symbol
+ * @param {string[]} patterns
+ */
+function isVisible(symbol, patterns) {
+  const matches = (/** @type {string} */ one) =>
+    one.endsWith("*") ? symbol.startsWith(one.slice(0, -1)) : one === symbol;
+  return subscriptions.covers(symbol) && patterns.some(matches);
 }
 
 /**

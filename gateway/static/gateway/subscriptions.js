@@ -144,20 +144,35 @@ export class Subscriptions {
   }
 
   /**
-   * A request failed. Tries again later if that may help, else gives up its symbols and returns them.
-   * @param {Pick<ErrorMessage, "id" | "code">} error
+   * A request failed. Tries again later if that may help, else gives up its symbols and returns them; where access to
+   * some of them was denied, only these.
+   * @param {Pick<ErrorMessage, "id" | "code" | "symbols">} error
    * @returns {string[]}
    */
-  refused({ id, code }) {
+  refused({ id, code, symbols: denied }) {
     const { action, symbols } = this.#requests.get(Number(id)) ?? NOTHING;
     this.#requests.delete(Number(id));
     if (PASSING.has(code)) {
       this.#repeat(action, symbols);
       return [];
     }
-    const lost = symbols.filter((symbol) => this.#wanted.has(symbol) && !this.#confirmed.has(symbol));
+    const open = symbols.filter((symbol) => this.#wanted.has(symbol) && !this.#confirmed.has(symbol));
+    const lost = denied === undefined ? open : open.filter((symbol) => denied.includes(symbol));
     for (const symbol of lost) this.#wanted.delete(symbol);
+    if (lost.length > 0 && lost.length < open.length) this.ask(open.filter((symbol) => this.#wanted.has(symbol)));
     return lost;
+  }
+
+  /**
+   * The gateway has ended subscriptions, which are not asked for again.
+   * @param {string[]} symbols
+   */
+  ended(symbols) {
+    for (const symbol of symbols) {
+      this.#wanted.delete(symbol);
+      this.#confirmed.delete(symbol);
+      this.#due.delete(symbol);
+    }
   }
 
   /**

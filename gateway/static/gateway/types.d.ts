@@ -66,6 +66,14 @@ export interface Heartbeat {
   seqs?: Record<string, Digits>;
 }
 
+export interface Access {
+  type: "access";
+  /** What may be subscribed to from now on: symbols, and beginnings with a "*" behind them. */
+  patterns: string[];
+  /** Subscriptions that have ended. */
+  lost?: string[];
+}
+
 export interface Bus {
   type: "bus";
   connected: boolean;
@@ -85,6 +93,8 @@ export interface ErrorMessage {
   type: "error";
   code: string;
   message: string;
+  /** With access_denied: the symbols that it concerns. */
+  symbols?: string[];
   id?: Digits;
 }
 
@@ -95,6 +105,7 @@ export type Message =
   | Conflated
   | Gap
   | Heartbeat
+  | Access
   | Bus
   | Pong
   | Closing

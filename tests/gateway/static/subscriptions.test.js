@@ -369,3 +369,23 @@ describe("a new connection", () => {
     assert.deepEqual(commands()[0].symbols, ["AAPL", "MSFT"]);
   });
 });
+
+describe("access", () => {
+  test("that is denied to some symbols takes only these", () => {
+    subscriptions.add(["AAPL", "MSFT"]);
+    welcome();
+    commands();
+    assert.deepEqual(subscriptions.refused({ id: "1", code: "access_denied", symbols: ["MSFT"] }), ["MSFT"]);
+    assert.deepEqual(commands(), [{ action: "subscribe", id: 2, symbols: ["AAPL"] }]);
+  });
+
+  test("that has ended is not asked for again", () => {
+    subscriptions.add(["AAPL", "MSFT"]);
+    welcome();
+    subscriptions.acknowledged({ symbols: ["AAPL", "MSFT"], id: "1" });
+    subscriptions.ended(["MSFT"]);
+    commands();
+    welcome();
+    assert.deepEqual(commands(), [{ action: "subscribe", id: 2, symbols: ["AAPL"] }]);
+  });
+});
