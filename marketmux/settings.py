@@ -6,6 +6,7 @@ from pathlib import Path
 
 from django.core.management.utils import get_random_secret_key
 
+from gateway import VERSION
 from marketmux.env import Environment
 from ticks.address import parse_proxies
 
@@ -88,6 +89,8 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "channels",
     "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
     "ticks",
 ]
 
@@ -150,6 +153,7 @@ STATIC_URL = "static/"
 WHITENOISE_USE_FINDERS = True  # static files come from the apps: nothing to collect first
 
 REST_FRAMEWORK = {
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "ticks.authentication.CredentialAuthentication",
         "ticks.authentication.SessionAuthentication",
@@ -157,6 +161,17 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["ticks.authentication.MayRead"],
     "EXCEPTION_HANDLER": "ticks.errors.exception_handler",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
+}
+
+SPECTACULAR_SETTINGS = {
+    "OAS_VERSION": "3.1.0",
+    "TITLE": "MarketMux",
+    "DESCRIPTION": "Market data: ticks in over HTTP, the last one of each symbol out. WebSockets are in asyncapi.json.",
+    "VERSION": VERSION,
+    "LICENSE": {"name": "MIT"},
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "POSTPROCESSING_HOOKS": ["gateway.edge.openapi.complete"],
+    "ENABLE_DJANGO_DEPLOY_CHECK": False,  # it is held to the gateway by tests
 }
 
 LOGGING = {

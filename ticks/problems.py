@@ -52,6 +52,7 @@ _TABLE: Final = (
     Problem(
         "permission_denied", 403, "Not allowed", "a session where a key is needed, or no CSRF token with a session"
     ),
+    Problem("access_denied", 403, "Not these symbols", "a symbol that the grant does not cover; nothing was published"),
     Problem(
         "handshake_refused",
         403,
@@ -85,6 +86,12 @@ _TABLE: Final = (
         503,
         "The database does not answer",
         "it is unknown whose key or session this is; nothing was published",
+    ),
+    Problem(
+        "entitlements_unavailable",
+        503,
+        "It is unknown what you may do",
+        "the callable of `MARKETMUX_ENTITLEMENTS` failed; nothing was published",
     ),
     Problem("no_answer", 503, "No answer in time", "the gateway took too long over the request"),
     Problem(

@@ -5,17 +5,22 @@ Below ``/api/`` every error is a problem. Elsewhere, where people look, it is Dj
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import wraps
+from inspect import iscoroutinefunction
+from typing import Any, TypeVar, cast
 
 import msgspec
 from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
 from django.views import defaults
+from django.views.decorators.csrf import csrf_exempt
 
 from ticks.problems import MEDIA_TYPE, problem
 
-__all__ = ["answer", "bad_request", "not_found", "server_error"]
+__all__ = ["answer", "bad_request", "not_found", "read_only", "server_error"]
+
+View = TypeVar("View", bound=Callable[..., Any])
 
 
 def answer(
@@ -28,6 +33,24 @@ def answer(
     """A problem, with ``more`` members."""
     body = msgspec.json.encode({**problem(status, code, detail), **(more or {})})
     return HttpResponse(body, status=status, content_type=MEDIA_TYPE, headers=headers)
+
+
+def read_only(view: View) -> View:
+    """For a view that machines read: any other method than GET and HEAD is a problem, with or without a CSRF token."""
+
+    def refusal(request: HttpRequest) -> HttpResponse | None:
+        if request.method in {"GET", "HEAD"}:
+            return None
+        return answer(405, "method_not_allowed", "This can only be read.", {"Allow": "GET, HEAD"})
+
+    async def awaited(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        return refusal(request) or await view(request, *args, **kwargs)
+
+    def called(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        return refusal(request) or view(request, *args, **kwargs)
+
+    decorated = wraps(view)(awaited if iscoroutinefunction(view) else called)
+    return cast(View, csrf_exempt(decorated))
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from gateway.edge.documents import problem_kind
+from gateway.edge.documents import api_page, openapi, problem_kind
 from gateway.edge.views import asyncapi, healthz, index, metrics, upgrade_required
 
 urlpatterns = [
@@ -12,5 +12,7 @@ urlpatterns = [
     path("healthz", healthz, name="healthz"),
     path("metrics", metrics, name="metrics"),
     path("api/v1/asyncapi.json", asyncapi, name="asyncapi"),
+    path("api/v1/openapi.json", openapi, name="openapi"),
+    path("api/v1/docs", api_page, name="api"),
     path("api/v1/problems/<slug:code>", problem_kind),
 ]

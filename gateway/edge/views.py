@@ -18,7 +18,7 @@ from django.views.decorators.http import require_safe
 from bus.contract import BusUnavailable, Reason
 from bus.layers import get_bus
 from gateway import VERSION
-from gateway.edge.failures import answer
+from gateway.edge.failures import answer, read_only
 from gateway.edge.metrics import collect, held
 from gateway.edge.metrics import render as render_metrics
 from gateway.protocol.asyncapi import Deployment, document, encode
@@ -108,7 +108,7 @@ async def upgrade_required(request: HttpRequest) -> HttpResponse:
     return answer(426, "upgrade_required", detail, {"Upgrade": "websocket", "Connection": "Upgrade"})
 
 
-@require_safe
+@read_only
 async def healthz(_request: HttpRequest) -> HttpResponse:
     """200 if what is published would be taken in time, else 503: for load balancers and container health checks."""
     reason = await _refusal()
@@ -121,14 +121,14 @@ async def healthz(_request: HttpRequest) -> HttpResponse:
     return response
 
 
-@require_safe
+@read_only
 async def metrics(_request: HttpRequest) -> HttpResponse:
     """What this worker holds and has done, for Prometheus."""
     values = collect() | await held()
     return HttpResponse(render_metrics(values), content_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-@require_safe
+@read_only
 async def asyncapi(request: HttpRequest) -> HttpResponse:
     """The WebSocket protocol as an AsyncAPI document; its server is the address of the request."""
     deployment = Deployment(

@@ -21,6 +21,7 @@ import msgspec
 from gateway import VERSION
 from gateway.protocol import commands, messages
 from gateway.protocol.codes import close_codes, error_codes, table
+from gateway.protocol.schemas import named_schemas
 from gateway.protocol.values import ref
 from ticks.tick import MAX_BODY_BYTES
 
@@ -201,34 +202,10 @@ def _message(kind: Any) -> Json:
 def _schemas() -> Json:
     """The schemas of all messages and of all that they name with a title."""
     structs = [kind for kind in _kinds() if issubclass(kind, msgspec.Struct)]
-    types = [*structs, commands.LastReads, commands.PublishedTick, commands.KeyedTicks]
-    schemas, components = msgspec.json.schema_components(types, ref_template=ref("{name}")["$ref"])
-    named: Json = {}
-    for schema in (*schemas, *components.values()):
-        _lift(schema, named)
+    named = named_schemas([*structs, commands.LastReads, commands.PublishedTick, commands.KeyedTicks])
     for kind in _kinds():
         named.setdefault(kind.__name__, {}).update(getattr(kind, "rules", {}))
     return named
-
-
-def _lift(schema: Any, named: Json) -> Any:
-    """The schema with all that has a title moved to ``named``, and a reference to it left in its place.
-
-    What msgspec says of a field with an empty default is not so on the wire: there it is not null, but missing.
-    """
-    match schema:
-        case {"anyOf": [kind, {"type": "null"}], "default": None}:
-            return _lift(kind, named)
-        case {"enum": [constant], **others} if not others:
-            return {"const": constant}
-        case {"title": str(title), **rest}:
-            named[title] = named.get(title, {}) | _lift(rest, named)
-            return ref(title)
-        case dict():
-            return {key: _lift(value, named) for key, value in schema.items() if value or key != "default"}
-        case list():
-            return [_lift(item, named) for item in schema]
-    return schema
 
 
 _SCHEMAS: Final = _schemas()

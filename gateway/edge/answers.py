@@ -1,0 +1,104 @@
+"""What the HTTP API answers, declared for the OpenAPI document: a tick's fields come from their table."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from gateway.protocol.commands import PublishedTick
+from gateway.protocol.schemas import named_schemas
+from gateway.protocol.values import SENT_FIELDS, Count, Epoch, Seq
+from ticks.access.grant import Limits, Scope
+from ticks.problems import PROBLEMS
+
+__all__ = ["SCHEMAS"]
+
+LatestTick = msgspec.defstruct("LatestTick", [*SENT_FIELDS, ("seq", Seq), ("epoch", Epoch)], kw_only=True)
+_Address = Annotated[str | None, Meta(description="The address of another page.")]
+
+
+class TickPage(msgspec.Struct):
+    """The latest tick of each symbol on a page."""
+
+    count: Annotated[Count, Meta(description="How many symbols there are.")]
+    next: _Address
+    previous: _Address
+    results: list[LatestTick]  # type: ignore[valid-type] # it is made of the table
+
+
+class Accepted(msgspec.Struct):
+    """The ticks are with the bus."""
+
+    accepted: Annotated[Count, Meta(description="How many ticks there were.")]
+
+
+class Mistake(msgspec.Struct):
+    """One mistake in a batch."""
+
+    index: Annotated[Count, Meta(description="In which item: 0 for a single tick.")]
+    field: Annotated[str, Meta(description="In which field; empty if in none.")]
+    code: Literal["required", "null", "invalid", "unknown", "duplicate", "too_many"]
+    message: str
+
+
+class Problem(msgspec.Struct):
+    """What went wrong (RFC 9457)."""
+
+    type: Annotated[
+        str, Meta(extra_json_schema={"format": "uri-reference"}, description="Where the code is explained.")
+    ]
+    title: str
+    status: Annotated[int, Meta(ge=400, le=599)]
+    detail: Annotated[str, Meta(description="What is wrong this time, in a sentence.")]
+    code: Annotated[str, Meta(extra_json_schema={"enum": sorted(PROBLEMS)}, description="Never changes its meaning.")]
+    errors: Annotated[list[Mistake], Meta(description="The first mistakes, with `invalid_ticks`.")] | UnsetType = UNSET
+    error_count: Annotated[int, Meta(ge=1, description="How many there are in all.")] | UnsetType = UNSET
+
+
+class Kind(msgspec.Struct):
+    """What the code of a problem means."""
+
+    code: str
+    status: int
+    title: str
+    when: Annotated[str, Meta(description="When it is answered, in Markdown.")]
+
+
+class Health(msgspec.Struct):
+    """What is published would be taken in time."""
+
+    status: Literal["ok"]
+    bus: Literal["redis", "memory"]
+    version: str
+
+
+class Allowance(msgspec.Struct):
+    """With which symbols something may be done; whether it may with the symbol asked about, and by which pattern."""
+
+    patterns: list[str]
+    allowed: bool | UnsetType = UNSET
+    rule: str | UnsetType | None = UNSET
+
+
+_Limits = msgspec.defstruct("Limits", [(name, int | None) for name in Limits.__slots__])
+Access = msgspec.defstruct(
+    "Access",
+    [
+        ("who", str),
+        ("symbol", str | None),
+        *((scope.value, Allowance) for scope in Scope),
+        ("limits", _Limits),
+        ("expires_at", str | None),
+    ],
+    namespace={"__doc__": "What the caller may do."},
+)
+
+
+def _schemas() -> dict[str, Any]:
+    return named_schemas([PublishedTick, LatestTick, TickPage, Accepted, Problem, Kind, Health, Access])
+
+
+SCHEMAS: Final = _schemas()
+"""By the names that they have in the document."""

@@ -1,0 +1,244 @@
+"""The HTTP API as an OpenAPI 3.1 document: drf-spectacular goes over the views, and what it cannot see is said here.
+
+That is what a body may be and what is answered, with which headers. Schemas come from the declarations in answers.py,
+error codes from the table in ticks/problems.py; views that are not DRF's are added at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, Final
+
+from django.conf import settings
+from drf_spectacular.extensions import OpenApiAuthenticationExtension, OpenApiViewExtension
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.utils import OpenApiParameter, OpenApiRequest, OpenApiResponse, extend_schema, extend_schema_view
+
+from gateway.edge.answers import SCHEMAS
+from gateway.protocol.values import ref
+from ticks.problems import MEDIA_TYPE, TYPES, with_status
+from ticks.publish import MAX_KEY_LENGTH
+from ticks.tick import MAX_BATCH
+
+__all__ = ["complete", "document"]
+
+Json = dict[str, Any]
+
+_JSON: Final = "application/json"
+_ASKED: Final = (400, 401, 403, 406, 503)
+"""What any question to the API may be answered with, beside its answer."""
+_HEADERS: Final = {
+    401: ("WWW-Authenticate", "The scheme to authenticate with."),
+    405: ("Allow", "The methods that there are."),
+    429: ("Retry-After", "Seconds to wait."),
+    503: ("Retry-After", "Seconds to wait."),
+}
+
+
+@cache
+def document() -> Json:
+    """The document, whose server is whoever serves it."""
+    made: Json = SchemaGenerator().get_schema(request=None, public=True)
+    return made
+
+
+# The views of Django REST framework
+
+
+def _answers(status: int, schema: str, description: str, *refusals: int) -> dict[tuple[int, str], OpenApiResponse]:
+    """What an operation answers: a schema, or problems with these statuses."""
+    answers = {(status, _JSON): OpenApiResponse(ref(schema), description)}
+    for refusal in sorted(refusals):
+        answers[refusal, MEDIA_TYPE] = OpenApiResponse(ref("Problem"), _meaning(refusal))
+    return answers
+
+
+def _meaning(status: int) -> str:
+    kinds = [problem for problem in with_status(status) if problem.code != "handshake_refused"]
+    return "\n".join(f"- `{kind.code}`: {kind.when}" for kind in kinds)
+
+
+def _headers(statuses: Sequence[int]) -> list[OpenApiParameter]:
+    return [
+        OpenApiParameter(name, str, OpenApiParameter.HEADER, required=True, description=text, response=[status])
+        for status, (name, text) in _HEADERS.items()
+        if status in statuses
+    ]
+
+
+def _query(name: str, schema: Json, description: str) -> OpenApiParameter:
+    return OpenApiParameter(name, schema, OpenApiParameter.QUERY, description=description)
+
+
+_TICKS: Final = {
+    "anyOf": [ref("PublishedTick"), {"type": "array", "items": ref("PublishedTick"), "maxItems": MAX_BATCH}]
+}
+_LINES: Final = {"type": "string", "description": "A tick in each line, as JSON; empty lines are skipped."}
+_KEY: Final = OpenApiParameter(
+    "Idempotency-Key",
+    {"type": "string", "pattern": f"^[!-~]{{1,{MAX_KEY_LENGTH}}}$"},
+    OpenApiParameter.HEADER,
+    description="The publisher's own: the ticks are published once, however often they come under it.",
+)
+_REPLAYED: Final = OpenApiParameter(
+    "Idempotency-Replayed",
+    {"const": "true", "type": "string"},
+    OpenApiParameter.HEADER,
+    description="The ticks were published before.",
+    response=[202],
+)
+_PUBLISHED: Final = (*_ASKED, 413, 415, 422, 507)
+
+
+class Ticks(OpenApiViewExtension):
+    """``/api/v1/ticks``."""
+
+    target_class = "ticks.views.TickListView"
+
+    def view_replacement(self) -> type:
+        @extend_schema_view(
+            get=extend_schema(
+                operation_id="listTicks",
+                summary="The latest tick of each symbol",
+                description="In pages, in the order of the symbols' groups: alphabetical for letters and digits.",
+                parameters=[
+                    _query("page", {"type": "string", "pattern": "^([1-9][0-9]{0,6}|last)$"}, "A number, or `last`."),
+                    _query("page_size", {"type": "integer", "minimum": 1}, "100 if not given, and at most 1,000."),
+                    _query("after", ref("After"), "In place of `page`: the symbols behind this one."),
+                    *_headers(_ASKED),
+                ],
+                responses=_answers(200, "TickPage", "A page.", *_ASKED, 404),
+            ),
+            post=extend_schema(
+                operation_id="publishTicks",
+                summary="Publish ticks",
+                description="All of the ticks are published, in their order, or none.",
+                parameters=[_KEY, _REPLAYED, *_headers(_PUBLISHED)],
+                request={
+                    _JSON: OpenApiRequest(_TICKS),
+                    "application/x-ndjson": OpenApiRequest(_LINES),
+                },
+                responses=_answers(202, "Accepted", "The ticks are with the bus.", *_PUBLISHED),
+            ),
+        )
+        class Described(self.target_class):  # type: ignore[misc,name-defined] # the library has loaded it
+            pass
+
+        return Described
+
+
+class Tick(OpenApiViewExtension):
+    """``/api/v1/ticks/{symbol}``."""
+
+    target_class = "ticks.views.TickDetailView"
+
+    def view_replacement(self) -> type:
+        @extend_schema_view(
+            get=extend_schema(
+                operation_id="getTick",
+                summary="The latest tick of one symbol",
+                description="A slash in the symbol may be written as it is or as `%2F`.",
+                parameters=[OpenApiParameter("symbol", ref("Symbol"), OpenApiParameter.PATH), *_headers(_ASKED)],
+                responses=_answers(200, "LatestTick", "The tick.", *_ASKED, 404),
+            )
+        )
+        class Described(self.target_class):  # type: ignore[misc,name-defined]
+            pass
+
+        return Described
+
+
+class Access(OpenApiViewExtension):
+    """``/api/v1/access``."""
+
+    target_class = "ticks.views.AccessView"
+
+    def view_replacement(self) -> type:
+        @extend_schema_view(
+            get=extend_schema(
+                operation_id="getAccess",
+                summary="What the caller may do",
+                description="With a symbol: whether that is so for it, and by which pattern.",
+                parameters=[_query("symbol", ref("Symbol"), "The symbol asked about."), *_headers(_ASKED)],
+                responses=_answers(200, "Access", "What it may do.", *_ASKED),
+            )
+        )
+        class Described(self.target_class):  # type: ignore[misc,name-defined]
+            pass
+
+        return Described
+
+
+class Credential(OpenApiAuthenticationExtension):
+    target_class = "ticks.authentication.CredentialAuthentication"
+    name = "apiKey"
+
+    def get_security_definition(self, auto_schema: Any) -> Json:
+        text = "`Api-Key` and the key (`manage.py create_key`)."
+        return {"type": "apiKey", "in": "header", "name": "Authorization", "description": text}
+
+
+class Session(OpenApiAuthenticationExtension):
+    target_class = "ticks.authentication.SessionAuthentication"
+    name = "session"
+
+    def get_security_definition(self, auto_schema: Any) -> Json:
+        text = "A login. Other methods than GET need the CSRF token in `X-CSRFToken`."
+        return {"type": "apiKey", "in": "cookie", "name": settings.SESSION_COOKIE_NAME, "description": text}
+
+
+# The other views
+
+_FOR_ALL: Final = {"getAccess"}
+"""What nobody needs a credential for, and answers according to it."""
+
+
+def complete(result: Json, **_: Any) -> Json:
+    """drf-spectacular's last step: the schemas, the views that are Django's alone, and what holds everywhere."""
+    result["paths"] = {**result["paths"], **_plain_paths()}
+    after = {**SCHEMAS["Symbol"], "pattern": SCHEMAS["Symbol"]["pattern"].replace("{1,", "{0,")}
+    result["components"]["schemas"] = {**SCHEMAS, "After": after}
+    for operation in (each for path in result["paths"].values() for each in path.values()):
+        operation["responses"].setdefault("405", _refusal(405))
+        if "security" in operation and (settings.MARKETMUX_ANONYMOUS or operation["operationId"] in _FOR_ALL):
+            operation["security"].append({})
+    result["paths"]["/api/v1/ticks"]["post"]["requestBody"]["required"] = True
+    result["servers"] = [{"url": "/"}]
+    result["x-problems"] = [problem._asdict() for problem in with_status(*range(400, 600))]
+    return result
+
+
+_CODE: Final = {"name": "code", "in": "path", "required": True, "schema": {"type": "string", "pattern": "^[a-z_]+$"}}
+
+
+def _plain_paths() -> Json:
+    text = {"text/plain": {"schema": {"type": "string"}}}
+    anything = {_JSON: {"schema": {"type": "object"}}}
+    return {
+        "/healthz": _get("getHealth", "Whether the gateway is well", _json("Health"), {"503": _refusal(503)}),
+        "/metrics": _get("getMetrics", "What a worker holds and has done, for Prometheus", text, {}),
+        "/api/v1/openapi.json": _get("getOpenApi", "This document", anything, {}),
+        "/api/v1/asyncapi.json": _get("getAsyncApi", "The WebSockets, as an AsyncAPI document", anything, {}),
+        TYPES + "{code}": _get(
+            "getProblem", "What the code of a problem means", _json("Kind"), {"404": _refusal(404)}, [_CODE]
+        ),
+    }
+
+
+def _json(schema: str) -> Json:
+    return {_JSON: {"schema": ref(schema)}}
+
+
+def _get(name: str, summary: str, content: Json, refusals: Json, parameters: Sequence[Json] = ()) -> Json:
+    answers = {"200": {"description": summary, "content": content}, **refusals}
+    operation = {"operationId": name, "summary": summary, "tags": ["gateway"], "parameters": [*parameters]}
+    return {"get": {**operation, "responses": answers}}
+
+
+def _refusal(status: int) -> Json:
+    answer: Json = {"description": _meaning(status), "content": {MEDIA_TYPE: {"schema": ref("Problem")}}}
+    if status in _HEADERS:
+        name, text = _HEADERS[status]
+        answer["headers"] = {name: {"description": text, "required": True, "schema": {"type": "string"}}}
+    return answer
