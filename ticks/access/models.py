@@ -11,20 +11,29 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
-from django.db import models
+from django.db import models, transaction
 from django.db.models import Q
 from django.utils import timezone
 
 from ticks.access.grant import Grant, Limits, Scope
 from ticks.access.patterns import Patterns
 
-__all__ = ["ApiKey", "AuditEntry", "Change", "Entitlement", "KeyRenewal", "Permission", "key_digest"]
+__all__ = [
+    "ROTATION",
+    "ApiKey",
+    "AuditEntry",
+    "Change",
+    "Entitlement",
+    "KeyRenewal",
+    "Permission",
+    "key_digest",
+]
 
 _KEY_START: Final = "mmx_"
 _KEY_BYTES: Final = 32
 _PREFIX_LENGTH: Final = 12
 _SUBJECT_LENGTH: Final = 100
-_ROTATION: Final = timedelta(hours=24)
+ROTATION: Final = timedelta(hours=24)
 """How long the secret that was replaced goes on to be valid, unless said otherwise."""
 
 
@@ -50,6 +59,11 @@ class PatternsField(PatternsText):
             return Patterns.parse(value or "")
         except ValueError as error:
             raise ValidationError(str(error), code="invalid_pattern") from error
+
+    def pre_save(self, model_instance: models.Model, add: bool) -> Patterns:
+        patterns = self.to_python(super().pre_save(model_instance, add))
+        setattr(model_instance, self.attname, patterns)  # what was given as text is what it would be when read again
+        return patterns
 
     def get_prep_value(self, value: Any) -> str:
         return str(self.to_python(value))
@@ -87,6 +101,10 @@ class Entitlement(models.Model):
 
     def __str__(self) -> str:
         return f"Entitlement of {self.group}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        with transaction.atomic():  # with what is noted of it
+            super().save(*args, **kwargs)
 
 
 class ApiKeyManager(models.Manager["ApiKey"]):
@@ -143,6 +161,25 @@ class ApiKey(models.Model):
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix}…)"
 
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        with transaction.atomic():  # with what is noted of it
+            super().save(*args, **kwargs)
+
+    @property
+    def state(self) -> str:
+        """``revoked``, ``expired``, ``rotating`` while two secrets are valid, or ``active``."""
+        now = timezone.now()
+        if not self.active:
+            return "revoked"
+        if self.expires_at is not None and self.expires_at <= now:
+            return "expired"
+        return "rotating" if self.previous_until is not None and self.previous_until > now else "active"
+
+    def scope(self, scope: Scope) -> Patterns:
+        """The symbols with which it may do that."""
+        patterns: Patterns = getattr(self, scope)
+        return patterns
+
     def draw(self) -> str:
         """Gives the key a new secret and returns its plaintext."""
         plaintext = _KEY_START + secrets.token_urlsafe(_KEY_BYTES)
@@ -150,10 +187,21 @@ class ApiKey(models.Model):
         self.digest = key_digest(plaintext)
         return plaintext
 
-    def rotate(self, overlap: timedelta = _ROTATION) -> str:
-        """Gives the key a new secret beside the one it has, which is valid for ``overlap`` still; not saved yet."""
+    def rotate(self, overlap: timedelta = ROTATION) -> str:
+        """Gives the key a new secret beside the one it has, which is valid for ``overlap`` still; not saved yet.
+
+        One that was rotated before and is still valid ends now.
+        """
         self.previous_digest, self.previous_until = self.digest, timezone.now() + overlap
         return self.draw()
+
+    def revoke(self) -> bool:
+        """Ends the key; false if it was revoked already."""
+        if not self.active:
+            return False
+        self.active = False
+        self.save(update_fields=["active"])
+        return True
 
     def grant(self, digest: str) -> Grant | None:
         """What the key allows who holds the secret with that digest; None if it is not valid (any more)."""
