@@ -14,3 +14,6 @@ from tests.gateway_settings import *  # noqa: E402, F403 - it reads the environm
 
 # Where pytest captures it, and not from a thread.
 LOGGING |= {"handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}}}  # noqa: F405
+
+# A thread would write to the database of whichever test is running by then. Tests of it turn it on.
+MARKETMUX_JOURNAL = False

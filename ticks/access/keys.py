@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from ticks.access import journal
 from ticks.access.grant import Grant
 from ticks.access.models import ApiKey, key_digest
 
@@ -76,7 +77,10 @@ def grant_of_key(plaintext: str) -> Grant | None:
 
     Asks the database if the key is not in the cache.
     """
-    return _cache.fetch(plaintext, _find)
+    grant = _cache.fetch(plaintext, _find)
+    if grant is not None:
+        journal.used(grant.owner)
+    return grant
 
 
 def forget() -> None:
