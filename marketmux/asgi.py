@@ -13,6 +13,7 @@ from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from django.urls import reverse  # noqa: E402
 
 from gateway.edge.routing import websocket_urlpatterns  # noqa: E402
+from gateway.edge.standing import WithStanding  # noqa: E402
 from gateway.edge.watch import Watching  # noqa: E402
 from gateway.server import collector  # noqa: E402
 from ticks.endpoint import TicksEndpoint  # noqa: E402
@@ -20,7 +21,7 @@ from ticks.views import TickListView  # noqa: E402
 
 application = ProtocolTypeRouter(
     {
-        "http": Watching(TicksEndpoint(reverse("ticks"), TickListView.as_view(), django)),
+        "http": Watching(WithStanding(TicksEndpoint(reverse("ticks"), TickListView.as_view(), django))),
         "websocket": Watching(URLRouter(websocket_urlpatterns)),
     }
 )

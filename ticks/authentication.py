@@ -34,7 +34,10 @@ class CredentialAuthentication(authentication.BaseAuthentication):
             grant = door.find(request.META.get("HTTP_AUTHORIZATION", "").encode("latin1"), address=_address(request))
         except door.InvalidCredential as error:
             raise AuthenticationFailed(str(error)) from error
-        return None if not grant.stands_on else (AnonymousUser(), grant)
+        if not grant.stands_on:
+            return None
+        _note(request, grant)
+        return AnonymousUser(), grant
 
     def authenticate_header(self, _request: Request) -> str:
         return door.SCHEME
@@ -48,12 +51,21 @@ class SessionAuthentication(authentication.SessionAuthentication):
         if found is None:
             return None
         user = found[0]
-        return user, grant_of_user(user, request.session.session_key or "") or NOBODY
+        grant = grant_of_user(user, request.session.session_key or "") or NOBODY
+        _note(request, grant)
+        return user, grant
 
 
 def grant_of(request: Request) -> Grant:
     """What an authenticated request may do."""
     return request.auth if isinstance(request.auth, Grant) else door.anonymous(_address(request))
+
+
+def _note(request: Request, grant: Grant) -> None:
+    """Says whose request it is where the server can see it (gateway/edge/standing.py)."""
+    scope = getattr(request, "scope", None)
+    if scope is not None:
+        scope["grant"] = grant
 
 
 def _address(request: Request) -> str:

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.http import parse_cookie
 from django.http.request import validate_host
 
+from gateway.server.visitors import Standing, stand
 from ticks import lookups
 from ticks.access import door
 from ticks.access.grant import Grant, Scope
@@ -62,6 +63,7 @@ class Access:
             return
         if grant.of(self._scope):
             scope["grant"] = grant  # a copy of the scope would stay as long as the client
+            await stand(scope, send, Standing.KNOWN if grant.stands_on else Standing.IDLE)
             await self._application(scope, receive, send)
         else:
             await _refuse(scope, receive, send)

@@ -17,6 +17,7 @@ from bus.layers import get_bus
 from gateway.edge.process import get_node
 from gateway.edge.watch import get_watch
 from gateway.server.refusals import refusals
+from gateway.server.visitors import turned_away
 from ticks import lookups, recorder
 
 __all__ = ["collect", "held", "render"]
@@ -44,6 +45,7 @@ _HELP = {
     "not_recovered_total": "Subscriptions that could not go on where the client had stopped.",
     "heartbeats_total": "Heartbeats sent to clients.",
     "handshakes_refused_total": "WebSocket handshakes that were refused, for whatever reason.",
+    "limited_total": "What was refused or ended because somebody had more than a share, by reason.",
     "pings_total": "Pings sent among ticks, to find out how far clients have read.",
     "stale_total": "Times a client fell behind because it had not read what it was sent long before.",
     "io_uring": "1 if this process writes to many clients in one system call (io_uring), else 0.",
@@ -79,6 +81,7 @@ def collect() -> dict[str, Value]:
     return {
         **get_node().counts(),
         "handshakes_refused_total": refusals.count,
+        "limited_total": turned_away,
         "bus_refused_total": {reason: get_bus().refused.get(reason, 0) for reason in Reason},
         "tasks": len(asyncio.all_tasks()),
         "open_files": _open_files(),

@@ -31,10 +31,12 @@ from gateway.protocol.messages import (
     published_frame,
     publisher_welcome_frame,
 )
+from gateway.server.visitors import Standing, stand
 from gateway.wires.asgi import SendEvent
 from gateway.wires.choose import wire_for
 from ticks import publish
 from ticks.access.grant import Grant
+from ticks.address import client_address
 from ticks.decode import decode
 from ticks.errors import InvalidTicks, explain, explain_denied
 from ticks.grammar import now
@@ -98,6 +100,7 @@ class PublishConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
     async def take(self, receive: Receive) -> None:
         """Publishes message after message until the publisher disconnects; all it sent before is published."""
         number = 0
+        is_idle = not self.grant.stands_on
         while (event := await receive())["type"] != "websocket.disconnect":
             number += 1
             try:
@@ -106,6 +109,9 @@ class PublishConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
                 async with self.refusing:
                     await self.settle(0)  # an answer comes after those to the messages before it
                     self.refuse(error)
+            if is_idle and self.under_way:
+                is_idle = False
+                await stand(self.scope, self.base_send, Standing.GUEST, client_address(self.scope))
             if len(self.under_way) >= WINDOW or self.outbox.behind:
                 await self.hold_back()
         await self.settle(0)

@@ -30,9 +30,11 @@ from gateway.protocol.messages import (
     symbols_frame,
     welcome_frame,
 )
+from gateway.server.visitors import Standing, stand
 from gateway.wires.asgi import SendEvent
 from gateway.wires.choose import wire_for
 from ticks.access.grant import Grant, Scope
+from ticks.address import client_address
 from ticks.errors import explain_denied
 
 __all__ = ["TickConsumer"]
@@ -49,6 +51,7 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
         self.scope = scope
         self.base_send = send
         self.grant: Grant = scope["grant"]
+        self.is_idle = not self.grant.stands_on
         await receive()  # websocket.connect
         await self.accept()
         node = get_node()
@@ -145,6 +148,9 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
         symbols = self.hub.symbols(self.outbox)
         answer = subscribed_frame(symbols, reception.positions, command.request_id, command.rate)
         self.answer(answer, reception.frames)
+        if self.is_idle and symbols:
+            self.is_idle = False
+            await stand(self.scope, self.base_send, Standing.GUEST, client_address(self.scope))
 
     def check_covered(self, command: Command) -> None:
         if denied := self.grant.denied(Scope.SUBSCRIBE, command.symbols):

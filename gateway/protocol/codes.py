@@ -18,6 +18,7 @@ __all__ = [
     "ERRORS",
     "EXPIRED",
     "FLOODING",
+    "NO_ROOM",
     "REVOKED",
     "SERVICE_RESTART",
     "SLOW_CONSUMER",
@@ -152,6 +153,13 @@ REVOKED: Final = Closure(
     4003, "The access was revoked: the key, the login or the permission is no more.", reconnect=False, announced=True
 )
 EXPIRED: Final = Closure(4004, "The credential has expired; come back with a new one.", reconnect=True, announced=True)
+NO_ROOM: Final = Closure(
+    1013,
+    "No room for so many connections that ask for nothing, or come without a credential.",
+    reconnect=True,
+    wait=5,
+    announced=True,
+)
 SLOW_CONSUMER: Final = Closure(4001, "The client did not read for too long.", reconnect=True, wait=1)
 
 CLOSURES: Final = (
@@ -163,6 +171,7 @@ CLOSURES: Final = (
     TOO_BIG,
     Closure(1011, "The gateway failed.", reconnect=True, wait=1),
     SERVICE_RESTART,
+    NO_ROOM,
     SLOW_CONSUMER,
     REVOKED,
     EXPIRED,

@@ -22,6 +22,7 @@ from gateway.protocol import problems
 from gateway.server.head import has_one_coding, split_target, why_no_websocket
 from gateway.server.refusals import refusals
 from gateway.server.turns import Turns
+from gateway.server.visitors import STANDING, Standing
 
 __all__ = ["GatewayHTTPConnection", "GatewayHTTPFactory", "GatewayRequest"]
 
@@ -72,6 +73,7 @@ class GatewayHTTPConnection(HTTPChannel):
         self._timed = Stage.IDLE
         self._head_bytes = 0
         self._is_refused = False
+        self.is_known = False
 
     @property
     def _server(self) -> Any:
@@ -94,10 +96,11 @@ class GatewayHTTPConnection(HTTPChannel):
         self._server.housekeeping.http_connections.add(self)
         self.timeOut = self._server.timeouts.head
         super().connectionMade()
+        self._server.rests(self.transport)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802 - Twisted's name
         self._server.housekeeping.http_connections.discard(self)
-        self._server.connection_closed()
+        self._server.connection_closed(self.transport)
         self.requests = [request for request in self.requests if not request.finished]
         super().connectionLost(reason)
 
@@ -191,6 +194,8 @@ class GatewayHTTPConnection(HTTPChannel):
 
     def allContentReceived(self) -> None:  # noqa: N802 - Twisted's name
         self._stage = Stage.ANSWER
+        if not self.is_known:
+            self._server.visitors.forget(self.transport)
         super().allContentReceived()
 
     def requestDone(self, request: Any) -> None:  # noqa: N802 - Twisted's name
@@ -209,6 +214,8 @@ class GatewayHTTPConnection(HTTPChannel):
         if self._stage is Stage.IDLE:
             # Also where the connection is being closed: a client that does not read the response would keep it open.
             self.setTimeout(self._server.timeouts.idle)
+            if not self.is_known:
+                self._server.rests(self.transport)
 
     def timeoutConnection(self) -> None:  # noqa: N802 - Twisted's name
         if self._is_refused:
@@ -223,6 +230,10 @@ class GatewayHTTPConnection(HTTPChannel):
             return bool(super().checkPersistence(request, version))
         request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
         return False
+
+    def make_room(self, in_good_order: bool) -> None:
+        """Another connection needs the room of this one, which is idle."""
+        self.transport.abortConnection()
 
     def drain(self) -> None:
         """Makes the request that has begun, if any, the last one on this connection."""
@@ -263,6 +274,7 @@ class GatewayRequest(WebRequest):  # type: ignore[misc] # Daphne ships no types
         if self.transport is None:  # a WebSocket's handshake: its protocol has the connection now
             self.server.housekeeping.http_connections.discard(self.channel)
             self.channel.requests.clear()  # otherwise the two are a cycle, left to the garbage collector
+            self.server.rests(self.channel.transport)
         return processing
 
     def _problem(self) -> str | None:
@@ -306,6 +318,12 @@ class GatewayRequest(WebRequest):  # type: ignore[misc] # Daphne ships no types
     def duration(self) -> float:
         """Seconds since the request was complete."""
         return 0.0 if self._began is None else time.monotonic() - self._began
+
+    def handle_reply(self, message: dict[str, Any]) -> None:
+        if message["type"] != STANDING:
+            super().handle_reply(message)
+        elif message["standing"] == Standing.KNOWN and self.channel is not None:
+            self.channel.is_known = True
 
     def handle_exception(self, exception: BaseException) -> None:
         """Answers with 500, or cuts a response that has begun: its client must not take it for whole."""

@@ -15,12 +15,13 @@ from autobahn.websocket.types import ConnectionDeny
 from daphne.ws_protocol import WebSocketProtocol
 
 from gateway.protocol.budget import Budget
-from gateway.protocol.codes import FLOODING, Closure
+from gateway.protocol.codes import FLOODING, NO_ROOM, Closure
 from gateway.protocol.frames import NUMBER_BYTES, PING
 from gateway.protocol.problems import closing_answer
 from gateway.server.refusals import refusals
 from gateway.server.timeouts import Timeouts
 from gateway.server.turns import Turns
+from gateway.server.visitors import STANDING, Standing
 
 __all__ = ["FRAMES_AT_ONCE", "FRAMES_PER_SECOND", "TINY_BYTES", "GatewayProtocol", "Outgoing", "unacknowledged_for"]
 
@@ -105,6 +106,7 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
     _state = WebSocketProtocol.STATE_CLOSED
     _opened = _heard = _pinged = 0.0
     _asked_again = False
+    _has_standing = False
 
     client_addr = path = request = None
     """As long as a handshake has not come to the application."""
@@ -153,11 +155,27 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
         if message["type"] == "websocket.http.response.start" and self.state == self.STATE_CONNECTING:
             self._deny(message["status"])
             return
+        if message["type"] == STANDING:
+            self._stand(message["standing"], message["address"])
+            return
         contents = message.get("text"), message.get("bytes")
         if message["type"] == "websocket.send" and not any(contents) and self.state == self.STATE_OPEN:
             self.serverSend(*((contents[0], False) if contents[0] is not None else (b"", True)))
         else:
             super().handle_reply(message)
+            if message["type"] == "websocket.accept" and not self._has_standing:
+                self._stand(Standing.GUEST)  # of an application that has never heard of it
+
+    def _stand(self, standing: str, address: str = "") -> None:
+        self._has_standing = True
+        self.server.stands(self.transport, standing, address)
+
+    def make_room(self, in_good_order: bool) -> None:
+        """Another connection needs the room of this one."""
+        if in_good_order and self.state == self.STATE_OPEN:
+            self.close_with(NO_ROOM)
+        else:
+            self.transport.abortConnection()
 
     def _deny(self, status: int) -> None:
         self.handshake_deferred.errback(ConnectionDeny(status, HTTPStatus(status).phrase))  # type: ignore[no-untyped-call]
@@ -169,7 +187,7 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
     def connectionLost(self, reason: Any) -> None:  # noqa: N802 - Twisted's name
         if self.outbox is not None:
             self.outbox.let_go()  # first of all: the socket is closed, and its descriptor may soon be another client's
-        self.factory.server_class.connection_closed()
+        self.factory.server_class.connection_closed(self.transport)
         super().connectionLost(reason)
         # A reference cycle would keep a client that is gone until a full collection.
         self.is_closed = None

@@ -31,6 +31,7 @@ from gateway.server.inbox import Inbox
 from gateway.server.lifeline import ENDING, READY, Heartbeat
 from gateway.server.timeouts import Timeouts
 from gateway.server.turns import Turns
+from gateway.server.visitors import STANDING, Standing, Visitors
 from gateway.server.websocket import GatewayProtocol
 
 __all__ = ["BACKLOG", "GatewayServer", "raise_open_file_limit"]
@@ -52,8 +53,12 @@ HARD_MESSAGE_BYTES: Final = 1_048_576
 SPARE_FILES: Final = 64
 """Open files kept for what is no client: Redis, database, large bodies, and room to refuse connections."""
 
-EXTENSIONS: Final[dict[str, dict[str, Any]]] = {"websocket.http.response": {}}
-"""Of ASGI: a handshake may be refused with another status than 403."""
+EXTENSIONS: Final[dict[str, dict[str, Any]]] = {"websocket.http.response": {}, STANDING: {}}
+"""Of ASGI: a handshake may be refused with another status than 403. And the application may say who it is."""
+
+HTTP_EXTENSIONS: Final[dict[str, dict[str, Any]]] = {STANDING: {}}
+
+MOST_IDLE: Final = 10_000
 
 Job = Callable[[], Coroutine[Any, Any, None]]
 
@@ -64,7 +69,8 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
     A message over ``max_message_bytes`` is the application's to refuse with an explanation; one over Daphne's own limit
     as well is not read to its end, and neither is a body over ``max_body_bytes``. ``restart`` is how clients are closed
     when the server stops. ``jobs`` run beside the server on its loop until then. It serves before it is ready, which
-    the supervisor is told when ``usable`` has returned.
+    the supervisor is told when ``usable`` has returned. ``most_idle``: see visitors.py. ``share_of`` makes an address
+    that whose connections are counted together.
     """
 
     def __init__(
@@ -78,6 +84,8 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
         lifeline: socket.socket | None = None,
         jobs: Sequence[Job] = (),
         usable: Job | None = None,
+        most_idle: int = MOST_IDLE,
+        share_of: Callable[[str], str] = str,
         timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
     ) -> None:
         hard_limit = max(max_message_bytes, HARD_MESSAGE_BYTES)
@@ -110,8 +118,8 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
         self._ports: list[Any] = []
         self._drain_task: asyncio.Task[None] | None = None
         self._housekeeping_task: asyncio.Task[None] | None = None
-        self._open = 0
-        self._room = sys.maxsize
+        self.visitors = Visitors(most_idle, _make_room)
+        self._share_of = share_of
         self._full = False
 
     def run(self) -> None:
@@ -131,7 +139,7 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
             closeHandshakeTimeout=self.timeouts.closing, openHandshakeTimeout=0, allowNullOrigin=True
         )
         self.ws_factory.protocol = _with_options(self.ws_factory)
-        self._room = _room_for_clients()
+        self.visitors.room = _room_for_clients()
         self._tasks = [self._loop.create_task(_run(job)) for job in self._jobs]
         if self._heartbeat is not None:
             self._heartbeat.start()
@@ -162,21 +170,34 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
 
         At the limit of open files a new connection to Redis, for one, would fail. So clients are refused before that.
         """
-        if self._open >= self._room:
-            if not self._full:
-                self._full = True
-                logger.warning(
-                    "%d connections are all that the limit of open files has room for: others are refused", self._room
-                )
-            return False
-        self._open += 1
-        return True
+        if self.visitors.open >= self.visitors.room and not self._full:
+            self._full = True
+            logger.warning(
+                "%d connections are all that the limit of open files has room for: the longest idle of those without a "
+                "credential is closed for each that comes; where there is none, who comes is refused",
+                self.visitors.room,
+            )
+        return self.visitors.arrived()
 
-    def connection_closed(self) -> None:
-        self._open -= 1
-        if self._full and self._open < 0.9 * self._room:
+    def connection_closed(self, transport: Any) -> None:
+        self.visitors.left(transport)
+        if self._full and self.visitors.open < 0.9 * self.visitors.room:
             self._full = False
             logger.warning("There is room for connections again")
+
+    def rests(self, transport: Any) -> None:
+        """Nothing is being done for the connection, and nothing was shown on it."""
+        self.visitors.rests(transport, self._address(transport))
+
+    def stands(self, transport: Any, standing: str, address: str) -> None:
+        """What the application says of a WebSocket's client."""
+        if standing == Standing.KNOWN:
+            self.visitors.forget(transport)
+        elif standing == Standing.GUEST:
+            self.visitors.welcome(transport, self._share_of(address) if address else self._address(transport))
+
+    def _address(self, transport: Any) -> str:
+        return self._share_of(str(getattr(transport.getPeer(), "host", "")))
 
     def protocol_connected(self, protocol: Any) -> None:
         self.connections[protocol] = {}
@@ -202,6 +223,8 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
         scope.setdefault("asgi", {"version": "3.0"})
         if isinstance(protocol, GatewayProtocol):
             scope["extensions"] = EXTENSIONS
+        elif not protocol.channel.is_known:
+            scope["extensions"] = HTTP_EXTENSIONS
         if protocol not in self.connections:
             return None
         application = self.application(scope=scope, receive=inbox.get, send=partial(self.handle_reply, protocol))
@@ -259,7 +282,7 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
             async with asyncio.timeout(DRAIN_SECONDS):
                 await self._finish()
         except TimeoutError:
-            logger.warning("%d connections were not done within %g s: cutting them", self._open, DRAIN_SECONDS)
+            logger.warning("%d connections were not done within %g s: cutting them", self.visitors.open, DRAIN_SECONDS)
         finally:
             reactor.stop()
 
@@ -282,8 +305,8 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
         for port in self._ports:
             # What is in the backlog is served; later connections go to the next worker, if there is one.
             opened = -1
-            while opened != self._open:
-                opened = self._open
+            while opened != self.visitors.open:
+                opened = self.visitors.open
                 port.doRead()
             port.stopListening()
 
@@ -300,7 +323,11 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
 
     def _is_serving(self) -> bool:
         """Whether a connection is open, or the application of one not done."""
-        return self._open > 0 or any("application_instance" in details for details in self.connections.values())
+        return self.visitors.open > 0 or any("application_instance" in details for details in self.connections.values())
+
+
+def _make_room(transport: Any, in_good_order: bool) -> None:
+    transport.protocol.make_room(in_good_order)
 
 
 def _with_options(factory: Any) -> type[GatewayProtocol]:

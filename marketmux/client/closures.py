@@ -31,6 +31,7 @@ CLOSURES: Final = {
         Closure(1009, "The message is too big.", reconnect=False),
         Closure(1011, "The gateway failed.", wait=1.0),
         Closure(1012, "The gateway stops or restarts."),
+        Closure(1013, "No room for so many connections that ask for nothing, or come without a credential.", wait=5.0),
         Closure(4001, "The client did not read for too long.", wait=1.0),
         Closure(4003, "The access was revoked: the key, the login or the permission is no more.", reconnect=False),
         Closure(4004, "The credential has expired; come back with a new one."),

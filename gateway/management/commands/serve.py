@@ -25,6 +25,7 @@ from gateway.protocol.codes import SERVICE_RESTART
 from gateway.server.supervisor import Supervisor, bind, url
 from gateway.server.worker import BACKLOG, GatewayServer, Job, raise_open_file_limit
 from ticks import feed, publish
+from ticks.address import share_of
 from ticks.tick import MAX_BODY_BYTES
 
 logger = logging.getLogger(__name__)
@@ -102,6 +103,8 @@ def _work(listen_fd: int, lifeline_fd: int, feed_rate: int | None) -> None:
         lifeline=socket.socket(fileno=lifeline_fd),
         jobs=jobs,
         usable=bus_usable,
+        most_idle=settings.MARKETMUX_MAX_IDLE_CONNECTIONS,
+        share_of=share_of,
     ).run()
 
 

@@ -224,7 +224,7 @@ async def test_an_exception_after_the_response_changes_nothing(client: Client) -
 
 
 async def test_no_connection_is_made_without_room(server: GatewayServer) -> None:
-    server._room = 0
+    server.visitors.room = 0
     assert http.GatewayHTTPFactory(server).buildProtocol(None) is None
 
 

@@ -126,7 +126,7 @@ async def test_connections_are_refused_when_there_is_no_room_left(
     monkeypatch.setattr(worker, "_room_for_clients", lambda: 1)
     server = serve(script)
     await asyncio.sleep(0)  # it looks for room when the loop runs
-    async with connected(server):
+    async with websocket_of(server):
         for _ in range(2):
             reader, writer = await asyncio.open_connection("127.0.0.1", port_of(server))
             assert await reader.read() == b""
@@ -135,6 +135,19 @@ async def test_connections_are_refused_when_there_is_no_room_left(
     assert caplog.text.count("has room for") == 1
     async with client_of(server) as client:
         assert (await client.get("/")).text == "ok"
+
+
+async def test_an_idle_connection_makes_room_for_the_next(
+    serve: Serve, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "_room_for_clients", lambda: 1)
+    server = serve(script)
+    await asyncio.sleep(0)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port_of(server))
+    async with websocket_of(server):
+        with contextlib.suppress(ConnectionError):
+            assert await reader.read() == b""
+    writer.close()
 
 
 async def test_an_exception_before_the_response_is_a_500(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
