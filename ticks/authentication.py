@@ -15,6 +15,7 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 from ticks.access import door
+from ticks.access.credentials import refuse_in_url
 from ticks.access.grant import NOBODY, Grant
 from ticks.access.users import grant_of_user
 
@@ -26,14 +27,15 @@ __all__ = ["CredentialAuthentication", "MayPublish", "MayRead", "SessionAuthenti
 
 
 class CredentialAuthentication(authentication.BaseAuthentication):
-    """``Authorization: Api-Key <key>``. Who shows a credential has no user."""
+    """``Authorization: Api-Key <key>`` or ``Bearer <token>``. Who shows a credential has no user."""
 
     def authenticate(self, request: Request) -> tuple[AnonymousUser, Grant] | None:
         try:
+            refuse_in_url(request.META.get("QUERY_STRING", ""))
             # DRF's helper would build a mapping of all headers for each request.
             grant = door.find(request.META.get("HTTP_AUTHORIZATION", "").encode("latin1"), address=_address(request))
         except door.InvalidCredential as error:
-            raise AuthenticationFailed(str(error)) from error
+            raise AuthenticationFailed(str(error), error.code) from error
         if not grant.stands_on:
             return None
         _note(request, grant)

@@ -49,6 +49,24 @@ _TABLE: Final = (
     ),
     Problem("not_authenticated", 401, "No credential", "the request has no key"),
     Problem("authentication_failed", 401, "A credential that fails", "the key is unknown or revoked, or malformed"),
+    Problem("token_invalid", 401, "Not a token", "the token is malformed, or not signed by whom it should be"),
+    Problem("token_expired", 401, "An old token", "the token is genuine, but its time is over"),
+    Problem("token_wrong_audience", 401, "A token for something else", "the token is genuine, but not for this"),
+    Problem(
+        "token_revoked",
+        401,
+        "A token of something that has ended",
+        "the key that the token was made from is revoked, or the session has ended",
+    ),
+    Problem(
+        "several_credentials", 401, "Several credentials", "a WebSocket's handshake has more than one key or token"
+    ),
+    Problem(
+        "credential_in_url",
+        401,
+        "A credential in the address",
+        "the address has a parameter such as `token`, `access_token` or `key`; logs keep addresses, so it is public",
+    ),
     Problem(
         "permission_denied", 403, "Not allowed", "a session where a key is needed, or no CSRF token with a session"
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cached_property
@@ -13,7 +14,7 @@ from django.core.exceptions import SynchronousOnlyOperation
 from django.http import HttpRequest
 from msgspec.structs import astuple
 from rest_framework import status
-from rest_framework.exceptions import NotFound, ParseError
+from rest_framework.exceptions import NotAuthenticated, NotFound, ParseError, PermissionDenied
 from rest_framework.pagination import PageNumberPagination
 from rest_framework.permissions import BasePermission
 from rest_framework.renderers import BrowsableAPIRenderer
@@ -23,18 +24,20 @@ from rest_framework.utils.urls import replace_query_param
 from rest_framework.views import APIView
 
 from ticks import lookups, publish
+from ticks.access import tokens
 from ticks.access.grant import Grant, Scope
+from ticks.access.patterns import Patterns
 from ticks.authentication import MayPublish, MayRead, grant_of
 from ticks.errors import AccessDenied, InvalidIdempotencyKey
 from ticks.fields import FIELDS
 from ticks.grammar import is_symbol, now
-from ticks.parsers import NdjsonParser, TickParser
+from ticks.parsers import NdjsonParser, TickParser, TokenRequest, TokenRequestParser
 from ticks.publish import is_key
 from ticks.renderers import ExactJSONRenderer, PublisherNegotiation
 from ticks.serializers import TickSerializer
 from ticks.tick import MAX_BODY_BYTES, Placed, Tick
 
-__all__ = ["AccessView", "ApiNotFoundView", "TickDetailView", "TickListView"]
+__all__ = ["AccessView", "ApiNotFoundView", "TickDetailView", "TickListView", "TokenView"]
 
 
 class AsyncAPIView(APIView):
@@ -188,6 +191,43 @@ class AccessView(AsyncAPIView):
         return Response(represent_grant(grant_of(request), symbol))
 
 
+class TokenView(AsyncAPIView):
+    """A token for a WebSocket's handshake, or a request, within a minute.
+
+    It allows what your key or login allows, or the part of it that you ask for:
+
+        {"audience": "ws", "scopes": {"subscribe": ["AAPL", "BTC-*"]}}
+
+    `audience` is `ws` for /ws, `publish` for /ws/publish, or `http` for this API.
+    """
+
+    permission_classes = []
+    parser_classes = [TokenRequestParser]
+
+    name = "Token"
+
+    def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
+        # Who asks for everything need send nothing, and then says nothing of its type.
+        request.META["CONTENT_TYPE"] = request.META.get("CONTENT_TYPE") or "application/json"
+        return super().initialize_request(request, *args, **kwargs)
+
+    async def post(self, request: Request) -> Response:
+        grant = grant_of(request)
+        if not grant.stands_on:
+            raise NotAuthenticated
+        if not tokens.can_issue(grant):
+            raise PermissionDenied("Tokens are made from a key or a login, and not from tokens.")
+        wanted = request.data if isinstance(request.data, TokenRequest) else TokenRequest()  # of an empty body
+        try:
+            scopes = None if wanted.scopes is None else tokens.patterns_of(wanted.scopes)
+            _check_covered(grant, scopes or {})
+            token = tokens.issue(grant, wanted.audience, scopes)
+        except ValueError as error:
+            raise ParseError(str(error)) from error
+        body = {"token": token.text, "audience": wanted.audience, "expires_at": _instant(token.expires)}
+        return Response(body, headers={"Cache-Control": "no-store"})
+
+
 class ApiNotFoundView(APIView):
     """Any other path of the API."""
 
@@ -216,6 +256,17 @@ def _check_publishable(request: Request, ticks: list[Tick]) -> None:
         raise AccessDenied(denied)
 
 
+def _check_covered(grant: Grant, scopes: Mapping[Scope, Patterns]) -> None:
+    denied = [
+        f"{scope} {pattern}"
+        for scope, patterns in scopes.items()
+        for pattern in patterns
+        if Patterns([pattern]) & grant.of(scope) != Patterns([pattern])
+    ]
+    if denied:
+        raise AccessDenied(denied)
+
+
 def _accepted(ticks: list[Tick]) -> Response:
     accepted = len(ticks)
     ticks.clear()  # the request is a cycle, and lives until the collector comes by; its ticks need not
@@ -232,14 +283,17 @@ def represent_grant(grant: Grant, symbol: str | None) -> dict[str, Any]:
         rule = patterns.rule(symbol)
         return {"patterns": list(patterns), "allowed": rule is not None, "rule": rule}
 
-    expires = grant.expires and datetime.fromtimestamp(grant.expires, UTC).isoformat().replace("+00:00", "Z")
     return {
         "who": grant.who,
         "symbol": symbol,
         **{scope.value: of(scope) for scope in Scope},
         "limits": asdict(grant.limits),
-        "expires_at": expires,
+        "expires_at": None if grant.expires is None else _instant(grant.expires),
     }
+
+
+def _instant(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
 def represent(latest: Placed) -> dict[str, Any]:

@@ -66,7 +66,7 @@ class PublishConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
         self.scope = scope
         self.base_send = send
         await receive()  # websocket.connect
-        await self.accept()
+        await self.accept(scope.get("subprotocol"))
         self.wire = wire_for(send, settings.MARKETMUX_UNSENT_BYTES)
         self.outbox = Outbox(self.wire, settings.MARKETMUX_SLOW_CLIENT_SECONDS)
         self.grant: Grant = scope["grant"]

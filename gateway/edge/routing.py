@@ -9,6 +9,7 @@ from django.urls import path, re_path
 from gateway.edge.access import Access
 from gateway.edge.publisher import PublishConsumer
 from gateway.edge.subscriber import TickConsumer
+from ticks.access.credentials import Audience
 from ticks.access.grant import Scope
 
 __all__ = ["websocket_urlpatterns"]
@@ -21,7 +22,7 @@ async def not_found(scope: dict[str, Any], receive: Any, send: Any) -> None:  # 
 
 
 websocket_urlpatterns = [
-    path("ws", Access(TickConsumer.as_asgi(), Scope.SUBSCRIBE)),  # type: ignore[arg-type] # Channels allows ASGI applications
-    path("ws/publish", Access(PublishConsumer.as_asgi(), Scope.PUBLISH, sessions=False)),  # type: ignore[arg-type]
+    path("ws", Access(TickConsumer.as_asgi(), Scope.SUBSCRIBE, Audience.WS)),  # type: ignore[arg-type] # Channels allows ASGI applications
+    path("ws/publish", Access(PublishConsumer.as_asgi(), Scope.PUBLISH, Audience.PUBLISH, sessions=False)),  # type: ignore[arg-type]
     re_path(r"", not_found),  # type: ignore[arg-type]
 ]

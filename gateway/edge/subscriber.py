@@ -53,7 +53,7 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
         self.grant: Grant = scope["grant"]
         self.is_idle = not self.grant.stands_on
         await receive()  # websocket.connect
-        await self.accept()
+        await self.accept(scope.get("subprotocol"))
         node = get_node()
         self.hub = node.hub
         self.outbox = node.open(wire_for(send, settings.MARKETMUX_UNSENT_BYTES))

@@ -121,7 +121,7 @@ _OPERATIONS: Final = [
     Operation("publishers", "greetPublisher", [messages.PublisherWelcome]),
     Operation("publishers", "informPublisher", [messages.Access, messages.Closing]),
 ]
-_SECURITY: Final = {"subscribers": ["apiKey", "session"], "publishers": ["apiKey"]}
+_SECURITY: Final = {"subscribers": ["apiKey", "token", "session"], "publishers": ["apiKey", "token"]}
 
 
 def _kinds(channel: str = "") -> list[type]:
@@ -162,6 +162,12 @@ def _security_schemes(session_cookie: str) -> Json:
             "in": "header",
             "name": "Authorization",
             "description": "`Api-Key` and the key (`manage.py create_key`), sent with the handshake.",
+        },
+        "token": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "A token (`POST /api/v1/tokens`), in the header or, from a browser, as the subprotocol "
+            "`marketmux.token.` and the token, offered beside `marketmux`.",
         },
         "session": {
             "type": "httpApiKey",

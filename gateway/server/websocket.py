@@ -107,6 +107,10 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
     _opened = _heard = _pinged = 0.0
     _asked_again = False
     _has_standing = False
+    _denial_status = 403
+    _denial_headers: Sequence[tuple[bytes, bytes]] = ()
+    _denial_body = b""
+    """With what the application refuses the handshake."""
 
     client_addr = path = request = None
     """As long as a handshake has not come to the application."""
@@ -133,7 +137,8 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
 
     def failHandshake(self, reason: str, code: int = 400, responseHeaders: Any = None) -> None:  # noqa: N802, N803
         refusals.add(str(self.transport.getPeer().host), reason)
-        super().failHandshake(reason, code, responseHeaders)
+        headers = [(name.decode("latin1"), value.decode("latin1")) for name, value in self._denial_headers]
+        super().failHandshake(reason, code, responseHeaders or headers)
 
     def sendHttpErrorResponse(  # noqa: N802 - Autobahn's name
         self,
@@ -144,16 +149,20 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
         """Autobahn's, with a body: what its client sent belongs into none of the lines of a head."""
         kind = "bad_request" if code == HTTPStatus.BAD_REQUEST else "handshake_refused"
         headers = "".join(f"{name}: {value}\r\n" for name, value in responseHeaders or ())
-        self.sendData(closing_answer(kind, f"{reason}.", code, headers.encode()))
+        if self._denial_body:
+            head = f"HTTP/1.1 {code} {reason}\r\nConnection: close\r\nContent-Length: {len(self._denial_body)}\r\n"
+            self.sendData(f"{head}{headers}\r\n".encode() + self._denial_body)
+        else:
+            self.sendData(closing_answer(kind, f"{reason}.", code, headers.encode()))
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:  # noqa: N802, N803
         if self.request is not None:
             super().onClose(wasClean, code, reason)
 
     def handle_reply(self, message: dict[str, Any]) -> None:
-        """Daphne's, which also sends empty messages, and refuses a handshake with the status that it is given."""
-        if message["type"] == "websocket.http.response.start" and self.state == self.STATE_CONNECTING:
-            self._deny(message["status"])
+        """Daphne's, which also sends empty messages, and refuses a handshake with the response that it is given."""
+        if message["type"].startswith("websocket.http.response.") and self.state == self.STATE_CONNECTING:
+            self._deny(message)
             return
         if message["type"] == STANDING:
             self._stand(message["standing"], message["address"])
@@ -177,7 +186,12 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
         else:
             self.transport.abortConnection()
 
-    def _deny(self, status: int) -> None:
+    def _deny(self, message: dict[str, Any]) -> None:
+        """Takes the response's start, and with its body, which comes in one piece, sends it."""
+        if message["type"] == "websocket.http.response.start":
+            self._denial_status, self._denial_headers = message["status"], message.get("headers", ())
+            return
+        self._denial_body, status = message.get("body", b""), self._denial_status
         self.handshake_deferred.errback(ConnectionDeny(status, HTTPStatus(status).phrase))  # type: ignore[no-untyped-call]
         del self.handshake_deferred
         self.server.protocol_disconnected(self)

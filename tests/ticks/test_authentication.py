@@ -114,7 +114,7 @@ def test_where_anonymous_is_on_anybody_may_subscribe(settings: Settings) -> None
 
 
 def test_a_request_without_the_scheme_is_left_to_other_authentication() -> None:
-    request = Request(APIRequestFactory().get("/", headers={"authorization": "Bearer abc"}))
+    request = Request(APIRequestFactory().get("/", headers={"authorization": "Basic abc"}))
     assert CredentialAuthentication().authenticate(request) is None
 
 

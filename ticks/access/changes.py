@@ -27,7 +27,7 @@ from django.dispatch import Signal
 from django.utils import timezone
 
 from bus.contract import BusUnavailable
-from ticks.access import keys, users
+from ticks.access import keys, tokens, users
 from ticks.access.models import ApiKey, Change, Entitlement
 from ticks.access.users import EVERYBODY, entitlements_changed, session_subject
 
@@ -69,6 +69,7 @@ def note(*subjects: str) -> None:
 
 def apply(subjects: Iterable[str]) -> None:
     """Forgets what this process has cached of the subjects."""
+    tokens.forget()
     for subject in subjects:
         kind, _, pk = subject.partition(":")
         if kind == "key":
@@ -81,7 +82,7 @@ def apply(subjects: Iterable[str]) -> None:
 
 def has_cached() -> bool:
     """Whether anything is cached that a change could concern."""
-    return keys.has_cached() or users.has_cached()
+    return keys.has_cached() or tokens.has_cached() or users.has_cached()
 
 
 def _tell() -> None:

@@ -12,44 +12,46 @@ from django.conf import settings
 from django.core.exceptions import SynchronousOnlyOperation
 
 from ticks import lookups
+from ticks.access import tokens
+from ticks.access.credentials import MAX_TOKEN_BYTES, Audience, InvalidCredential
 from ticks.access.grant import NOBODY, Grant
 from ticks.access.keys import grant_of_key
 from ticks.access.patterns import ALL
 from ticks.access.users import grant_of_session
 
-__all__ = ["SCHEME", "InvalidCredential", "anonymous", "find", "find_from_loop", "key_in_header"]
+__all__ = ["BEARER", "SCHEME", "InvalidCredential", "anonymous", "find", "find_from_loop", "key_in_header"]
 
 SCHEME: Final = "Api-Key"
 """The scheme of the ``Authorization`` header that holds a key."""
+BEARER: Final = "Bearer"
+"""The scheme of one that holds a token."""
 
 
-class InvalidCredential(ValueError):
-    """What was shown is malformed, unknown, revoked or expired."""
-
-
-def find(authorization: bytes, session: str = "", address: str = "") -> Grant:
+def find(authorization: bytes, session: str = "", address: str = "", audience: Audience = Audience.HTTP) -> Grant:
     """What somebody may do who comes from ``address`` and shows this header and the key of a session, if any.
 
-    Asks the database about what is not in a cache. :class:`InvalidCredential` if the header holds a wrong one.
-    A session that has ended is none: browsers show what they have.
+    ``audience``: what for. Asks the database about what is not in a cache. :class:`InvalidCredential` if the header
+    holds a wrong one. A session that has ended is none: browsers show what they have.
     """
-    return _of_header(authorization) or (grant_of_session(session) if session else None) or anonymous(address)
+    return _of_header(authorization, audience) or (grant_of_session(session) if session else None) or anonymous(address)
 
 
-async def find_from_loop(authorization: bytes, session: str = "", address: str = "") -> Grant:
+async def find_from_loop(
+    authorization: bytes, session: str = "", address: str = "", audience: Audience = Audience.HTTP
+) -> Grant:
     """Like :func:`find`, for the event loop: only what is not in a cache costs a thread and a query.
 
     :class:`~ticks.lookups.DatabaseUnavailable` if that does not answer.
     """
     try:
-        if grant := _of_header(authorization):
+        if grant := _of_header(authorization, audience):
             return grant
     except SynchronousOnlyOperation:  # raised before anything is asked of the database
         pass
     else:
         if not session:
             return anonymous(address)
-    return await lookups.ask(find, authorization, session, address)
+    return await lookups.ask(find, authorization, session, address, audience)
 
 
 def anonymous(address: str = "") -> Grant:
@@ -64,17 +66,24 @@ def key_in_header(authorization: bytes) -> str | None:
 
     :class:`InvalidCredential` if malformed.
     """
+    return _word(authorization, SCHEME, "key")
+
+
+def _word(authorization: bytes, wanted: str, what: str) -> str | None:
     scheme, _, rest = authorization.strip().partition(b" ")
-    if scheme.lower() != SCHEME.lower().encode():
+    if scheme.lower() != wanted.lower().encode():
         return None
     words = rest.split()
     if len(words) != 1 or not words[0].isascii():
-        raise InvalidCredential(f"Write the header as: Authorization: {SCHEME} <key>")
+        raise InvalidCredential(f"Write the header as: Authorization: {wanted} <{what}>")
     return words[0].decode("ascii")
 
 
-def _of_header(authorization: bytes) -> Grant | None:
+def _of_header(authorization: bytes, audience: Audience) -> Grant | None:
     """What the credential in the header allows, None if it holds none of ours."""
+    token = _word(authorization, BEARER, "token")
+    if token is not None:
+        return _of_token(token, audience)
     plaintext = key_in_header(authorization)
     if plaintext is None:
         return None
@@ -82,3 +91,9 @@ def _of_header(authorization: bytes) -> Grant | None:
     if grant is None:
         raise InvalidCredential("The API key is unknown, revoked or expired.")
     return grant
+
+
+def _of_token(token: str, audience: Audience) -> Grant:
+    if len(token) > MAX_TOKEN_BYTES:
+        raise InvalidCredential(f"A token has at most {MAX_TOKEN_BYTES:,} bytes.", "token_invalid")
+    return tokens.grant_of_token(token, audience)

@@ -15,6 +15,7 @@ from pytest_django.fixtures import Settings
 from gateway.edge.access import Access, origin_allowed
 from marketmux.asgi import application
 from ticks.access import keys
+from ticks.access.credentials import Audience
 from ticks.access.grant import Grant, Scope
 from ticks.access.keys import KeyCache
 from ticks.access.models import ApiKey
@@ -142,7 +143,7 @@ async def test_the_application_is_told_who_opened(settings: Settings) -> None:
 
     async def open_with(*headers: tuple[bytes, bytes]) -> None:
         scope = {"type": "websocket", "client": ("192.0.2.1", 5), "headers": list(headers)}
-        await Access(application, Scope.SUBSCRIBE)(scope, None, None)
+        await Access(application, Scope.SUBSCRIBE, Audience.WS)(scope, None, None)
 
     key, plaintext = await sync_to_async(ApiKey.objects.issue)("feed")
     await open_with((b"authorization", f"Api-Key {plaintext}".encode()))

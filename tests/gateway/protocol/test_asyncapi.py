@@ -143,8 +143,8 @@ def test_a_session_subscribes_and_does_not_publish() -> None:
         name: [scheme["$ref"].rpartition("/")[2] for scheme in operation["security"]]
         for name, operation in operations.items()
     }
-    assert schemes["subscribe"] == schemes["deliver"] == ["apiKey", "session"]
-    assert schemes["publish"] == ["apiKey"]
+    assert schemes["subscribe"] == schemes["deliver"] == ["apiKey", "token", "session"]
+    assert schemes["publish"] == ["apiKey", "token"]
 
 
 def test_where_anyone_may_connect_nothing_is_asked_for() -> None:

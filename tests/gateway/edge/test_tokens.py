@@ -1,0 +1,99 @@
+"""Tokens at the WebSockets' door: as a header, or as a subprotocol."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from channels.testing import WebsocketCommunicator
+from pytest_django.fixtures import Settings
+
+from marketmux.asgi import application
+from ticks.access.credentials import Audience
+from ticks.access.door import find
+from ticks.access.models import ApiKey
+from ticks.access.tokens import issue
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+HOST = (b"host", b"localhost:8000")
+AUDIENCES = {"/ws": Audience.WS, "/ws/publish": Audience.PUBLISH}
+
+
+async def handshake(path: str, *subprotocols: str, headers: Any = (), query: bytes = b"") -> tuple[int, Any]:
+    """101 and the subprotocol, or the status and the code of the refusal."""
+    socket = WebsocketCommunicator(application, path, headers=[HOST, *headers], subprotocols=list(subprotocols))
+    socket.scope["extensions"] = {"websocket.http.response": {}}
+    socket.scope["query_string"] = query
+    await socket.send_input({"type": "websocket.connect"})
+    answer = await socket.receive_output(5)
+    if answer["type"] == "websocket.accept":
+        await socket.disconnect()
+        return 101, answer["subprotocol"]
+    if answer["type"] == "websocket.close":
+        return 403, None
+    return answer["status"], json.loads((await socket.receive_output())["body"])["code"]
+
+
+@sync_to_async
+def made(audience: Audience, **fields: Any) -> str:
+    _, plaintext = ApiKey.objects.issue("feed", **fields)
+    return issue(find(f"Api-Key {plaintext}".encode()), audience).text
+
+
+def bearer(token: str) -> tuple[bytes, bytes]:
+    return b"authorization", f"Bearer {token}".encode()
+
+
+@pytest.mark.parametrize("path", AUDIENCES)
+async def test_a_token_opens(path: str) -> None:
+    token = await made(AUDIENCES[path])
+    assert await handshake(path, headers=[bearer(token)]) == (101, None)
+    assert await handshake(path, "marketmux", f"marketmux.token.{token}") == (101, "marketmux")
+    assert await handshake(path, f"marketmux.token.{token}", "x", "marketmux") == (101, "marketmux")
+    assert await handshake(path, f"marketmux.token.{token}") == (101, None)
+
+
+@pytest.mark.parametrize("path", AUDIENCES)
+@pytest.mark.parametrize("token", ["", "x", "mmt_x", "a.b.c", "A" * 5_000])
+async def test_a_wrong_token_is_refused_where_nobody_need_have_shown_one(
+    path: str, token: str, settings: Settings
+) -> None:
+    settings.MARKETMUX_ANONYMOUS = True
+    assert await handshake(path, "marketmux") == (101, "marketmux")
+    assert (await handshake(path, "marketmux", f"marketmux.token.{token}"))[0] == 401
+    assert (await handshake(path, headers=[bearer(token)]))[0] == 401
+
+
+@pytest.mark.parametrize("path", AUDIENCES)
+async def test_a_token_for_something_else_is_refused(path: str) -> None:
+    for audience in set(Audience) - {AUDIENCES[path]}:
+        token = await made(audience)
+        assert await handshake(path, headers=[bearer(token)]) == (401, "token_wrong_audience")
+        assert await handshake(path, "marketmux", f"marketmux.token.{token}") == (401, "token_wrong_audience")
+
+
+@pytest.mark.parametrize("path", AUDIENCES)
+async def test_one_credential_is_shown_and_not_several(path: str) -> None:
+    token = await made(AUDIENCES[path])
+    offered = ["marketmux", f"marketmux.token.{token}"]
+    several = (401, "several_credentials")
+    assert await handshake(path, *offered, headers=[bearer(token)]) == several
+    assert await handshake(path, *offered, f"marketmux.token.{token}x") == several
+    assert await handshake(path, headers=[bearer(token), bearer(token)]) == several
+    assert await handshake(path, *offered, headers=[(b"authorization", b"Api-Key x")]) == several
+
+
+@pytest.mark.parametrize("path", AUDIENCES)
+@pytest.mark.parametrize("query", [b"token=x", b"access_token=x", b"key=x"])
+async def test_a_credential_in_the_address_is_refused(path: str, query: bytes, settings: Settings) -> None:
+    settings.MARKETMUX_ANONYMOUS = True
+    assert await handshake(path, query=query) == (401, "credential_in_url")
+    assert (await handshake(path, query=b"v=1"))[0] == 101
+
+
+async def test_a_token_allows_what_it_has_a_scope_for() -> None:
+    token = await made(Audience.WS, subscribe="")
+    assert await handshake("/ws", headers=[bearer(token)]) == (403, None)
