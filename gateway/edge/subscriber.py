@@ -75,7 +75,7 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
             self.outbox.close(closure)
         elif grant.subscribe != before.subscribe:
             lost = self.hub.limit(self.outbox, grant.subscribe)
-            self.outbox.reply(access_frame(list(grant.subscribe), lost))
+            self.outbox.reply(access_frame(list(grant.subscribe), tuple(lost)))
 
     def greet(self) -> None:
         self.limits = Limits(

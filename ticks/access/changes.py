@@ -76,7 +76,7 @@ def apply(subjects: Iterable[str]) -> None:
             keys.forget()
         elif kind == "user":
             users.forget(pk)
-        elif subject == EVERYBODY:
+        elif kind == "group" or subject == EVERYBODY:
             users.forget()
 
 
@@ -103,8 +103,8 @@ def connect() -> None:
     user = get_user_model()
     _listen([post_save, post_delete], ApiKey, lambda key: f"key:{key.pk}")
     _listen([post_save, post_delete], user, lambda one: f"user:{one.pk}")
-    _listen([post_save, post_delete], Entitlement, lambda _: EVERYBODY)
-    _listen([post_delete], Group, lambda _: EVERYBODY)
+    _listen([post_save, post_delete], Entitlement, lambda entitlement: f"group:{entitlement.group_id}")
+    _listen([post_delete], Group, lambda group: f"group:{group.pk}")
     _listen([post_delete], Session, lambda session: session_subject(session.session_key))
     for through in {getattr(user, name).through for name in ("groups", "user_permissions") if hasattr(user, name)}:
         m2m_changed.connect(_membership_changed, sender=through, dispatch_uid=f"access {through.__name__}")
@@ -123,13 +123,19 @@ def _listen(signals: list[Any], model: type[Model], subject: Any) -> None:
         signal.connect(receive, sender=model, weak=False, dispatch_uid=f"access {model.__name__} {number}")
 
 
-def _membership_changed(instance: Any, action: str, reverse: bool, **_: Any) -> None:
+def _membership_changed(instance: Any, action: str, pk_set: Any, model: type[Model], **_: Any) -> None:
+    """Users, groups and permissions are brought together, from either side."""
+    if action == "pre_clear" and isinstance(instance, Group):
+        note(f"group:{instance.pk}")  # of whom, is known no more when it is done; they are asked for after the commit
     if not action.startswith("post_"):
         return
-    if isinstance(instance, Group | Permission) or reverse:
-        note(EVERYBODY)
-    else:
-        note(f"user:{instance.pk}")
+    kind = {get_user_model(): "user", Group: "group"}
+    if (own := kind.get(type(instance))) == "user" or (own == "group" and model is Permission):
+        note(f"{own}:{instance.pk}")
+    elif (other := kind.get(model)) is not None and pk_set is not None:
+        note(*[f"{other}:{pk}" for pk in pk_set])
+    elif own is None:
+        note(EVERYBODY)  # all that had a permission
 
 
 def _logged_out(request: Any, **_: Any) -> None:

@@ -21,6 +21,7 @@ from django.conf import settings
 from django.contrib.auth import get_user
 from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.base_user import AbstractBaseUser
+from django.contrib.auth.models import Group
 from django.dispatch import Signal
 from django.http import HttpRequest
 from django.utils.module_loading import import_string
@@ -51,7 +52,7 @@ CACHE_SECONDS: Final = 30.0
 _MOST_CACHED: Final = 100_000
 
 EVERYBODY: Final = "users"
-"""What the grants of all users stand on: groups, and the hook."""
+"""What the grants of all users stand on: the hook."""
 
 Entitled = Mapping[Scope, Patterns]
 Answer = Mapping[str, Iterable[str]] | Iterable[str]
@@ -86,10 +87,10 @@ def grant_of_user(user: AbstractBaseUser, session: str = "") -> Grant | None:
     """
     if not user.is_active:
         return None
-    entitled = _entitled(user)
+    entitled, groups = _entitled(user)
     if settings.MARKETMUX_ANONYMOUS:
         entitled = dict.fromkeys(Scope, ALL)  # nobody loses by saying who they are
-    stands_on = {f"user:{user.pk}", EVERYBODY}
+    stands_on = {f"user:{user.pk}", *groups, EVERYBODY}
     if session:
         stands_on.add(session_subject(session))
     return Grant(
@@ -140,7 +141,7 @@ def session_subject(session: str) -> str:
 # The hook's answers
 
 _lock = threading.Lock()
-_cached: dict[Any, tuple[float, Entitled]] = {}
+_cached: dict[Any, tuple[float, Entitled, frozenset[str]]] = {}
 _generation = 0
 
 
@@ -160,18 +161,20 @@ def has_cached() -> bool:
     return bool(_cached)
 
 
-def _entitled(user: AbstractBaseUser) -> Entitled:
+def _entitled(user: AbstractBaseUser) -> tuple[Entitled, frozenset[str]]:
+    """What the user is entitled to, and the groups on which that stands."""
     found = _cached.get(str(user.pk))
     if found is not None and time.monotonic() < found[0]:
-        return found[1]
+        return found[1:]
     generation = _generation
+    groups = frozenset(f"group:{pk}" for pk in Group.objects.filter(user=user.pk).values_list("pk", flat=True))
     entitled = _ask(user)
     with _lock:
         if generation == _generation:  # else it may have been asked before what has changed since
             if len(_cached) >= _MOST_CACHED:
                 _cached.clear()
-            _cached[str(user.pk)] = time.monotonic() + CACHE_SECONDS, entitled
-    return entitled
+            _cached[str(user.pk)] = time.monotonic() + CACHE_SECONDS, entitled, groups
+    return entitled, groups
 
 
 def _ask(user: AbstractBaseUser) -> Entitled:
