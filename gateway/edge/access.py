@@ -11,8 +11,8 @@ from django.conf import settings
 from django.http import parse_cookie
 from django.http.request import validate_host
 
-from gateway.server.visitors import Standing, stand
 from gateway.protocol.problems import MEDIA_TYPE, encode
+from gateway.server.visitors import Standing, stand
 from ticks import lookups
 from ticks.access import door
 from ticks.access.credentials import Audience, InvalidCredential, refuse_in_url
