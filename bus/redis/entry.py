@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from redis.asyncio import ConnectionPool
@@ -18,14 +18,19 @@ from bus.redis.connection import Info, address, connect
 from bus.redis.link import Link, Script
 from bus.redis.refusals import reason_of
 
-__all__ = ["RIGHTS", "check"]
+__all__ = ["check", "rights"]
 
 _SECONDS: Final = 8.0
 _OLDEST: Final = (5, 0)
 """Before, a script that had asked for the time could not write."""
 
-RIGHTS: Final = "+@read +@write +@pubsub +@scripting +@connection +@transaction -@dangerous +info +time"
-"""What suffices, beside the namespace's keys and channels."""
+_USED: Final = (
+    *("PING", "SELECT"),  # by redis-py; its CLIENT SETINFO may be refused, and Redis 7.0 knows none to grant
+    *("INFO", "TIME", "DBSIZE", "COMMAND|INFO", "MULTI", "DISCARD", "SET"),
+    *("SCRIPT|LOAD", "EVAL", "EVALSHA"),
+    *("PUBLISH", "SUBSCRIBE", "UNSUBSCRIBE", "PSUBSCRIBE", "PUNSUBSCRIBE"),
+)
+"""Commands that the bus sends itself."""
 
 _CALLED: Final = re.compile(r"\bcall\(\s*'([A-Z]+)'")
 _OWN: Final = ("EVALSHA", "PING")
@@ -43,6 +48,14 @@ _ADVICE: Final = {
 }
 
 
+def rights(sources: Iterable[str]) -> str:
+    """The commands that a user of Redis needs, beside the namespace's keys and channels: those that the bus sends, and
+    those that its scripts, by their sources, call. As Redis's ACL writes them.
+    """
+    called = {name for source in sources for name in _CALLED.findall(source)}
+    return " ".join(f"+{name.lower()}" for name in sorted({*_USED, *called}))
+
+
 async def check(pool: ConnectionPool, prefix: str, patterns: Sequence[str], scripts: Sequence[Script]) -> list[str]:
     """Sentences about what is odd; :class:`~bus.contract.BusUnavailable`, with advice, if the Redis cannot be used.
 
@@ -53,7 +66,8 @@ async def check(pool: ConnectionPool, prefix: str, patterns: Sequence[str], scri
         async with asyncio.timeout(_SECONDS):
             link = Link(await connect(pool), lambda _: None)
             try:
-                return [f"{where}: {oddity}" for oddity in await _Conversation(link, prefix, patterns).hold(scripts)]
+                conversation = _Conversation(link, prefix, patterns, scripts)
+                return [f"{where}: {oddity}" for oddity in await conversation.hold()]
             finally:
                 link.abort()
     except BusUnavailable as error:
@@ -67,15 +81,17 @@ async def check(pool: ConnectionPool, prefix: str, patterns: Sequence[str], scri
 class _Conversation:
     """Over a link of its own: its transaction must not take in what others send."""
 
-    def __init__(self, link: Link, prefix: str, patterns: Sequence[str]) -> None:
+    def __init__(self, link: Link, prefix: str, patterns: Sequence[str], scripts: Sequence[Script]) -> None:
         self._link = link
+        self._scripts = scripts
         self._name = f"{prefix}:entry"
         self._patterns = patterns
         namespace = prefix.partition("{")[0]
         # Redis compares a pattern that is subscribed to with those in the rule letter by letter.
-        self._rule = " ".join([f"~{namespace}*", *(f"&{name}" for name in (f"{namespace}*", *patterns)), RIGHTS])
+        commands = rights(script.source for script in scripts)
+        self._rule = " ".join([f"~{namespace}*", *(f"&{name}" for name in (f"{namespace}*", *patterns)), commands])
 
-    async def hold(self, scripts: Sequence[Script]) -> list[str]:
+    async def hold(self) -> list[str]:
         """What is odd."""
         info = Info(await self._ask("INFO")).fields
         if info.get("redis_mode") == "cluster":
@@ -84,9 +100,10 @@ class _Conversation:
         if tuple(map(int, re.findall(r"\d+", version)[:2])) < _OLDEST:
             raise _advised(Reason.OUTDATED, f"Redis {version} is too old.")
         await self._link.check()
-        for script in scripts:
+        for script in self._scripts:
             await self._ask("SCRIPT", "LOAD", script.source)
-        await self._ask_for_rights({*_OWN, *(name for script in scripts for name in _CALLED.findall(script.source))})
+        called = {name for script in self._scripts for name in _CALLED.findall(script.source)}
+        await self._ask_for_rights({*_OWN, *called})
         await self._ask("EVAL", f"redis.call('SET', '{self._name}', 1, 'PX', 1) return redis.call('TIME')", 0)
         return _oddities(info)
 

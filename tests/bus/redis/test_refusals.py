@@ -14,11 +14,12 @@ from redis import exceptions
 
 from bus.contract import BusUnavailable, Reason
 from bus.layers import RedisLayer
-from bus.redis.entry import RIGHTS
+from bus.redis.entry import rights
 from bus.redis.refusals import reason_of
-from tests.servers import RedisServer, free_port
+from tests.servers import ROOT, RedisServer, free_port
 
 MakeBus = Callable[..., Any]
+RIGHTS = rights(path.read_text() for path in (ROOT / "bus/redis/lua").glob("*.lua"))
 SUFFICES = f"~marketmux.0:* &marketmux.0:* &marketmux.0:{{0}}__group__ticks.* {RIGHTS}"
 BATCH = {"ticks.A": [{"type": "tick", "symbol": "A"}]}
 

@@ -1,0 +1,97 @@
+"""The user of Redis that documents and compose file give a gateway: what it may is what is used, and no more."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from ruamel.yaml import YAML
+from websockets.sync.client import connect
+
+from bus.redis.entry import rights
+from tests.clients import RawClient, tick
+from tests.conftest import StartGateway
+from tests.servers import ROOT, GatewayProcess, RedisServer, wait_until
+
+COMMANDS = rights(path.read_text() for path in (ROOT / "bus/redis/lua").glob("*.lua"))
+RULE = f"~marketmux.0:* &marketmux.0:* &marketmux.0:{{0}}__group__ticks.* {COMMANDS}"
+RARE = {"dbsize", "select"}
+"""Used where a primary has lost its place, and where the database has another number."""
+
+
+def words(text: str) -> str:
+    """Without line ends, quotes and the marks of a list."""
+    return " ".join(re.sub(r"""["',>\[\]-]""", " ", text).split())
+
+
+@pytest.mark.parametrize("document", ["docs/how-to/operate.md", "docker-compose.yml"])
+def test_what_is_written_down_is_what_is_used(document: str) -> None:
+    assert words(RULE) in words((ROOT / document).read_text())
+
+
+def test_a_whole_conversation_needs_this_and_no_more(start_gateway: StartGateway, redis_server: RedisServer) -> None:
+    assert redis_server.call(f"ACL SETUSER gateway on >secret {RULE}") == "+OK"
+    gateway = start_gateway(redis_server.url.replace("//", "//gateway:secret@"), workers=2)
+    gateway.wait_for_output("ready at")
+    converse(gateway, redis_server)
+    assert redis_server.call("ACL LOG") == "*0"
+    used = {line.partition(":")[0].removeprefix("cmdstat_") for line in redis_server.info("commandstats")}
+    assert {command.removeprefix("+") for command in COMMANDS.split()} - used <= RARE
+
+
+def converse(gateway: GatewayProcess, redis: RedisServer) -> None:
+    """Everything that a gateway does with Redis."""
+    post(gateway, tick("A", 1), {"Idempotency-Key": "one"})
+    assert post(gateway, tick("A", 1), {"Idempotency-Key": "one"}).headers["Idempotency-Replayed"] == "true"
+    with (
+        RawClient(gateway, "A") as one,
+        RawClient(gateway, "*") as every,
+        connect(f"{gateway.ws}/publish") as publisher,
+    ):
+        snapshot = one.read_until(["snapshot"])[-1]
+        publisher.recv()
+        publisher.send(json.dumps(tick("A", 2)))
+        assert json.loads(publisher.recv())["type"] == "published"
+        for client in (one, every):
+            client.read_until(price=2)
+        redis.call("SCRIPT FLUSH")
+        post(gateway, [tick("A", 3), tick("B/C", 3)])
+        every.read_until(price=3)
+        one.send(b'{"action":"unsubscribe","symbol":"A"}')
+        every.send(b'{"action":"unsubscribe","symbol":"*"}')
+        one.read_until(["unsubscribed"])
+        since = {"seq": snapshot["seq"], "epoch": snapshot["epoch"]}
+    http = httpx.get(f"{gateway.http}/api/v1/ticks", params={"page_size": 1}).json()
+    assert http["next"]
+    assert httpx.get(f"{gateway.http}/api/v1/ticks/A").json()["price"] == 3
+    assert httpx.get(f"{gateway.http}/healthz").status_code == 200
+    gateway.manage("mock_publisher", "--symbols", "A", "--rate", "100", "--seconds", "0.3")
+    wait_until(lambda: "unsubscribe" in str(redis.info("commandstats")))
+    assert since
+    redis.call("DEL marketmux.0:{0}:streams")  # another epoch
+    post(gateway, tick("A", 4))
+
+
+def post(gateway: GatewayProcess, body: Any, headers: dict[str, str] | None = None) -> httpx.Response:
+    response = httpx.post(f"{gateway.http}/api/v1/ticks", json=body, headers=headers, timeout=30)
+    assert response.status_code == 202, response.text
+    return response
+
+
+def test_the_compose_files_redis_takes_its_users(tmp_path: Path) -> None:
+    service = YAML(typ="safe").load((ROOT / "docker-compose.yml").read_text())["services"]["redis"]
+    options = [word.replace("${REDIS_PASSWORD}", "secret") for word in service["command"][1:]]
+    redis = RedisServer(tmp_path, options=options)
+    redis.start()
+    try:
+        assert redis.call("GET marketmux.0:a").startswith("-NOPERM")
+        with redis._asked("AUTH marketmux secret") as answer:
+            assert answer.readline() == b"+OK\r\n"
+        with redis._asked("AUTH marketmux wrong") as answer:
+            assert answer.readline().startswith(b"-WRONGPASS")
+    finally:
+        redis.stop()
