@@ -12,6 +12,7 @@ from channels.layers import get_channel_layer  # noqa: E402
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from django.urls import reverse  # noqa: E402
 
+from gateway.edge.forwarded import OnlyFromProxies  # noqa: E402
 from gateway.edge.routing import websocket_urlpatterns  # noqa: E402
 from gateway.edge.standing import WithStanding  # noqa: E402
 from gateway.edge.watch import Watching  # noqa: E402
@@ -19,12 +20,13 @@ from gateway.server import collector  # noqa: E402
 from ticks.endpoint import TicksEndpoint  # noqa: E402
 from ticks.views import TickListView  # noqa: E402
 
-application = ProtocolTypeRouter(
+routes = ProtocolTypeRouter(
     {
         "http": Watching(WithStanding(TicksEndpoint(reverse("ticks"), TickListView.as_view(), django))),
         "websocket": Watching(URLRouter(websocket_urlpatterns)),
     }
 )
+application = OnlyFromProxies(routes)
 
 get_channel_layer()  # loads it now, and not while the first client waits
 collector.freeze()

@@ -13,6 +13,8 @@ import dj_database_url
 import environs
 from environs import validate
 
+from ticks.origins import parse as parse_origin
+
 __all__ = ["Environment"]
 
 T = TypeVar("T")
@@ -55,6 +57,16 @@ class Environment:
             self.problems[name] = str(error)
             return default
         return words
+
+    def origin(self, name: str) -> str:
+        """The ``http(s)://host:port`` of a web address, as browsers write an origin; empty if not set."""
+        text = self.text(name).strip().lower().removesuffix("/")
+        origin = parse_origin(text)
+        if origin is None and text:
+            self.problems[name] = (
+                "write scheme://host or scheme://host:port without a path, such as https://example.com"
+            )
+        return str(origin or "")
 
     def database(self, name: str, default: str) -> dict[str, Any]:
         """A Django ``DATABASES`` entry from a URL."""

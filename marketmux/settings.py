@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
+from csp.constants import NONE, SELF
+from django.conf.global_settings import PASSWORD_HASHERS
 from django.core.management.utils import get_random_secret_key
 
 from gateway import VERSION
 from marketmux.env import Environment
 from ticks.address import parse_proxies
+from ticks.origins import parse as parse_origin
+from ticks.probes import PROBES
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -18,16 +23,31 @@ DEBUG = env.flag("DEBUG")
 # Without a key of its own a process makes one up: what it signs is worthless to others and after a restart.
 SECRET_KEY = env.text("SECRET_KEY") or get_random_secret_key()
 SECRET_KEY_IS_EPHEMERAL = not env.text("SECRET_KEY")
-ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
 
+# Where the world finds the gateway. From it follow the host and the origin that the gateway answers to, and, if it is
+# https, what keeps browsers to that.
+MARKETMUX_PUBLIC_URL = env.origin("MARKETMUX_PUBLIC_URL")
+_PUBLIC = parse_origin(MARKETMUX_PUBLIC_URL)
+_IS_HTTPS = _PUBLIC is not None and _PUBLIC.scheme == "https"
+ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", [] if _PUBLIC else ["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS", [])
-if env.flag("MARKETMUX_BEHIND_PROXY"):
-    # Only where a proxy in front sets or removes these headers itself: anybody else could forge them.
-    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
-    USE_X_FORWARDED_HOST = True
+if _PUBLIC:
+    ALLOWED_HOSTS.append(_PUBLIC.host)
+    CSRF_TRUSTED_ORIGINS.append(MARKETMUX_PUBLIC_URL)
+SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _IS_HTTPS
+SECURE_SSL_HOST = _PUBLIC.netloc if _PUBLIC else None
+SECURE_REDIRECT_EXEMPT = [f"^{path.lstrip('/')}$" for path in PROBES]
+SECURE_HSTS_SECONDS = 31_536_000 if _IS_HTTPS else 0
+# The gateway speaks for its own host: not for subdomains, of which others may be, and not for browsers' built-in lists.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 
-# Whose X-Forwarded-For is believed (ticks/address.py).
+# Whose X-Forwarded- headers are believed (ticks/address.py); those of others are dropped (gateway/edge/forwarded.py).
 MARKETMUX_TRUSTED_PROXIES = env.words("MARKETMUX_TRUSTED_PROXIES", [], rule=parse_proxies)
+_BEHIND_PROXY = env.flag("MARKETMUX_BEHIND_PROXY")
+if MARKETMUX_TRUSTED_PROXIES or _BEHIND_PROXY or _IS_HTTPS:
+    # Where no proxies are named anybody may send it. That wins its sender no more than an answer over plain HTTP.
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+USE_X_FORWARDED_HOST = _BEHIND_PROXY
 
 # MarketMux
 
@@ -35,6 +55,12 @@ MARKETMUX_ANONYMOUS = env.flag("MARKETMUX_ANONYMOUS")
 # Who may see what: a callable that is given a user and answers with patterns (ticks/access/users.py).
 MARKETMUX_ENTITLEMENTS = env.text("MARKETMUX_ENTITLEMENTS")
 MARKETMUX_ALLOWED_ORIGINS = env.words("MARKETMUX_ALLOWED_ORIGINS", [])
+# Pages of these origins may read the API too, with a key or a token of their own; ticks/middleware.py says why not with
+# cookies.
+CORS_URLS_REGEX = r"^/api/v1/"
+CORS_ALLOW_METHODS = ["GET", "HEAD", "OPTIONS", "POST"]
+CORS_ALLOW_HEADERS = ["accept", "authorization", "content-type", "idempotency-key"]
+CORS_EXPOSE_HEADERS = ["idempotency-replayed", "ratelimit", "ratelimit-policy", "retry-after", "www-authenticate"]
 MARKETMUX_MAX_SYMBOLS = env.whole("MARKETMUX_MAX_SYMBOLS", 1_000)
 MARKETMUX_MAX_MESSAGE_BYTES = env.whole("MARKETMUX_MAX_MESSAGE_BYTES", 65_536, minimum=128)
 MARKETMUX_MAX_COMMANDS_PER_SECOND = env.whole("MARKETMUX_MAX_COMMANDS_PER_SECOND", 100)
@@ -54,6 +80,7 @@ MARKETMUX_MAX_STREAMS = env.whole("MARKETMUX_MAX_STREAMS", 100_000)
 MARKETMUX_MAX_KEYS = env.whole("MARKETMUX_MAX_KEYS", 1_000_000)
 MARKETMUX_JOURNAL = env.flag("MARKETMUX_JOURNAL", default=True)
 MARKETMUX_MAX_IDLE_CONNECTIONS = env.whole("MARKETMUX_MAX_IDLE_CONNECTIONS", 10_000)
+MARKETMUX_METRICS_TOKEN = env.text("MARKETMUX_METRICS_TOKEN")
 MARKETMUX_RECORD = env.flag("MARKETMUX_RECORD")
 MARKETMUX_RECORD_QUEUE = env.whole("MARKETMUX_RECORD_QUEUE", 100_000)
 
@@ -93,19 +120,41 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    "axes",
     "ticks",
 ]
 
 MIDDLEWARE = [
+    "ticks.middleware.keep_method",
     "django.middleware.security.SecurityMiddleware",
+    "ticks.middleware.Cors",
+    "csp.middleware.CSPMiddleware",
+    "ticks.logins.turns",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.common.CommonMiddleware",
+    "ticks.middleware.Hosts",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",  # after all that may log in
 ]
+
+# Of every page: nothing but the gateway's own files, and nothing written into the page. templates/ has what of Django's
+# and DRF's pages would otherwise need more.
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:"],
+        "font-src": [SELF],
+        "connect-src": [SELF],
+        "form-action": [SELF],
+        "base-uri": [NONE],
+        "frame-ancestors": [NONE],
+    }
+}
 
 ROOT_URLCONF = "marketmux.urls"
 ASGI_APPLICATION = "marketmux.asgi.application"
@@ -127,6 +176,7 @@ TEMPLATES = [
 
 DATABASES = {"default": env.database("DATABASE_URL", f"sqlite:///{BASE_DIR / 'db.sqlite3'}")}
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    DATABASES["default"]["ENGINE"] = "marketmux.sqlite"  # makes files that nobody else can read
     # Readers and the recorder's bulk writes do not block each other in WAL mode.
     DATABASES["default"]["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",
@@ -144,7 +194,22 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
+PASSWORD_HASHERS = ["ticks.passwords.BesidePBKDF2PasswordHasher", *PASSWORD_HASHERS[1:]]
 LOGIN_URL = "admin:login"
+
+# Guesses of passwords (ticks/logins.py)
+
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+AXES_FAILURE_LIMIT = 5
+AXES_COOLOFF_TIME = timedelta(minutes=5)
+AXES_LOCKOUT_PARAMETERS = ["ip_address"]  # of a name alone, anybody could lock out the administrator
+AXES_RESET_ON_SUCCESS = True
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # when to come back was said, and holds
+AXES_DISABLE_ACCESS_LOG = True  # a row for every login, kept for ever
+AXES_VERBOSE = False
+AXES_CLIENT_IP_CALLABLE = "ticks.logins.address_for_axes"
+AXES_CLIENT_STR_CALLABLE = "ticks.logins.client_for_axes"
+AXES_LOCKOUT_CALLABLE = "ticks.logins.locked_out"
 
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"

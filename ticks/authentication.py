@@ -18,6 +18,7 @@ from ticks.access import door
 from ticks.access.credentials import refuse_in_url
 from ticks.access.grant import NOBODY, Grant
 from ticks.access.users import grant_of_user
+from ticks.address import address_of_request
 
 if TYPE_CHECKING:
     # rest_framework.views imports this module, as its default authentication.
@@ -71,7 +72,7 @@ def _note(request: Request, grant: Grant) -> None:
 
 
 def _address(request: Request) -> str:
-    return str(request.META.get("REMOTE_ADDR", ""))
+    return address_of_request(request)
 
 
 class MayPublish(BasePermission):

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
 
 from django.conf import settings
 from django.core import checks
+from django.db import connections
 
 from bus.redis.address import parse
 
-__all__ = ["check_allowed_origins", "check_anonymous", "check_environment", "check_secret_key"]
+__all__ = ["check_allowed_origins", "check_deployment", "check_environment", "check_public", "check_secret_key"]
 
 # As browsers send it: a lower-case scheme, a host (in ASCII), and the port unless it is the usual one.
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+
+_LEAST_KEY: Final = 32
+_LEAST_VARIETY: Final = 5
+_LEAST_TOKEN: Final = 16
 
 
 @checks.register()
@@ -70,14 +77,82 @@ def check_secret_key(**_: Any) -> list[checks.CheckMessage]:
     ]
 
 
-@checks.register(checks.Tags.security, deploy=True)
-def check_anonymous(**_: Any) -> list[checks.CheckMessage]:
-    if not settings.MARKETMUX_ANONYMOUS:
+@checks.register(checks.Tags.security)
+def check_public(**_: Any) -> list[checks.CheckMessage]:
+    """Of a gateway with a public address, before every start."""
+    if not settings.MARKETMUX_PUBLIC_URL:
         return []
-    return [
-        checks.Warning(
+    messages = [*_exposures()]
+    if not settings.SECRET_KEY_IS_EPHEMERAL and _is_weak(settings.SECRET_KEY):
+        messages.append(
+            checks.Error(
+                "SECRET_KEY can be guessed: whoever knows it logs in as anybody.",
+                hint="Set SECRET_KEY to the output of: python -c 'import secrets; print(secrets.token_urlsafe(50))'",
+                id="ticks.E005",
+            )
+        )
+    return messages
+
+
+@checks.register(checks.Tags.security, deploy=True)
+def check_deployment(**_: Any) -> list[checks.CheckMessage]:
+    """The same for a gateway that does not say its address, when it is asked whether it may be deployed."""
+    if settings.MARKETMUX_PUBLIC_URL:
+        return []
+    messages = [*_exposures()]
+    if not settings.MARKETMUX_METRICS_TOKEN:
+        messages.append(
+            checks.Warning(
+                "/metrics is shown to everybody who reaches the gateway.",
+                hint="Set MARKETMUX_METRICS_TOKEN, which Prometheus sends as Authorization: Bearer, "
+                "or MARKETMUX_PUBLIC_URL, which closes it.",
+                id="ticks.W005",
+            )
+        )
+    return messages
+
+
+def _exposures() -> Iterator[checks.CheckMessage]:
+    if settings.MARKETMUX_ANONYMOUS:
+        yield checks.Warning(
             "MARKETMUX_ANONYMOUS is on: anyone who reaches the gateway may publish prices.",
             hint="Remove MARKETMUX_ANONYMOUS and give publishers a key each: manage.py create_key NAME",
             id="ticks.W002",
         )
-    ]
+    if "*" in settings.ALLOWED_HOSTS:
+        yield checks.Warning(
+            "ALLOWED_HOSTS is *: a page may make its own name point to the gateway, and then reads it as its own.",
+            hint="Name the hosts that the gateway answers to, or set MARKETMUX_PUBLIC_URL.",
+            id="ticks.W003",
+        )
+    if "*" in settings.MARKETMUX_ALLOWED_ORIGINS:
+        yield checks.Warning(
+            "MARKETMUX_ALLOWED_ORIGINS is *: any web page may open WebSockets and read the API.",
+            hint="List the origins whose pages may.",
+            id="ticks.W004",
+        )
+    if 0 < len(settings.MARKETMUX_METRICS_TOKEN) < _LEAST_TOKEN:
+        yield checks.Warning(
+            f"MARKETMUX_METRICS_TOKEN is shorter than {_LEAST_TOKEN} characters: it can be guessed.",
+            hint="Set it to the output of: python -c 'import secrets; print(secrets.token_urlsafe())'",
+            id="ticks.W006",
+        )
+    if loose := _readable_database():
+        yield checks.Warning(
+            f"The database can be read by other users of this machine: {loose}",
+            hint=f"It holds logins and sessions. chmod 600 {loose}*",
+            id="ticks.W007",
+        )
+
+
+def _readable_database() -> str:
+    """The path of an SQLite file that others may read, as older versions made it; empty if there is none."""
+    path = connections["default"].settings_dict["NAME"]
+    try:
+        return str(path) if connections["default"].vendor == "sqlite" and Path(path).stat().st_mode & 0o077 else ""
+    except OSError:
+        return ""
+
+
+def _is_weak(key: str) -> bool:
+    return len(key) < _LEAST_KEY or len(set(key)) < _LEAST_VARIETY or key.startswith("django-insecure-")

@@ -2,9 +2,9 @@
 
 Django's own handler gives every request a thread, for middleware that may block, and switching there and back costs
 several times what the view does. A publisher's POST needs none of that middleware: no session, no CSRF token, no
-page. So this endpoint does the rest of the handler's work (the body, the host, the response) and calls the same view,
-with the same authentication, parsers and errors. All other requests go to Django, and so do those that a browser may
-have sent: with a cookie, or asking for a page.
+page. So this endpoint does the rest of the handler's work (the body, the host, HTTPS, the response's headers) and calls
+the same view, with the same authentication, parsers and errors. All other requests go to Django, and so do those that
+a browser may have sent: with a cookie, or asking for a page.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from collections.abc import Awaitable, Callable
 from io import BytesIO
 from typing import Any, Final
 
-from django.conf import settings
 from django.core.exceptions import DisallowedHost
 from django.core.handlers.asgi import ASGIRequest
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.middleware.security import SecurityMiddleware
 
 from ticks import problems
+from ticks.middleware import Cors, kept
 from ticks.tick import MAX_BODY_BYTES
 
 __all__ = ["TicksEndpoint"]
@@ -28,6 +29,7 @@ __all__ = ["TicksEndpoint"]
 logger = logging.getLogger(__name__)
 
 Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
 View = Callable[[ASGIRequest], Any]
 
 _RECEIVE_TIMEOUT: Final = ASGIRequest.body_receive_timeout
@@ -40,6 +42,9 @@ class TicksEndpoint:
         self._path = path
         self._view = view
         self._django = django
+        self._security = SecurityMiddleware(_unused)
+        self._headers = {secure: _headers_of(self._security, secure) for secure in (False, True)}
+        self._cors = Cors(_unused)
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         if not self._is_from_a_publisher(scope):
@@ -47,17 +52,25 @@ class TicksEndpoint:
             return
         body = await _read(receive)
         if body is not None:
-            await _send(send, await self._answer(ASGIRequest(scope, BytesIO(body))))
+            request = ASGIRequest(scope, BytesIO(body))
+            await _send(send, await self._answer(request), self._headers[request.is_secure()])
 
     def _is_from_a_publisher(self, scope: dict[str, Any]) -> bool:
         if scope["path"] != self._path or scope["method"] != "POST" or scope.get("query_string"):
             return False
-        headers = scope["headers"]
-        return not settings.SECURE_SSL_REDIRECT and not any(
-            name == b"cookie" or (name == b"accept" and b"text/" in value.lower()) for name, value in headers
+        return not any(
+            name == b"cookie" or (name == b"accept" and b"text/" in value.lower()) for name, value in scope["headers"]
         )
 
     async def _answer(self, request: ASGIRequest) -> HttpResponse:
+        """What Django would answer, with the headers of its middleware."""
+        redirect = self._security.process_request(request)
+        response = await self._viewed(request) if redirect is None else kept(request, redirect)
+        if "HTTP_ORIGIN" in request.META:
+            self._cors.add_response_headers(request, response)
+        return response
+
+    async def _viewed(self, request: ASGIRequest) -> HttpResponse:
         try:
             request.get_host()
             response: HttpResponse = await self._view(request)
@@ -87,11 +100,26 @@ async def _read(receive: Any) -> bytes | None:
     return b"".join(chunks)
 
 
-async def _send(send: Any, response: HttpResponse) -> None:
+async def _send(send: Any, response: HttpResponse, more: Headers) -> None:
     headers = [(name.lower().encode("ascii"), value.encode("latin1")) for name, value in response.items()]
-    headers += [(b"content-length", str(len(response.content)).encode()), (b"x-content-type-options", b"nosniff")]
+    headers += [(b"content-length", str(len(response.content)).encode()), *more]
     await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
     await send({"type": "http.response.body", "body": response.content})
+
+
+def _headers_of(security: SecurityMiddleware, secure: bool) -> Headers:
+    """What the middleware adds to every answer. It is the same each time, so it is asked once."""
+    scheme = "https" if secure else "http"
+    request = ASGIRequest({"path": "", "method": "POST", "headers": [], "scheme": scheme}, BytesIO())
+    response = HttpResponse()
+    del response["Content-Type"]
+    security.process_response(request, response)
+    return [(name.lower().encode(), value.encode()) for name, value in response.items()]
+
+
+def _unused(_request: HttpRequest) -> HttpResponseBase:
+    """What middleware is made around; the endpoint calls its steps itself."""
+    raise NotImplementedError
 
 
 def _problem(status: int, code: str, detail: str) -> HttpResponse:

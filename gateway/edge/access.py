@@ -1,23 +1,27 @@
-"""Who may open a WebSocket: its Origin must be an allowed one, and it needs a grant (ticks/access/) to do so."""
+"""Who may open a WebSocket: its Host and its Origin must be allowed ones, and it needs a grant (ticks/access/)."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, NamedTuple
-from urllib.parse import urlsplit
+from io import BytesIO
+from typing import Any, Final
 
 from django.conf import settings
+from django.core.exceptions import DisallowedHost
+from django.core.handlers.asgi import ASGIRequest
 from django.http import parse_cookie
 from django.http.request import validate_host
 
 from gateway.protocol.problems import MEDIA_TYPE, encode
 from gateway.server.visitors import Standing, stand
-from ticks import lookups
+from gateway.wires.choose import is_over_tls
+from ticks import lookups, origins
 from ticks.access import door
 from ticks.access.credentials import Audience, InvalidCredential, refuse_in_url
 from ticks.access.grant import Grant, Scope
 from ticks.access.users import EntitlementsUnavailable
+from ticks.address import client_address
 
 __all__ = ["Access", "origin_allowed"]
 
@@ -28,17 +32,19 @@ _TOKEN: Final = f"{_SUBPROTOCOL}.token."
 """A browser's script can set no headers, but it can offer subprotocols, one of which is this and the token."""
 
 _CHALLENGE: Final = (b"www-authenticate", door.SCHEME.encode())
-
-_PORTS: Final = {"http": 80, "https": 443}
 _MOST_LOGGED: Final = 100
-_logged: set[tuple[bytes | None, bytes]] = set()
+_FOREIGN: Final = (
+    "Refused WebSockets whose Origin is %a while Host is %a: neither the gateway's own nor in MARKETMUX_ALLOWED_ORIGINS"
+)
+_logged: set[tuple[str, tuple[bytes, ...]]] = set()
 
 Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 
 
 class Access:
     """ASGI middleware that finds out who opens a WebSocket: a handshake that is not allowed is answered with 403, one
-    with a wrong credential with 401, and with 503 where the database does not say who it is.
+    with a wrong credential with 401, one whose Host is none of ``ALLOWED_HOSTS`` with 400, and with 503 where the
+    database does not say who it is.
 
     The application finds the :class:`~ticks.access.grant.Grant` in the scope, as ``grant``, and as ``subprotocol`` what
     it has to accept with.
@@ -55,9 +61,14 @@ class Access:
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         headers = dict(scope["headers"])
+        request = _as_request(scope)
         origin, host = headers.get(b"origin"), headers.get(b"host", b"")
-        if not origin_allowed(origin, host):
-            _log_refused(origin, host)
+        if host and not _host_allowed(request):  # no server takes a handshake without Host
+            _log_once("Refused WebSockets whose Host is %a, which is not in ALLOWED_HOSTS", host)
+            await _refuse(scope, receive, send, 400)
+            return
+        if not origin_allowed(origin, host, secure=request.is_secure() or is_over_tls(send)):
+            _log_once(_FOREIGN, origin or b"", host)
             await _refuse(scope, receive, send)
             return
         path = scope.get("path", "")
@@ -88,8 +99,7 @@ class Access:
         if self._sessions:
             cookies = parse_cookie(headers.get(b"cookie", b"").decode("latin1"))
             session = cookies.get(settings.SESSION_COOKIE_NAME, "")
-        client = scope.get("client")
-        return await door.find_from_loop(authorization, session, client[0] if client else "", self._audience)
+        return await door.find_from_loop(authorization, session, client_address(scope), self._audience)
 
 
 def _authorization(headers: Sequence[tuple[bytes, bytes]], subprotocols: Sequence[str]) -> bytes:
@@ -102,63 +112,50 @@ def _authorization(headers: Sequence[tuple[bytes, bytes]], subprotocols: Sequenc
     return shown[0] if shown else b""
 
 
-def origin_allowed(origin: bytes | None, host: bytes) -> bool:
-    """True if a handshake with these headers may come from where it says.
+def origin_allowed(origin: bytes | None, host: bytes, *, secure: bool = False) -> bool:
+    """True if a handshake with these headers may come from where it says. ``secure``: whether it came over TLS.
 
-    Browsers always send an Origin. It must be the gateway's own, that is the host of the request, which must be one of
-    ``ALLOWED_HOSTS``, or one of ``MARKETMUX_ALLOWED_ORIGINS``. Other clients send none.
+    Browsers always send an Origin. It must be the gateway's own, that is ``MARKETMUX_PUBLIC_URL`` or the host of the
+    request, which must be one of ``ALLOWED_HOSTS``; or it is one of ``MARKETMUX_ALLOWED_ORIGINS``. Where the gateway is
+    reached over TLS, a page over plain HTTP is not its own: anybody on the way may have written it. Where TLS ends
+    before the gateway without its knowledge, pages of either scheme are. Other clients send no Origin.
     """
     if origin is None:
         return True
     text = origin.decode("latin1").lower()
-    allowed = [entry.lower().rstrip("/") for entry in settings.MARKETMUX_ALLOWED_ORIGINS]
-    if "*" in allowed or text in allowed:
+    if origins.is_listed(text):
         return True
-    asked = _parts(text)
-    if asked is None:
+    asked = origins.parse(text)
+    if asked is None or asked != origins.parse(f"{asked.scheme}://{host.decode('latin1').lower()}"):
         return False
-    own = _parts(f"{asked.scheme}://{host.decode('latin1').lower()}")
-    is_own = asked == own and validate_host(asked.host, _allowed_hosts())
-    return is_own or asked in map(_parts, allowed)
+    public = origins.public()
+    needs_tls = secure or (public is not None and public.scheme == "https")
+    return (asked.scheme == "https" or not needs_tls) and validate_host(asked.host, _allowed_hosts())
 
 
-class _Origin(NamedTuple):
-    scheme: str
-    host: str
-    port: int | None
-
-
-def _parts(origin: str) -> _Origin | None:
-    """A web page's origin, with its port; None if it is none."""
-    try:
-        parts = urlsplit(origin)
-        port = parts.port
-    except ValueError:
-        return None
-    if (
-        parts.scheme not in _PORTS
-        or not parts.hostname
-        or "@" in parts.netloc
-        or origin != f"{parts.scheme}://{parts.netloc}"
-    ):
-        return None
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return _Origin(parts.scheme, host, port or _PORTS[parts.scheme])
-
-
-def _log_refused(origin: bytes | None, host: bytes) -> None:
+def _log_once(message: str, *values: bytes) -> None:
     """Says once what was refused: who set up the gateway can find out, and who keeps trying does not fill the log."""
-    if (origin, host) not in _logged and len(_logged) < _MOST_LOGGED:
-        _logged.add((origin, host))
-        logger.warning(
-            "Refused WebSockets whose Origin is %a while Host is %a: neither the same nor in MARKETMUX_ALLOWED_ORIGINS",
-            (origin or b"").decode("latin1")[:200],
-            host.decode("latin1")[:200],
-        )
+    if (message, values) not in _logged and len(_logged) < _MOST_LOGGED:
+        _logged.add((message, values))
+        logger.warning(message, *(value.decode("latin1")[:200] for value in values))
 
 
 def _allowed_hosts() -> list[str]:
     return settings.ALLOWED_HOSTS or [".localhost", "127.0.0.1", "[::1]"]
+
+
+def _as_request(scope: dict[str, Any]) -> ASGIRequest:
+    """The handshake as Django sees requests, for its rules about Host and ``X-Forwarded-`` headers."""
+    scheme = "https" if scope.get("scheme") in ("https", "wss") else "http"
+    return ASGIRequest({"path": "", **scope, "method": "GET", "scheme": scheme}, BytesIO())
+
+
+def _host_allowed(request: ASGIRequest) -> bool:
+    try:
+        request.get_host()
+    except DisallowedHost:
+        return False
+    return True
 
 
 async def _refuse(  # noqa: PLR0917 - three of them are ASGI's

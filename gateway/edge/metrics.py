@@ -18,7 +18,7 @@ from gateway.edge.process import get_node
 from gateway.edge.watch import get_watch
 from gateway.server.refusals import refusals
 from gateway.server.visitors import turned_away
-from ticks import lookups, recorder
+from ticks import logins, lookups, recorder
 
 __all__ = ["collect", "held", "render"]
 
@@ -59,6 +59,7 @@ _HELP = {
     "open_files": "File descriptors that this process has open.",
     "resident_bytes": "Memory that this process holds (resident set), in bytes.",
     "cpu_seconds_total": "Processor time that this process has used, in seconds.",
+    "logins_refused_total": "Logins refused unseen: too many at a time, or too many wrong passwords before.",
     "lookups_refused_total": "Requests and handshakes refused because the database did not say who was asking.",
     "access_changed_total": "Connections that were told that what they may do has changed.",
     "access_revoked_total": "Connections that were closed because what they stood on is no more.",
@@ -87,6 +88,7 @@ def collect() -> dict[str, Value]:
         "open_files": _open_files(),
         "resident_bytes": _resident_bytes(),
         "cpu_seconds_total": usage.ru_utime + usage.ru_stime,
+        "logins_refused_total": logins.refused(),
         "lookups_refused_total": lookups.refused(),
         "access_changed_total": get_watch().changed,
         "access_revoked_total": get_watch().revoked,

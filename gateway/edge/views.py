@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render, resolve_url
 from django.urls import reverse
 from django.utils.cache import add_never_cache_headers, patch_cache_control
+from django.utils.crypto import constant_time_compare
 from django.utils.http import urlencode
 from django.views.decorators.csrf import csrf_exempt, ensure_csrf_cookie
 from django.views.decorators.http import require_safe
@@ -23,7 +24,7 @@ from gateway.edge.metrics import collect, held
 from gateway.edge.metrics import render as render_metrics
 from gateway.protocol.asyncapi import Deployment, document, encode
 from gateway.protocol.codes import CLOSURES
-from ticks import lookups
+from ticks import lookups, origins
 from ticks.models import Instrument
 
 __all__ = ["asyncapi", "healthz", "index", "metrics", "upgrade_required"]
@@ -37,15 +38,6 @@ _ASYNCAPI_MAX_AGE: Final = 300
 """How long a cache may keep the AsyncAPI document, in seconds."""
 
 _WEBSOCKET_PATH: Final = "/ws"
-_CONTENT_SECURITY_POLICY: Final = "; ".join(
-    [
-        "default-src 'none'",
-        *(f"{kind}-src 'self'" for kind in ("script", "style", "img", "connect")),
-        "form-action 'self'",
-        "base-uri 'none'",
-        "frame-ancestors 'none'",
-    ]
-)
 
 
 class Listed(TypedDict):
@@ -91,9 +83,7 @@ def index(request: HttpRequest) -> HttpResponse:
     }
     login_url = f"{resolve_url(settings.LOGIN_URL)}?{urlencode({'next': request.path})}"
     context = {"config": config, "anonymous": settings.MARKETMUX_ANONYMOUS, "login_url": login_url}
-    response = render(request, "index.html", context)
-    response["Content-Security-Policy"] = _CONTENT_SECURITY_POLICY
-    return response
+    return render(request, "index.html", context)
 
 
 def _listed() -> list[Listed]:
@@ -122,18 +112,38 @@ async def healthz(_request: HttpRequest) -> HttpResponse:
 
 
 @read_only
-async def metrics(_request: HttpRequest) -> HttpResponse:
-    """What this worker holds and has done, for Prometheus."""
+async def metrics(request: HttpRequest) -> HttpResponse:
+    """What this worker holds and has done, for Prometheus; where there is a token, for who has it."""
+    refusal = _metrics_refusal(request)
+    if refusal is not None:
+        return refusal
     values = collect() | await held()
     return HttpResponse(render_metrics(values), content_type="text/plain; version=0.0.4; charset=utf-8")
 
 
+def _metrics_refusal(request: HttpRequest) -> HttpResponse | None:
+    token = settings.MARKETMUX_METRICS_TOKEN
+    if not token:
+        # A gateway with a public address shows its figures to nobody until somebody says to whom.
+        text = "Set MARKETMUX_METRICS_TOKEN to read the metrics of a gateway with MARKETMUX_PUBLIC_URL."
+        return _plain(text, 403) if settings.MARKETMUX_PUBLIC_URL else None
+    scheme, _, given = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
+    if scheme.lower() == "bearer" and constant_time_compare(given.strip(), token):
+        return None
+    return _plain("Send the metrics token: Authorization: Bearer <token>", 401, {"WWW-Authenticate": "Bearer"})
+
+
+def _plain(text: str, status: int, headers: dict[str, str] | None = None) -> HttpResponse:
+    return HttpResponse(f"{text}\n", status=status, headers=headers, content_type="text/plain; charset=utf-8")
+
+
 @read_only
 async def asyncapi(request: HttpRequest) -> HttpResponse:
-    """The WebSocket protocol as an AsyncAPI document; its server is the address of the request."""
+    """The WebSocket protocol as an AsyncAPI document; its server is the public one, or the address of the request."""
+    public = origins.public()
     deployment = Deployment(
-        host=request.get_host(),
-        secure=request.is_secure(),
+        host=public.netloc if public else request.get_host(),
+        secure=public.scheme == "https" if public else request.is_secure(),
         anonymous=settings.MARKETMUX_ANONYMOUS,
         session_cookie=settings.SESSION_COOKIE_NAME,
     )

@@ -6,6 +6,7 @@ import functools
 import socket
 
 from daphne.ws_protocol import WebSocketProtocol
+from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.tcp import Connection
 
 from gateway.server.websocket import GatewayProtocol
@@ -14,7 +15,7 @@ from gateway.wires.daphne import DirectWire, TransportWire
 from gateway.wires.own import OwnWire
 from gateway.wires.wire import Wire
 
-__all__ = ["wire_for"]
+__all__ = ["is_over_tls", "wire_for"]
 
 
 def wire_for(send: SendEvent, unsent: int) -> Wire:
@@ -30,6 +31,12 @@ def wire_for(send: SendEvent, unsent: int) -> Wire:
         _limit_unsent(protocol.transport.socket, unsent)
         return OwnWire(protocol) if isinstance(protocol, GatewayProtocol) else DirectWire(protocol)
     return TransportWire(protocol)
+
+
+def is_over_tls(send: SendEvent) -> bool:
+    """Whether Daphne itself ends TLS for the WebSocket behind ``send``, which its scope does not say."""
+    protocol = _daphne_protocol(send)
+    return protocol is not None and ISSLTransport.providedBy(protocol.transport)
 
 
 def _limit_unsent(connection: socket.socket, size: int) -> None:

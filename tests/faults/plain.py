@@ -9,7 +9,7 @@ from channels.routing import ProtocolTypeRouter, URLRouter
 from django.urls import path
 
 from gateway.edge.routing import websocket_urlpatterns
-from marketmux.asgi import application as gateway
+from marketmux.asgi import routes
 from ticks.tick import group_name
 
 __all__ = ["PLAIN_PATH", "application"]
@@ -30,7 +30,7 @@ class PlainConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc] # channel
 
 application = ProtocolTypeRouter(
     {
-        "http": gateway.application_mapping["http"],
+        "http": routes.application_mapping["http"],
         "websocket": URLRouter([path(PLAIN_PATH.removeprefix("/"), PlainConsumer.as_asgi()), *websocket_urlpatterns]),
     }
 )

@@ -8,23 +8,17 @@ import ssl
 import time
 from collections import Counter
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import websockets
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 
 from tests.clients import RawClient, metrics, publish, receive, subscriber, tick
 from tests.conftest import StartGateway
 from tests.environment import has_io_uring
+from tests.integration.tls import certificate_in, over_tls, trusting
 from tests.servers import GatewayProcess, ServerKind, wait_until
 
 
@@ -123,12 +117,9 @@ def test_a_breach_of_the_websocket_protocol_ends_the_connection(
 
 
 async def test_over_tls_everything_is_the_same(start_gateway: StartGateway, tmp_path: Path) -> None:
-    certificate = _certificate(tmp_path)
-    gateway = GatewayProcess(tmp_path / "tls", server="daphne")
-    endpoint = f"ssl:{gateway.port}:interface=127.0.0.1:privateKey={certificate}:certKey={certificate}"
-    gateway._command[3:5] = ["-e", endpoint]  # in place of --bind and --port
-    trust = ssl.create_default_context(cafile=certificate)
-    trust.check_hostname = False
+    certificate = certificate_in(tmp_path)
+    gateway = over_tls(GatewayProcess(tmp_path / "tls", server="daphne"), certificate)
+    trust = trusting(certificate)
     gateway.start(ready=False)
     try:
         await asyncio.to_thread(wait_until, lambda: _tls_answers(gateway, trust), 30)
@@ -144,24 +135,6 @@ async def test_over_tls_everything_is_the_same(start_gateway: StartGateway, tmp_
             assert [(await receive(client))["price"] for _ in range(1000)] == list(range(1000))
     finally:
         gateway.stop()
-
-
-def _certificate(directory: Path) -> Path:
-    """A file with a key and a certificate for 127.0.0.1 that it signs itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    path = directory / "both.pem"
-    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    path.write_bytes(private + certificate.public_bytes(Encoding.PEM))
-    return path
 
 
 def _tls_answers(gateway: GatewayProcess, trust: ssl.SSLContext) -> bool:

@@ -22,7 +22,7 @@ Group.objects.create(name="desk")
 ApiKey.objects.issue("feed")
 Instrument.objects.create(symbol="AAPL", name="Apple")
 from django.utils import timezone
-RecordedTick.objects.create(symbol="AAPL", price="1", timestamp="", at=timezone.now(), recorded_at=timezone.now())
+RecordedTick.objects.create(symbol="AAPL", price="1", timestamp="", at=timezone.now(), seq=1, recorded_at=timezone.now())
 """
 
 

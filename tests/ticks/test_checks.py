@@ -76,13 +76,28 @@ def test_while_debugging_the_secret_key_may_be_made_up(settings: Settings) -> No
 
 def test_anonymous_publishing_is_worth_a_warning_before_deployment(settings: Settings) -> None:
     settings.MARKETMUX_ANONYMOUS = True
-    assert ids(checks.check_anonymous()) == ["ticks.W002"]
+    assert "ticks.W002" in ids(checks.check_deployment())
     assert "ticks.W002" not in ids(run_checks())
     assert "ticks.W002" in ids(run_checks(include_deployment_checks=True))
 
 
-def test_without_anonymous_publishing_there_is_no_warning() -> None:
-    assert checks.check_anonymous() == []
+def test_a_gateway_with_a_public_address_is_warned_before_every_start(settings: Settings) -> None:
+    assert checks.check_public() == []
+    settings.MARKETMUX_PUBLIC_URL = "https://ticks.example.com"
+    settings.MARKETMUX_ANONYMOUS = True
+    settings.ALLOWED_HOSTS = ["*"]
+    settings.MARKETMUX_ALLOWED_ORIGINS = ["*"]
+    settings.SECRET_KEY = "secret"
+    found = ["ticks.W002", "ticks.W003", "ticks.W004", "ticks.E005"]
+    assert ids(checks.check_public()) == found
+    assert checks.check_deployment() == []  # once is enough
+    assert set(found) <= set(ids(run_checks()))
+
+
+def test_metrics_that_everybody_sees_are_worth_a_warning_before_deployment(settings: Settings) -> None:
+    assert "ticks.W005" in ids(checks.check_deployment())
+    settings.MARKETMUX_METRICS_TOKEN = "0123456789abcdef"
+    assert checks.check_deployment() == []
 
 
 def test_a_redis_url_that_is_none_is_an_error(settings: Settings) -> None:

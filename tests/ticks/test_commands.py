@@ -12,10 +12,12 @@ import pytest
 from django.core.management import CommandError, call_command
 from pytest_django.fixtures import Settings
 
+from gateway.management.commands import loadtest
 from tests.environment import clean_environment
 from tests.servers import ROOT, free_port
 from ticks import feed, publish
 from ticks.feed import LISTINGS
+from ticks.management.commands import mock_publisher
 from ticks.models import ApiKey, Instrument
 from ticks.poster import Poster, PublishRefused
 from ticks.tick import Tick
@@ -90,6 +92,15 @@ def test_without_redis_the_publisher_asks_for_an_address(settings: Settings) -> 
 def test_an_address_that_is_none_is_refused() -> None:
     with pytest.raises(CommandError, match="Not an address of a gateway: 'localhost'"):
         run("mock_publisher", "--url", "localhost")
+
+
+def test_the_key_need_not_stand_in_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MARKETMUX_KEY", "mmx_secret")
+    for command in (mock_publisher.Command(), loadtest.Command()):
+        parser = command.create_parser("manage.py", "command")
+        assert parser.parse_args(["--symbol", "A"]).key == "mmx_secret"
+        assert parser.parse_args(["--symbol", "A", "--key", "mmx_other"]).key == "mmx_other"
+        assert "mmx_secret" not in parser.format_help()
 
 
 @pytest.mark.parametrize(

@@ -153,11 +153,6 @@ async def test_what_a_browser_may_have_sent_goes_to_django(request_of_a_browser:
     assert await prices("A") == []
 
 
-async def test_where_http_is_redirected_to_https_all_goes_to_django(settings: Settings) -> None:
-    settings.SECURE_SSL_REDIRECT = True
-    assert (await post(TICK)).status == BY_DJANGO
-
-
 @pytest.mark.parametrize("accept", [b"*/*", b"application/json"])
 async def test_what_a_program_accepts_does_not_lead_to_django(accept: bytes) -> None:
     assert (await post(TICK, headers=[(b"accept", accept)])).status == 202

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, TextIO, cast
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -37,7 +38,8 @@ class Command(BaseCommand):
             metavar="SHARE",
             help="of the subscribers, 0 to 1, are dropped and resume; with --verify",
         )
-        add("--key", default="", help="API key, for publishing and subscribing")
+        key = os.environ.get("MARKETMUX_KEY", "")  # command lines are for everybody to see
+        add("--key", default=key, help="API key, for publishing and subscribing (or MARKETMUX_KEY)")
         add("--json", action="store_true", help="one JSON object on stdout, nothing else")
 
     def handle(self, *_args: Any, **arguments: Any) -> None:

@@ -11,7 +11,7 @@ from argparse import SUPPRESS, ArgumentTypeError
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from channels.routing import get_default_application
 from django.conf import settings
@@ -29,6 +29,8 @@ from ticks.address import share_of
 from ticks.tick import MAX_BODY_BYTES
 
 logger = logging.getLogger(__name__)
+
+_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 class Command(BaseCommand):
@@ -65,6 +67,7 @@ class Command(BaseCommand):
     ) -> int:
         _check_workers(workers)
         _check_migrations()
+        _check_address(host)
         listeners = _bind(host, port, workers)
         address = url(listeners[0])
         supervisor = Supervisor(
@@ -157,6 +160,12 @@ def _check_migrations() -> None:
             "The database lacks %s, so keys, logins, admin and recording do not work. Apply: python manage.py migrate",
             _plural(len(plan), "migration"),
         )
+
+
+def _check_address(host: str) -> None:
+    """An open gateway is for one's own machine; a container's port may well be published on nothing else."""
+    if settings.MARKETMUX_ANONYMOUS and host not in _LOOPBACK:
+        logger.warning("MARKETMUX_ANONYMOUS is on: anyone who reaches %s may publish prices", host)
 
 
 def _bind(host: str, port: int, count: int) -> list[socket.socket]:

@@ -113,3 +113,41 @@ def test_a_key_is_asked_for_unless_anyone_may_publish(client: Client, settings: 
 @pytest.mark.django_db
 def test_the_page_brings_the_csrf_cookie(client: Client) -> None:
     assert "csrftoken" in client.get("/").cookies
+
+
+# Metrics
+
+
+TOKEN = "a token of the tests"
+
+
+@pytest.mark.parametrize("given", [f"Bearer {TOKEN}", f"bearer  {TOKEN}"])
+async def test_metrics_are_for_who_has_the_token(async_client: AsyncClient, settings: Settings, given: str) -> None:
+    settings.MARKETMUX_METRICS_TOKEN = TOKEN
+    response = await async_client.get("/metrics", headers={"Authorization": given})
+    assert (response.status_code, b"marketmux_" in response.content) == (200, True)
+
+
+@pytest.mark.parametrize(
+    "given", ["", TOKEN, f"Basic {TOKEN}", f"Bearer {TOKEN}x", "Bearer", "Bearer \xff", f"Api-Key {TOKEN}"]
+)
+async def test_metrics_are_for_nobody_else(async_client: AsyncClient, settings: Settings, given: str) -> None:
+    settings.MARKETMUX_METRICS_TOKEN = TOKEN
+    response = await async_client.get("/metrics", headers={"Authorization": given} if given else {})
+    assert (response.status_code, response.headers["WWW-Authenticate"]) == (401, "Bearer")
+    assert b"marketmux_" not in response.content
+
+
+async def test_metrics_of_a_public_gateway_are_closed_until_there_is_a_token(
+    async_client: AsyncClient, settings: Settings
+) -> None:
+    settings.MARKETMUX_PUBLIC_URL = "https://ticks.example.com"
+    assert (await async_client.get("/metrics")).status_code == 403
+    settings.MARKETMUX_METRICS_TOKEN = TOKEN
+    response = await async_client.get("/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
+    assert response.status_code == 200
+
+
+@pytest.mark.parametrize(("path", "status"), [("/healthz", 200), ("/metrics", 200), ("/api/v1/asyncapi.json", 400)])
+async def test_probes_need_not_know_the_gateways_name(async_client: AsyncClient, path: str, status: int) -> None:
+    assert (await async_client.get(path, headers={"Host": "10.0.0.5:8000"})).status_code == status

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Coroutine, Sequence
 from typing import Any
@@ -47,7 +48,8 @@ class Command(BaseCommand):
         parser.add_argument("--symbols", type=symbols, help="comma-separated; the active instruments if not given")
         parser.add_argument("--rate", type=positive, default=50.0, help="ticks per second, all symbols together (50)")
         parser.add_argument("--url", help="publish over HTTP to the gateway at this address: http://127.0.0.1:8000")
-        parser.add_argument("--key", help="the API key to publish with over HTTP")
+        key = os.environ.get("MARKETMUX_KEY")  # command lines are for everybody to see
+        parser.add_argument("--key", default=key, help="the API key to publish with over HTTP (or MARKETMUX_KEY)")
         parser.add_argument("--seconds", type=positive, help="stop by itself after this time")
 
     def handle(self, *, rate: float, url: str | None, key: str | None, seconds: float | None, **options: Any) -> None:

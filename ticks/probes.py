@@ -1,0 +1,7 @@
+"""What load balancers and Prometheus ask for: by address and over plain HTTP, whatever the gateway's name is."""
+
+from typing import Final
+
+__all__ = ["PROBES"]
+
+PROBES: Final = ("/healthz", "/metrics")
