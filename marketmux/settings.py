@@ -199,7 +199,7 @@ LOGIN_URL = "admin:login"
 
 # Guesses of passwords (ticks/logins.py)
 
-AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+AUTHENTICATION_BACKENDS = ["ticks.logins.Guard", "django.contrib.auth.backends.ModelBackend"]
 AXES_FAILURE_LIMIT = 5
 AXES_COOLOFF_TIME = timedelta(minutes=5)
 AXES_LOCKOUT_PARAMETERS = ["ip_address"]  # of a name alone, anybody could lock out the administrator
