@@ -35,7 +35,12 @@ def test_what_is_written_down_is_what_is_used(document: str) -> None:
 
 def test_a_whole_conversation_needs_this_and_no_more(start_gateway: StartGateway, redis_server: RedisServer) -> None:
     assert redis_server.call(f"ACL SETUSER gateway on >secret {RULE}") == "+OK"
-    gateway = start_gateway(redis_server.url.replace("//", "//gateway:secret@"), workers=2)
+    gateway = start_gateway(
+        redis_server.url.replace("//", "//gateway:secret@"),
+        workers=2,
+        MARKETMUX_OWN_HISTORY_BYTES="0",
+        MARKETMUX_HISTORY_TICKS="2",
+    )
     gateway.wait_for_output("ready at")
     converse(gateway, redis_server)
     assert redis_server.call("ACL LOG") == "*0"
@@ -65,13 +70,15 @@ def converse(gateway: GatewayProcess, redis: RedisServer) -> None:
         every.send(b'{"action":"unsubscribe","symbol":"*"}')
         one.read_until(["unsubscribed"])
         since = {"seq": snapshot["seq"], "epoch": snapshot["epoch"]}
-    http = httpx.get(f"{gateway.http}/api/v1/ticks", params={"page_size": 1}).json()
-    assert http["next"]
+    for page in ("page_size=1", "page_size=1&after=", "page_size=1&after=A"):
+        assert httpx.get(f"{gateway.http}/api/v1/ticks?{page}").json()["results"]
     assert httpx.get(f"{gateway.http}/api/v1/ticks/A").json()["price"] == 3
     assert httpx.get(f"{gateway.http}/healthz").status_code == 200
     gateway.manage("mock_publisher", "--symbols", "A", "--rate", "100", "--seconds", "0.3")
     wait_until(lambda: "unsubscribe" in str(redis.info("commandstats")))
-    assert since
+    with RawClient(gateway) as back:
+        back.send(json.dumps({"action": "subscribe", "symbol": "A", "since": since}).encode())
+        back.read_until(["subscribed"])
     redis.call("DEL marketmux.0:{0}:streams")  # another epoch
     post(gateway, tick("A", 4))
 
