@@ -1,4 +1,4 @@
-"""The admin: instruments with their latest price, recorded ticks to look at, API keys to issue and revoke."""
+"""The admin: instruments with their latest price, recorded ticks to look at. Keys and users are in ticks/access/."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from asgiref.sync import async_to_sync
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
-from django.forms import ModelForm
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.functional import cached_property
 
 from bus.contract import BusUnavailable
 from ticks import publish
-from ticks.access.models import ApiKey
+from ticks.access import admin as access_admin  # noqa: F401 - registers what is there
 from ticks.grammar import is_symbol
 from ticks.models import Instrument, RecordedTick
 from ticks.tick import Placed, Tick
@@ -27,10 +26,9 @@ from ticks.tick import Placed, Tick
 if TYPE_CHECKING:
     InstrumentModelAdmin = admin.ModelAdmin[Instrument]
     RecordedTickModelAdmin = admin.ModelAdmin[RecordedTick]
-    ApiKeyModelAdmin = admin.ModelAdmin[ApiKey]
     RecordedTickPaginator = Paginator[RecordedTick]
 else:
-    InstrumentModelAdmin = RecordedTickModelAdmin = ApiKeyModelAdmin = admin.ModelAdmin
+    InstrumentModelAdmin = RecordedTickModelAdmin = admin.ModelAdmin
     RecordedTickPaginator = Paginator
 
 _LATEST_SECONDS: Final = 2.0
@@ -187,40 +185,3 @@ def period_of(text: str) -> tuple[datetime, datetime] | None:
         except (ValueError, OverflowError):
             continue
     return None
-
-
-@admin.register(ApiKey)
-class ApiKeyAdmin(ApiKeyModelAdmin):
-    list_display = ["name", "prefix", "created_at", "active"]
-    list_filter = ["active"]
-    search_fields = ["name", "prefix"]
-    actions = ["revoke"]
-
-    def get_fields(self, _request: HttpRequest, obj: ApiKey | None = None) -> list[Any]:
-        scopes = ["publish", "subscribe", "read", "expires_at", "notes"]
-        return ["name", *scopes] if obj is None else ["name", "prefix", "created_at", "active", *scopes]
-
-    def get_readonly_fields(self, _request: HttpRequest, obj: ApiKey | None = None) -> list[str]:
-        return [] if obj is None else ["name", "prefix", "created_at"]
-
-    def save_model(self, request: HttpRequest, obj: ApiKey, form: ModelForm[ApiKey], change: bool) -> None:
-        if change:
-            super().save_model(request, obj, form, change)
-            return
-        plaintext = obj.draw()
-        super().save_model(request, obj, form, change)
-        self.message_user(
-            request,
-            f"The key of {obj.name}, shown this once: {plaintext} - send it as: Authorization: Api-Key {plaintext}",
-            messages.WARNING,
-        )
-
-    @admin.action(description="Revoke selected API keys", permissions=["change"])
-    def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
-        # One by one: an update of the queryset would not tell the cache of keys (ticks.keys).
-        revoked = list(queryset.filter(active=True))
-        for key in revoked:
-            key.active = False
-            key.save(update_fields=["active"])
-            self.log_change(request, key, "Revoked.")
-        self.message_user(request, f"Revoked {len(revoked)} API keys.", messages.SUCCESS)

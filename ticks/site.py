@@ -1,4 +1,4 @@
-"""The admin's site, which looks at no query that its own pages would not ask."""
+"""The admin's site: it looks at no query that its own pages would not ask, and enters who changed what."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from functools import wraps
 from typing import Any, Final
 
 from django.contrib.admin import AdminSite
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse
+
+from ticks.access import audit
 
 __all__ = ["MAX_QUERY_LENGTH", "BoundedAdminSite"]
 
@@ -22,6 +25,13 @@ class BoundedAdminSite(AdminSite):
         def bounded(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
             if len(request.META.get("QUERY_STRING", "")) > MAX_QUERY_LENGTH:
                 return HttpResponse("The query is too long.", status=414, content_type="text/plain")
-            return inner(request, *args, **kwargs)
+            return self._acting(request, inner, *args, **kwargs)
 
         return bounded
+
+    def _acting(self, request: HttpRequest, view: Any, *args: Any, **kwargs: Any) -> Any:
+        """Answers with the view. What it changes, and who did, are in one transaction."""
+        if request.method != "POST" or not self.has_permission(request):
+            return view(request, *args, **kwargs)
+        with audit.acting(f"user {request.user.get_username()}"), transaction.atomic():
+            return view(request, *args, **kwargs)

@@ -2,13 +2,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from channels.layers import channel_layers
-from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 from django.db import connection
 from django.http import HttpResponse
@@ -18,9 +17,6 @@ from django.utils import timezone
 
 from bus.contract import BusUnavailable
 from ticks import admin, publish
-from ticks.access import keys
-from ticks.access.keys import grant_of_key as find_key
-from ticks.access.models import ApiKey
 from ticks.admin import period_of
 from ticks.models import Instrument, RecordedTick
 from ticks.tick import Placed, Tick
@@ -63,12 +59,6 @@ def admin_client() -> Client:
     client = Client()
     client.force_login(User.objects.create(username="admin", is_staff=True, is_superuser=True))
     return client
-
-
-@pytest.fixture(autouse=True)
-def empty_cache() -> Iterator[None]:
-    yield
-    keys.forget()
 
 
 def text(response: Any) -> str:
@@ -259,67 +249,3 @@ def test_every_list_of_recorded_ticks_is_read_along_an_index(query: dict[str, st
         cursor.execute(f"EXPLAIN QUERY PLAN {select}")
         plan = [row[3] for row in cursor.fetchall()]
     assert "USING INDEX tick_" in plan[0]
-
-
-# API keys
-
-
-def add_key(client: Client, name: str = "feed") -> tuple[str, str]:
-    """The page after a key was added, and the key on it."""
-    page = text(client.post(f"{KEYS}add/", {"name": name}, follow=True))
-    [plaintext] = set(re.findall(r"mmx_[\w-]{43}", page))
-    return page, plaintext
-
-
-GRANTED = ["publish", "subscribe", "read", "expires_at", "notes"]
-
-
-def test_adding_a_key_asks_for_its_name_and_what_it_may(admin_client: Client) -> None:
-    response = admin_client.get(f"{KEYS}add/")
-    assert list(response.context["adminform"].form.fields) == ["name", *GRANTED]
-
-
-def test_a_new_key_is_shown_and_works(admin_client: Client) -> None:
-    page, plaintext = add_key(admin_client)
-    assert f"Authorization: Api-Key {plaintext}" in page
-    assert ApiKey.objects.find(plaintext) == ApiKey.objects.get(name="feed")
-
-
-def test_a_new_key_is_shown_once(admin_client: Client) -> None:
-    _, plaintext = add_key(admin_client)
-    for page in (KEYS, f"{KEYS}{ApiKey.objects.get().pk}/change/", f"{KEYS}{ApiKey.objects.get().pk}/history/"):
-        assert plaintext not in text(admin_client.get(page))
-    assert not LogEntry.objects.filter(object_repr__contains=plaintext).exists()
-
-
-def test_keys_are_listed_by_name_and_prefix(admin_client: Client) -> None:
-    _, plaintext = add_key(admin_client, "the feed")
-    assert f"the feed {plaintext[:12]}" in text(admin_client.get(KEYS))
-
-
-def test_of_a_key_only_what_it_may_can_be_changed(admin_client: Client) -> None:
-    key, plaintext = ApiKey.objects.issue("feed")
-    response = admin_client.get(f"{KEYS}{key.pk}/change/")
-    assert list(response.context["adminform"].form.fields) == ["active", *GRANTED]
-    assert key.digest not in text(response)
-    admin_client.post(f"{KEYS}{key.pk}/change/", {"name": "other", "digest": "0" * 64})
-    key.refresh_from_db()
-    assert (key.name, key.active) == ("feed", False)
-    assert ApiKey.objects.find(plaintext) is None
-
-
-def test_changing_a_key_shows_no_new_one(admin_client: Client) -> None:
-    key, _ = ApiKey.objects.issue("feed")
-    page = text(admin_client.post(f"{KEYS}{key.pk}/change/", {"active": "on"}, follow=True))
-    assert "shown this once" not in page
-
-
-@pytest.mark.django_db(transaction=True)
-def test_selected_keys_are_revoked_at_once_and_it_is_logged(admin_client: Client) -> None:
-    keys = [ApiKey.objects.issue(name) for name in ("one", "two", "three")]
-    for _, plaintext in keys:
-        find_key(plaintext)
-    form = {"action": "revoke", "_selected_action": [str(key.pk) for key, _ in keys[:2]]}
-    assert "Revoked 2 API keys." in text(admin_client.post(KEYS, form, follow=True))
-    assert [find_key(plaintext) is not None for _, plaintext in keys] == [False, False, True]
-    assert LogEntry.objects.filter(change_message__contains="Revoked").count() == 2

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from django import forms
 from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
 from django.db import models, transaction
@@ -19,6 +20,7 @@ from ticks.access.grant import Grant, Limits, Scope
 from ticks.access.patterns import Patterns
 
 __all__ = [
+    "LIMITS",
     "ROTATION",
     "ApiKey",
     "AuditEntry",
@@ -37,10 +39,24 @@ ROTATION: Final = timedelta(hours=24)
 """How long the secret that was replaced goes on to be valid, unless said otherwise."""
 
 
+LIMITS: Final = ("ticks_per_second", "connections", "symbols", "new_symbols")
+"""The fields of a key that say how much of everything."""
+
+
 if TYPE_CHECKING:
     PatternsText = models.TextField[Any, Patterns]
 else:
     PatternsText = models.TextField
+
+
+class PatternsFormField(forms.CharField):
+    """Patterns in a form: they have changed if they cover something else."""
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        try:
+            return Patterns.parse(str(initial or "")) != Patterns.parse(data or "")
+        except ValueError:
+            return True
 
 
 class PatternsField(PatternsText):
@@ -67,6 +83,9 @@ class PatternsField(PatternsText):
 
     def get_prep_value(self, value: Any) -> str:
         return str(self.to_python(value))
+
+    def formfield(self, **kwargs: Any) -> Any:
+        return super().formfield(**{"form_class": PatternsFormField, **kwargs})
 
     def value_to_string(self, obj: models.Model) -> str:
         return self.get_prep_value(self.value_from_object(obj))

@@ -16,14 +16,13 @@ from django.utils import timezone
 
 from ticks.access import audit
 from ticks.access.grant import Scope
-from ticks.access.models import ApiKey, key_digest
+from ticks.access.models import LIMITS, ApiKey, key_digest
 
 __all__ = ["AuditedCommand", "duration", "expiry", "find_keys", "instant", "printable", "represent"]
 
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _LONGEST: Final = timedelta(days=36_500)
 _MOST_NAMED: Final = 10
-_LIMITS: Final = ("ticks_per_second", "connections", "symbols", "new_symbols")
 
 
 class AuditedCommand(BaseCommand):
@@ -67,7 +66,7 @@ def represent(key: ApiKey) -> dict[str, Any]:
         "prefix": key.prefix,
         "state": key.state,
         **{scope.value: list(key.scope(scope)) for scope in Scope},
-        "limits": {name: getattr(key, name) for name in _LIMITS},
+        "limits": {name: getattr(key, name) for name in LIMITS},
         "created_at": _written(key.created_at),
         "expires_at": _written(key.expires_at),
         "previous_until": _written(key.previous_until),
