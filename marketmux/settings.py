@@ -54,6 +54,12 @@ USE_X_FORWARDED_HOST = _BEHIND_PROXY
 MARKETMUX_ANONYMOUS = env.flag("MARKETMUX_ANONYMOUS")
 # Who may see what: a callable that is given a user and answers with patterns (ticks/access/users.py).
 MARKETMUX_ENTITLEMENTS = env.text("MARKETMUX_ENTITLEMENTS")
+# JWTs of the users' own application: what they are signed with, and what they must say (ticks/access/jwts.py).
+MARKETMUX_JWT_SECRET = env.text("MARKETMUX_JWT_SECRET")
+MARKETMUX_JWT_JWKS_URL = env.text("MARKETMUX_JWT_JWKS_URL")
+MARKETMUX_JWT_ISSUER = env.text("MARKETMUX_JWT_ISSUER")
+MARKETMUX_JWT_AUDIENCE = env.text("MARKETMUX_JWT_AUDIENCE")
+MARKETMUX_JWT_ALGORITHMS = env.words("MARKETMUX_JWT_ALGORITHMS", [])
 MARKETMUX_ALLOWED_ORIGINS = env.words("MARKETMUX_ALLOWED_ORIGINS", [])
 # Pages of these origins may read the API too, with a key or a token of their own; ticks/middleware.py says why not with
 # cookies.

@@ -51,6 +51,14 @@ _TABLE: Final = (
     Problem("authentication_failed", 401, "A credential that fails", "the key is unknown or revoked, or malformed"),
     Problem("token_invalid", 401, "Not a token", "the token is malformed, or not signed by whom it should be"),
     Problem("token_expired", 401, "An old token", "the token is genuine, but its time is over"),
+    Problem("token_not_yet_valid", 401, "An early token", "the token is genuine, but its time has not come"),
+    Problem("token_wrong_issuer", 401, "A token from somebody else", "the token is genuine, but `iss` is another"),
+    Problem(
+        "token_wrong_claims",
+        401,
+        "A token with wrong claims",
+        "the token is genuine, but a claim is missing or not as it should be; `detail` says which",
+    ),
     Problem("token_wrong_audience", 401, "A token for something else", "the token is genuine, but not for this"),
     Problem(
         "token_revoked",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -24,7 +25,7 @@ from rest_framework.utils.urls import replace_query_param
 from rest_framework.views import APIView
 
 from ticks import lookups, publish
-from ticks.access import tokens
+from ticks.access import door, tokens
 from ticks.access.grant import Grant, Scope
 from ticks.access.patterns import Patterns
 from ticks.authentication import MayPublish, MayRead, grant_of
@@ -74,6 +75,8 @@ class AsyncAPIView(APIView):
         A key that was used within the last seconds takes none, and neither does a stranger's request. Django raises
         before anything is asked of the database from the loop, and DRF then starts over in a thread.
         """
+        with contextlib.suppress(door.InvalidCredential):  # which is found again, and said
+            await door.prepare(self.request.META.get("HTTP_AUTHORIZATION", "").encode("latin1"))
         try:
             self.initial(self.request, *self.args, **self.kwargs)
         except SynchronousOnlyOperation:

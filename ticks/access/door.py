@@ -12,14 +12,14 @@ from django.conf import settings
 from django.core.exceptions import SynchronousOnlyOperation
 
 from ticks import lookups
-from ticks.access import tokens
+from ticks.access import jwts, tokens
 from ticks.access.credentials import MAX_TOKEN_BYTES, Audience, InvalidCredential
 from ticks.access.grant import NOBODY, Grant
 from ticks.access.keys import grant_of_key
 from ticks.access.patterns import ALL
 from ticks.access.users import grant_of_session
 
-__all__ = ["BEARER", "SCHEME", "InvalidCredential", "anonymous", "find", "find_from_loop", "key_in_header"]
+__all__ = ["BEARER", "SCHEME", "InvalidCredential", "anonymous", "find", "find_from_loop", "key_in_header", "prepare"]
 
 SCHEME: Final = "Api-Key"
 """The scheme of the ``Authorization`` header that holds a key."""
@@ -43,6 +43,7 @@ async def find_from_loop(
 
     :class:`~ticks.lookups.DatabaseUnavailable` if that does not answer.
     """
+    await prepare(authorization)
     try:
         if grant := _of_header(authorization, audience):
             return grant
@@ -52,6 +53,14 @@ async def find_from_loop(
         if not session:
             return anonymous(address)
     return await lookups.ask(find, authorization, session, address, audience)
+
+
+async def prepare(authorization: bytes) -> None:
+    """Before :func:`find` on the event loop: fetches the key of a token that is signed with one we do not know yet."""
+    if authorization[: len(BEARER)].lower() == BEARER.lower().encode() and jwts.is_configured():
+        token = _word(authorization, BEARER, "token")
+        if token is not None and _is_jwt(token):
+            await jwts.prepare(token)
 
 
 def anonymous(address: str = "") -> Grant:
@@ -96,4 +105,8 @@ def _of_header(authorization: bytes, audience: Audience) -> Grant | None:
 def _of_token(token: str, audience: Audience) -> Grant:
     if len(token) > MAX_TOKEN_BYTES:
         raise InvalidCredential(f"A token has at most {MAX_TOKEN_BYTES:,} bytes.", "token_invalid")
-    return tokens.grant_of_token(token, audience)
+    return jwts.grant_of_jwt(token) if _is_jwt(token) else tokens.grant_of_token(token, audience)
+
+
+def _is_jwt(token: str) -> bool:
+    return not token.startswith(tokens.START) and len(token) <= MAX_TOKEN_BYTES

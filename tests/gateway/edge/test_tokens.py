@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
+import jwt
 import pytest
 from asgiref.sync import sync_to_async
 from channels.testing import WebsocketCommunicator
@@ -92,6 +94,33 @@ async def test_a_credential_in_the_address_is_refused(path: str, query: bytes, s
     settings.MARKETMUX_ANONYMOUS = True
     assert await handshake(path, query=query) == (401, "credential_in_url")
     assert (await handshake(path, query=b"v=1"))[0] == 101
+
+
+FAULTS: dict[str, tuple[dict[str, Any], str]] = {
+    "": ({}, ""),
+    "expired": ({"exp": 1}, "token_expired"),
+    "early": ({"nbf": 32_503_680_000}, "token_not_yet_valid"),
+    "issuer": ({"iss": "evil"}, "token_wrong_issuer"),
+    "audience": ({"aud": "other"}, "token_wrong_audience"),
+    "patterns": ({"marketmux": {"subscribe": ["A B"]}}, "token_wrong_claims"),
+}
+
+
+@pytest.mark.parametrize("path", AUDIENCES)
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_jwt_opens_if_nothing_is_wrong_with_it(settings: Settings, path: str, fault: str) -> None:
+    settings.MARKETMUX_JWT_SECRET = secret = "a secret of the tests, as long as one should be"
+    settings.MARKETMUX_JWT_ISSUER, settings.MARKETMUX_JWT_AUDIENCE = "shop", "ticks"
+    scopes = {"subscribe": ["AAPL"], "publish": ["AAPL"]}
+    usual = {"iss": "shop", "aud": "ticks", "sub": "alice", "exp": time.time() + 60, "marketmux": scopes}
+    changed, code = FAULTS[fault]
+    token = jwt.encode(usual | changed, secret, "HS256")
+    expected = (401, code) if code else None
+    assert await handshake(path, headers=[bearer(token)]) == (expected or (101, None))
+    assert await handshake(path, "marketmux", f"marketmux.token.{token}") == (expected or (101, "marketmux"))
+    forged = jwt.encode(usual | changed, secret[::-1], "HS256")
+    assert await handshake(path, headers=[bearer(forged)]) == (401, "token_invalid")
+    assert await handshake(path, "marketmux", f"marketmux.token.{forged}") == (401, "token_invalid")
 
 
 async def test_a_token_allows_what_it_has_a_scope_for() -> None:
