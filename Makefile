@@ -19,8 +19,10 @@ INSTALLED := $(VENV)/installed
 INSTALLED_DEV := $(VENV)/installed-dev
 SECRET := $(VENV)/secret-key
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes
+# The tests' settings, and modules that are compiled once for all processes that tests start.
+TESTING := env -u DJANGO_SETTINGS_MODULE -u PYTHONDONTWRITEBYTECODE
 # As many tests side by side as there are processors, at most 4 (ARGS=-n0 runs them in one process, for -s and --pdb).
-PYTEST := env -u DJANGO_SETTINGS_MODULE $(PY) -m pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal
+PYTEST := $(TESTING) $(PY) -m pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal
 # For every platform and every Python from 3.11 on; what is locked already stays as it is.
 LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command "make lock"
@@ -58,8 +60,8 @@ bench: $(INSTALLED_DEV)
 
 .PHONY: soak
 soak: $(INSTALLED_DEV)
-	@env -u DJANGO_SETTINGS_MODULE $(PY) -m pytest -m soak
-	@env -u DJANGO_SETTINGS_MODULE $(PY) -m tests.soak --minutes $(MINUTES) $(ARGS)
+	@$(TESTING) $(PY) -m pytest -m soak
+	@$(TESTING) $(PY) -m tests.soak --minutes $(MINUTES) $(ARGS)
 
 .PHONY: autobahn
 autobahn: $(INSTALLED_DEV)

@@ -45,7 +45,8 @@ def listening() -> Iterator[int]:
 @pytest.fixture
 def feeding_gateway(tmp_path: Path, migrated_database: Path) -> Iterator[GatewayProcess]:
     """A gateway that publishes made-up ticks, many a second."""
-    process = GatewayProcess(tmp_path, database=migrated_database, arguments=("--feed", "--feed-rate=2000"))
+    arguments = ("--feed", "--feed-rate=2000")
+    process = GatewayProcess(tmp_path, database=migrated_database, checks=True, arguments=arguments)
     process.manage("seed_instruments")
     process.start()
     yield process
@@ -125,6 +126,14 @@ def test_a_port_that_other_workers_share_is_busy(start_gateway: StartGateway, re
 
 def test_an_address_of_another_machine_is_refused(start_gateway: StartGateway) -> None:
     assert "Cannot listen on 192.0.2.1" in refusal(start_gateway(arguments=("--host=192.0.2.1",), ready=False))
+
+
+def test_a_system_check_that_fails_is_a_reason_not_to_start(tmp_path: Path, migrated_database: Path) -> None:
+    gateway = GatewayProcess(tmp_path, database=migrated_database, checks=True, MARKETMUX_ALLOWED_ORIGINS="example.com")
+    gateway.start(ready=False)
+    assert gateway.wait() == 1
+    assert "(ticks.E003) MARKETMUX_ALLOWED_ORIGINS has an entry that is not an origin" in gateway.output()
+    gateway.stop()
 
 
 def test_several_workers_need_redis(start_gateway: StartGateway) -> None:
