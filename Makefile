@@ -21,8 +21,9 @@ SECRET := $(VENV)/secret-key
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes
 # The tests' settings, and modules that are compiled once for all processes that tests start.
 TESTING := env -u DJANGO_SETTINGS_MODULE -u PYTHONDONTWRITEBYTECODE
-# As many tests side by side as there are processors, at most 4 (ARGS=-n0 runs them in one process, for -s and --pdb).
-PYTEST := $(TESTING) $(PY) -m pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal
+# Four tests side by side: most wait for servers and timers more than they compute (ARGS=-n0 runs them in one process,
+# for -s and --pdb).
+PYTEST := $(TESTING) $(PY) -m pytest --numprocesses=4 --dist=worksteal
 # For every platform and every Python from 3.11 on; what is locked already stays as it is.
 LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command "make lock"

@@ -94,7 +94,7 @@ def field(gateway: GatewayProcess, rate: float, batch: int, symbols: list[str] =
 
 @pytest.mark.parametrize("total", [1_000, pytest.param(10_000, marks=pytest.mark.soak)])
 def test_connects_and_disconnects_leave_nothing_behind(start_gateway: StartGateway, redis_url: str, total: int) -> None:
-    gateway = start_gateway(redis_url)
+    gateway = start_gateway(redis_url, MARKETMUX_LEAVE_DELAY_SECONDS="0.2")
     with field(gateway, rate=500, batch=5) as place:
 
         def visit(count: int) -> Visitors:
@@ -128,7 +128,7 @@ def test_connects_and_disconnects_leave_nothing_behind(start_gateway: StartGatew
 
 
 def test_redis_holds_no_subscription_of_those_who_left(start_gateway: StartGateway, redis_url: str) -> None:
-    gateway = start_gateway(redis_url)
+    gateway = start_gateway(redis_url, MARKETMUX_LEAVE_DELAY_SECONDS="0.2")
     with field(gateway, rate=500, batch=5) as place, Redis.from_url(redis_url) as redis:
         before = redis.pubsub_channels(), redis.pubsub_numpat()
         for symbols in (SYMBOLS, ["*"]):
@@ -234,8 +234,8 @@ class Herd:
             self._under_way -= 1
 
 
-def test_two_thousand_clients_reconnect_at_once(start_gateway: StartGateway, redis_url: str) -> None:
-    count = 2_000
+@pytest.mark.parametrize("count", [500, pytest.param(2_000, marks=pytest.mark.soak)])
+def test_clients_reconnect_at_once(start_gateway: StartGateway, redis_url: str, count: int) -> None:
     raise_file_limit(count + 200)  # the gateway inherits it
     gateway = start_gateway(redis_url)
     with field(gateway, rate=100, batch=5) as place:
@@ -255,11 +255,11 @@ def test_two_thousand_clients_reconnect_at_once(start_gateway: StartGateway, red
         assert not place.findings.restarted
         herd.drop()
     figure(
-        f"2,000 clients dropped and back at once: all subscribed again within {seconds:.1f} s ({used:.1f} s of the "
+        f"{count:,} clients dropped and back at once: all subscribed again within {seconds:.1f} s ({used:.1f} s of the "
         f"gateway's CPU), none refused, all resumed with {place.findings.replayed:,} missed ticks, none lost"
     )
-    # The row says ten seconds. On a machine that does other things as well, what counts is what it took of them.
-    assert used < 10
+    # Two thousand in ten seconds. On a machine that does other things as well, what counts is what it took of them.
+    assert used < count / 200
 
 
 @pytest.mark.parametrize(("count", "rate"), [(200, 100), pytest.param(5_000, 500, marks=pytest.mark.soak)])

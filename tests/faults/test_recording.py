@@ -60,7 +60,7 @@ def assert_all_recorded(database: Path, ledger: Ledger) -> None:
 @pytest.mark.parametrize(
     ("settings", "seconds"),
     [
-        pytest.param(IMPATIENT, 12, id="short"),
+        pytest.param(IMPATIENT, 6, id="short"),
         pytest.param("tests.gateway_settings", 60, id="long", marks=pytest.mark.soak),
     ],
 )

@@ -207,7 +207,7 @@ class Callers:
             outcome = self._call()
             self.outcomes[outcome] += 1
             self.longest = max(self.longest, time.monotonic() - began)
-            self._stop.wait(0.005)
+            self._stop.wait(0.02)
 
     def _call(self) -> str:
         try:
@@ -226,7 +226,7 @@ def are_ready(gateway: GatewayProcess, workers: list[int]) -> bool:
     return len(pids) == len(workers) and not set(pids) & set(workers)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.soak), 2])
 def test_a_rolling_restart_refuses_and_cuts_nobody(start_gateway: StartGateway, redis_url: str, workers: int) -> None:
     gateway = start_gateway(redis_url, workers=workers)
     gateway.wait_for_output("ready at")
@@ -269,7 +269,7 @@ def test_sigterm_in_the_middle_of_a_rolling_restart_ends_all(start_gateway: Star
     assert not any(is_running(pid) for pid in pids)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.soak)])
 def test_a_worker_that_gets_sigterm_is_replaced_and_nobody_refused(
     start_gateway: StartGateway, redis_url: str, workers: int
 ) -> None:
@@ -279,7 +279,7 @@ def test_a_worker_that_gets_sigterm_is_replaced_and_nobody_refused(
     assert set(callers.outcomes) == {"answered"}
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.soak), 2])
 def test_a_killed_worker_is_replaced_and_nobody_refused(
     start_gateway: StartGateway, redis_url: str, workers: int
 ) -> None:

@@ -27,7 +27,7 @@ OLD: Final = 4.0
 """Seconds after which a tick is old: the bound is 2.5, and the machine may be busy."""
 
 
-@pytest.mark.parametrize("seconds", [7, pytest.param(40, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("seconds", [6, pytest.param(40, marks=pytest.mark.soak)])
 async def test_a_gateway_that_was_stopped_shows_nothing_old_as_new(
     start_gateway: StartGateway, redis_url: str, seconds: int
 ) -> None:

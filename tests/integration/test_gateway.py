@@ -281,7 +281,8 @@ def _flood(client: RawClient) -> None:
 # Clients that come and go
 
 
-@pytest.mark.parametrize("bus", ["memory", "redis"])
+# On Redis tests/faults/test_crowds.py shows the same with a thousand.
+@pytest.mark.parametrize("bus", ["memory", pytest.param("redis", marks=pytest.mark.soak)])
 async def test_when_thousands_have_come_and_gone_nothing_is_left(
     start_gateway: StartGateway, bus: str, request: pytest.FixtureRequest
 ) -> None:
@@ -291,10 +292,10 @@ async def test_when_thousands_have_come_and_gone_nothing_is_left(
     async with httpx.AsyncClient(base_url=gateway.http) as http:
         stop = asyncio.Event()
         traffic = asyncio.create_task(_traffic(http, stop))
-        await asyncio.to_thread(_come_and_go, gateway, 500)  # whatever is made once is made now
+        await asyncio.to_thread(_come_and_go, gateway, 250)  # whatever is made once is made now
         await asyncio.sleep(0.5)
         before = metrics(gateway)
-        await asyncio.to_thread(_come_and_go, gateway, 2_000)
+        await asyncio.to_thread(_come_and_go, gateway, 1_000)
         await asyncio.to_thread(wait_until, lambda: metrics(gateway)["memberships"] == 0)
         stop.set()
         await traffic
@@ -306,8 +307,8 @@ async def test_when_thousands_have_come_and_gone_nothing_is_left(
             "something was left behind",
         )
         after = metrics(gateway)
-    # The garbage of the last few hundred clients waits for a collection.
-    assert after["resident_bytes"] - before["resident_bytes"] < 20_000_000
+    # The garbage of the last few hundred clients waits for a collection; all of them would be 17 MB.
+    assert after["resident_bytes"] - before["resident_bytes"] < 10_000_000
     assert "Traceback" not in gateway.output()
 
 
