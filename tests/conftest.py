@@ -59,6 +59,8 @@ class StartGateway(Protocol):
         server: ServerKind = "serve",
         arguments: tuple[str, ...] = (),
         ready: bool = True,
+        *,
+        checks: bool = False,
         **environment: str,
     ) -> GatewayProcess: ...
 
@@ -136,6 +138,8 @@ def start_gateway(tmp_path: Path, migrated_database: Path) -> Iterator[StartGate
         server: ServerKind = "serve",
         arguments: tuple[str, ...] = (),
         ready: bool = True,
+        *,
+        checks: bool = False,
         **environment: str,
     ) -> GatewayProcess:
         process = GatewayProcess(
@@ -145,6 +149,7 @@ def start_gateway(tmp_path: Path, migrated_database: Path) -> Iterator[StartGate
             redis_url=redis_url,
             arguments=arguments,
             database=migrated_database,
+            checks=checks,
             **environment,
         )
         started.append(process)

@@ -128,12 +128,10 @@ def test_an_address_of_another_machine_is_refused(start_gateway: StartGateway) -
     assert "Cannot listen on 192.0.2.1" in refusal(start_gateway(arguments=("--host=192.0.2.1",), ready=False))
 
 
-def test_a_system_check_that_fails_is_a_reason_not_to_start(tmp_path: Path, migrated_database: Path) -> None:
-    gateway = GatewayProcess(tmp_path, database=migrated_database, checks=True, MARKETMUX_ALLOWED_ORIGINS="example.com")
-    gateway.start(ready=False)
+def test_a_system_check_that_fails_is_a_reason_not_to_start(start_gateway: StartGateway) -> None:
+    gateway = start_gateway(ready=False, checks=True, MARKETMUX_ALLOWED_ORIGINS="example.com")
     assert gateway.wait() == 1
     assert "(ticks.E003) MARKETMUX_ALLOWED_ORIGINS has an entry that is not an origin" in gateway.output()
-    gateway.stop()
 
 
 def test_several_workers_need_redis(start_gateway: StartGateway) -> None:
