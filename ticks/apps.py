@@ -20,7 +20,6 @@ class TicksConfig(AppConfig):
         from bus.layers import expect_in_groups  # noqa: PLC0415
         from ticks import checks  # noqa: F401, PLC0415
         from ticks.access import audit, changes  # noqa: PLC0415
-        from ticks.access import changes  # noqa: PLC0415
         from ticks.access import checks as access_checks  # noqa: F401, PLC0415
 
         changes.connect()
