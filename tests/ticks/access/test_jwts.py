@@ -39,7 +39,7 @@ PRIVATE: dict[str, Any] = {
     "ES384": ec.generate_private_key(ec.SECP384R1()),
     "EdDSA": ed25519.Ed25519PrivateKey.generate(),
 }
-MISSING = object()
+MISSING = ...  # has the same name in every worker of xdist
 
 
 @pytest.fixture
