@@ -150,7 +150,7 @@ WITH_REASON = [
 
 
 @pytest.mark.usefixtures("secret")
-@pytest.mark.parametrize(("changed", "code"), WITH_REASON, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(("changed", "code"), WITH_REASON)
 def test_a_genuine_token_that_will_not_do_is_refused_with_a_reason(changed: Any, code: str) -> None:
     assert refusal(by_hand({"alg": "HS256", "typ": "JWT"}, claims(**changed))) == code
 
@@ -158,13 +158,13 @@ def test_a_genuine_token_that_will_not_do_is_refused_with_a_reason(changed: Any,
 @pytest.mark.usefixtures("secret")
 @pytest.mark.parametrize("changed", [{"sub": 1}, {"sub": None}, {"nbf": "x"}, {"nbf": None}, {"iat": "x"}, {"exp": "x"},
                                      {"exp": []}, {"exp": True}, {"iat": []}, {"exp": float("inf")},
-                                     {"nbf": float("nan")}, {"jti": 5}], ids=str)  # fmt: skip
+                                     {"nbf": float("nan")}, {"jti": 5}])  # fmt: skip
 def test_claims_of_the_wrong_kind_are_refused(changed: Any) -> None:
     assert refusal(by_hand({"alg": "HS256"}, claims(**changed))).startswith("token_")
 
 
 @pytest.mark.usefixtures("secret")
-@pytest.mark.parametrize("changed", [{}, *(changed for changed, _ in WITH_REASON)], ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize("changed", [{}, *(changed for changed, _ in WITH_REASON)])
 def test_who_forges_one_learns_nothing(changed: Any) -> None:
     assert (
         refusal(by_hand({"alg": "HS256"}, claims(**changed), b"another secret, which is as long as it should be"))
@@ -201,7 +201,6 @@ def test_a_token_that_was_tampered_with_is_none() -> None:
      ({"alg": "HS256", "crit": ["x"]}, None), ({"alg": "HS256", "crit": []}, None), ({"alg": "HS256", "kid": 5}, None),
      ({"alg": "HS256", "b64": False, "crit": ["b64"]}, None), ({"alg": "HS256", "kid": ["a"]}, None),
      (b'{"alg":"HS256","alg":"none"}', None), ({"alg": "HS256"}, b'{"exp":1' + b"0" * 1_500 + b"}")],
-    ids=lambda value: str(value)[:30],
 )  # fmt: skip
 def test_what_is_not_as_it_should_be_is_no_token(head: Any, body: Any) -> None:
     code = refusal(by_hand(head, claims() if body is None else body))
@@ -342,7 +341,7 @@ def test_a_token_must_name_one_of_several(source: Source) -> None:
     assert refusal(signed(PRIVATE["ES256"], "ES256")) == "token_invalid"
 
 
-@pytest.mark.parametrize("head", [{"jku": "http://127.0.0.1:1/"}, {"x5u": "http://127.0.0.1:1/"}], ids=str)
+@pytest.mark.parametrize("head", [{"jku": "http://127.0.0.1:1/"}, {"x5u": "http://127.0.0.1:1/"}])
 def test_where_keys_come_from_is_not_for_a_token_to_say(source: Source, head: dict[str, str]) -> None:
     stranger: Any = ec.generate_private_key(ec.SECP256R1())
     assert refusal(signed(stranger, "ES256", {"kid": "ES256"} | head)) == "token_invalid"
@@ -416,7 +415,6 @@ async def test_the_event_loop_does_not_wait_for_the_keys(source: Source) -> None
     "body",
     [b"", b"x", b"[]", b"{}", b'{"keys":{}}', b'{"keys":[]}', b'{"keys":[1,null,"x",{}]}', b"\xff", b"[" * 100_000,
      b"x" * 300_000, 302, 404, 500],
-    ids=lambda body: str(body)[:30],
 )  # fmt: skip
 def test_what_is_no_key_set_brings_no_keys(source: Source, body: bytes | int) -> None:
     source.body = body
@@ -430,7 +428,6 @@ def test_what_is_no_key_set_brings_no_keys(source: Source, body: bytes | int) ->
     [{"use": "enc"}, {"key_ops": ["sign"]}, {"key_ops": 5}, {"kty": "oct", "k": "AAAA"}, {"kty": []}, {"kty": None},
      {"crv": "P-999"}, {"crv": []}, {"alg": "HS256"}, {"alg": "none"}, {"alg": ["ES256"]}, {"alg": "RSA-OAEP"},
      {"x": "!"}, {"x": 5}, {"kid": 5}, {"kid": ["ES256"]}, {"d": "AAAA"}],
-    ids=str,
 )  # fmt: skip
 def test_only_public_keys_for_signatures_are_taken(more: dict[str, Any]) -> None:
     good, other = public("ES256"), public("RS256")
