@@ -17,3 +17,6 @@ LOGGING |= {"handlers": {"console": {"class": "logging.StreamHandler", "formatte
 
 # A thread would write to the database of whichever test is running by then. Tests of it turn it on.
 MARKETMUX_JOURNAL = False
+
+# Of an engine that is not Django's own pytest-django would think that it needs a file.
+DATABASES["default"]["TEST"] = {"NAME": ":memory:"}  # noqa: F405
