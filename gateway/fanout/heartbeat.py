@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Final
 
 from gateway.fanout.outbox import Outbox
@@ -17,6 +18,8 @@ __all__ = ["Heartbeat", "Outage"]
 
 _SLICE: Final = 250
 """Clients written to in one go where it is not urgent."""
+_MOST: Final = 500
+"""Symbols of a message."""
 
 
 class Heartbeat:
@@ -42,14 +45,17 @@ class Heartbeat:
             if start:
                 yield
             outboxes, frames = [], []
+            everything = _seqs(resting) if self._subscriptions.keeps_all else {}
             for outbox in concerned[start : start + _SLICE]:
                 held = clients.get(outbox)
                 if held is None or outbox.behind:
                     continue
-                seqs = _seqs(held, resting) if resting else {}
+                seqs = self._seqs(outbox, held, resting, everything) if resting else {}
                 if seqs:
-                    if seqs != latest:  # most often clients of the same symbols follow each other
-                        latest, frame = seqs, heartbeat_frame(now, seqs)
+                    if (
+                        seqs is not latest and seqs != latest
+                    ):  # most often clients of the same symbols follow each other
+                        latest, frame = seqs, _frames(now, seqs)
                     outboxes.append(outbox)
                     frames.append(frame)
                 elif not _is_kept_busy(held, active, period):
@@ -57,6 +63,24 @@ class Heartbeat:
                     frames.append(plain)
             self._writer.write_each(outboxes, frames)
             self.sent += len(outboxes)
+
+    def _seqs(
+        self,
+        outbox: Outbox,
+        held: Mapping[str, float | None],
+        resting: Mapping[str, Stream],
+        everything: dict[str, int],
+    ) -> dict[str, int]:
+        """Where those of a client's streams are that have come to rest; ``everything``: where all such are.
+
+        Of a stream it was not told of yet it need not hear.
+        """
+        if EVERYTHING not in held:
+            return _seqs({symbol: resting[symbol] for symbol in resting.keys() & held.keys()})
+        withheld = self._subscriptions.withheld.get(outbox)
+        if withheld is None:
+            return everything
+        return {symbol: seq for symbol, seq in everything.items() if symbol not in withheld}
 
     def _sort_streams(self) -> tuple[dict[str, Stream], dict[str, Stream]]:
         """The streams that have ticked since the last heartbeat, and those that have come to rest."""
@@ -131,10 +155,17 @@ class Outage:
         self._told.discard(outbox)
 
 
-def _seqs(held: Mapping[str, float | None], resting: Mapping[str, Stream]) -> dict[str, int]:
-    """Where those of a client's streams are now that have come to rest."""
-    symbols = resting if EVERYTHING in held else resting.keys() & held.keys()
-    return {symbol: resting[symbol].seq for symbol in symbols if resting[symbol].is_settled}
+def _seqs(resting: Mapping[str, Stream]) -> dict[str, int]:
+    """Where streams are now; not of those that have ticked meanwhile, and keep it back for a rate."""
+    return {symbol: stream.seq for symbol, stream in resting.items() if stream.is_settled}
+
+
+def _frames(now: str, seqs: Mapping[str, int]) -> bytes:
+    """One heartbeat or, where many streams have come to rest, several."""
+    places = iter(seqs.items())
+    return b"".join(
+        heartbeat_frame(now, some) for _ in range(0, len(seqs), _MOST) if (some := dict(islice(places, _MOST)))
+    )
 
 
 def _is_kept_busy(held: Mapping[str, float | None], active: Collection[str], period: float) -> bool:

@@ -17,6 +17,7 @@ from bus.contract import Packet, Since
 from gateway.fanout.delivery import Delivery
 from gateway.fanout.doubts import Positions
 from gateway.fanout.heartbeat import Heartbeat, Outage
+from gateway.fanout.introductions import Introductions
 from gateway.fanout.memberships import Memberships
 from gateway.fanout.outbox import Outbox
 from gateway.fanout.recent import NO_ROOM, Room
@@ -64,6 +65,7 @@ class Hub:
         self.delivery = Delivery(self.subscriptions, writer)
         self.recovery = Recovery(self.subscriptions, self.delivery, history, positions)
         self.heartbeat = Heartbeat(self.subscriptions, writer)
+        self.introductions = Introductions(self.subscriptions)
         self.outage = Outage(self.subscriptions.clients)
 
     def deliver(self, packets: Iterable[Packet]) -> None:
@@ -96,6 +98,7 @@ class Hub:
 
     def remove(self, outbox: Outbox) -> None:
         """Lets go of a client that is gone."""
+        self.introductions.end(outbox)
         self._memberships.release(self.subscriptions.remove(outbox))
         self.outage.forget(outbox)
         outbox.discard()
@@ -124,10 +127,10 @@ class Hub:
         """Subscribes the client to ``symbols``, again if it is already; all of them or, on an error, none.
 
         Ticks behind the positions that are returned reach the outbox from the moment this returns, so what is returned
-        must be sent at once. Raises what the bus raised.
+        must be sent at once. Of everything it is told of the rest then, a slice at a time. Raises what the bus raised.
         """
         since = since or {}
-        wanted = list(dict.fromkeys(symbols))
+        wanted = dict.fromkeys(symbols)
         new = [symbol for symbol in wanted if symbol not in self.symbols(outbox)]
         await self._memberships.acquire(new)
         try:
@@ -135,16 +138,12 @@ class Hub:
         except BaseException:
             self._memberships.release(new)
             raise
-        forgotten = set().union(*[self.subscriptions.set(outbox, symbol, rate) for symbol in wanted])
-        positions: dict[str, Position] = {}
-        frames: list[bytes] = []
-        for stream in self._concerned(outbox, wanted):
-            symbol = stream.symbol
-            if symbol in missed:
-                frames.append(missed[symbol])
-            elif snapshot or symbol in forgotten or symbol in since:
-                frames.append(stream.snapshot)
-            positions[symbol] = Position(stream.seq, stream.epoch, symbol in missed if symbol in since else None)
+        for symbol in wanted:
+            self.subscriptions.set(outbox, symbol, rate)
+        first, rest = self._concerned(outbox, wanted, since)
+        positions, frames = self.introductions.introduce(outbox, first, snapshot=snapshot, since=since, missed=missed)
+        if EVERYTHING in wanted:
+            self.introductions.begin(outbox, rest, snapshot=snapshot)
         for symbol in since.keys() - self.subscriptions.streams.keys():
             # Of everything, what has not ticked in this epoch: the client must not take its old price for the last.
             positions[symbol] = Position(0, "", False)
@@ -158,6 +157,8 @@ class Hub:
         leaving = [symbol for symbol in dict.fromkeys(symbols) if symbol in held]
         for symbol in leaving:
             self.subscriptions.end(outbox, symbol)
+        if EVERYTHING in leaving:
+            self.introductions.end(outbox)
         self._memberships.release(leaving)
 
     def limit(self, outbox: Outbox, patterns: Patterns) -> list[str]:
@@ -166,16 +167,24 @@ class Hub:
         self.unsubscribe(outbox, lost)
         return lost
 
-    def _concerned(self, outbox: Outbox, wanted: list[str]) -> list[Stream]:
-        """The streams whose subscription is new or starts again: what was asked for by name stays as it is."""
-        streams = self.subscriptions.streams
+    def _concerned(
+        self, outbox: Outbox, wanted: Collection[str], since: Collection[str]
+    ) -> tuple[Collection[str], list[str]]:
+        """The symbols whose subscription is new or starts again: those the answer is about, and the rest of everything.
+
+        What was asked for by name stays as it is.
+        """
         if EVERYTHING not in wanted:
-            return [streams[symbol] for symbol in wanted]
+            return wanted, []
         held = self.symbols(outbox)
-        # A stream whose place is not known yet introduces itself later.
-        return [
-            stream for symbol, stream in streams.items() if symbol in wanted or (symbol not in held and stream.epoch)
-        ]
+        concerned = [symbol for symbol in self.subscriptions.streams if symbol in wanted or symbol not in held]
+        most = self.introductions.slice
+        if len(concerned) <= most:
+            return concerned, []
+        named = [symbol for symbol in concerned if symbol in wanted or symbol in since]
+        others = [symbol for symbol in concerned if symbol not in wanted and symbol not in since]
+        room = max(0, most - len(named))
+        return named + others[:room], others[room:]
 
     # State
 

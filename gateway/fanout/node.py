@@ -147,6 +147,7 @@ class Node:
         asked = list(symbols)
         for start in range(0, len(asked), _CHUNK):
             self.hub.recovery.settle(await self._positions(asked[start : start + _CHUNK]))
+            await asyncio.sleep(0)
 
     async def _positions(self, symbols: Collection[str]) -> dict[str, Position]:
         """Where the streams of symbols are; what arrived before the answer has been delivered."""

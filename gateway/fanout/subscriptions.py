@@ -29,6 +29,10 @@ class Subscriptions:
         self.clients: dict[Outbox, dict[str, float | None]] = {}
         """What each client subscribed to, in that order, and at which rate; None is every tick."""
         self.everything: dict[Outbox, None] = {}
+        self._thinned: dict[Outbox, float] = {}
+        """Those who take everything at a rate."""
+        self.withheld: dict[Outbox, set[str]] = {}
+        """Of those who begin to take everything, the streams they were not told of yet, of which they get nothing."""
         self.keeps_all = False
         """Whether a client takes everything, so that symbols matter that were not asked for by name."""
         self._skipped = 0
@@ -59,10 +63,8 @@ class Subscriptions:
         stream = self.streams[symbol] = Stream(symbol, self._writer, self._room)
         self._room.divide(len(self.streams))
         if self.keeps_all:
-            for outbox, held in self.clients.items():
-                rate = held.get(EVERYTHING)
-                if rate is not None:
-                    stream.attach(outbox, rate)
+            for outbox, rate in self._thinned.items():
+                stream.attach(outbox, rate)
         return stream
 
     @property
@@ -72,24 +74,50 @@ class Subscriptions:
 
     # Clients
 
-    def set(self, outbox: Outbox, symbol: str, rate: float | None) -> set[str]:
-        """Subscribes a client, or changes its rate; returns the symbols of which ticks waited that are void now."""
+    def set(self, outbox: Outbox, symbol: str, rate: float | None) -> None:
+        """Subscribes a client, or changes its rate. Streams of everything that are new to it are withheld."""
         held = self.clients[outbox]
         if symbol in held:
             self._detach(outbox, symbol, changes=True)
-        elif symbol != EVERYTHING and EVERYTHING in held:
+        elif symbol == EVERYTHING:
+            self.withheld[outbox] = self.streams.keys() - held.keys()
+        elif EVERYTHING in held and not self._is_released(outbox, symbol):
             self.streams[symbol].detach(outbox, held[EVERYTHING], stays=True)
         held[symbol] = rate
         if symbol != EVERYTHING:
-            streams = [self.streams[symbol]]
-        else:
-            streams = [stream for stream in self.streams.values() if stream.symbol not in held]
-        if symbol == EVERYTHING and rate is None:
+            self.streams[symbol].attach(outbox, rate)
+        elif rate is None:
             self.everything[outbox] = None
         else:
-            for stream in streams:
+            self._thinned[outbox] = rate
+            for stream in self._covered(outbox):
                 stream.attach(outbox, rate)
-        return {stream.symbol for stream in streams if outbox.waiting.forget(stream.symbol)}
+
+    def admit(self, outbox: Outbox, symbol: str) -> Stream | None:
+        """The stream of which the client is told now, and gets what follows; None if there is none to be told of."""
+        stream = self.streams.get(symbol)
+        if stream is None:
+            return None
+        held = self.clients[outbox]
+        if self._is_released(outbox, symbol) and (rate := held[EVERYTHING]) is not None:
+            stream.attach(outbox, rate)
+        # A stream whose place is not known yet introduces itself later.
+        return stream if stream.epoch or symbol in held else None
+
+    def _is_released(self, outbox: Outbox, symbol: str) -> bool:
+        """Takes a stream out of those that are withheld; says whether it was one."""
+        withheld = self.withheld.get(outbox, ())
+        if symbol not in withheld:
+            return False
+        self.withheld[outbox].remove(symbol)
+        if not withheld:
+            del self.withheld[outbox]
+        return True
+
+    def _covered(self, outbox: Outbox) -> list[Stream]:
+        """The streams that a client gets because it takes everything."""
+        held, withheld = self.clients[outbox], self.withheld.get(outbox, ())
+        return [stream for symbol, stream in self.streams.items() if symbol not in held and symbol not in withheld]
 
     def end(self, outbox: Outbox, symbol: str) -> None:
         """Ends a subscription, and drops what waits of it."""
@@ -118,10 +146,12 @@ class Subscriptions:
             del held[symbol]
         if symbol == EVERYTHING:
             self.everything.pop(outbox, None)
+            self._thinned.pop(outbox, None)
             if rate is not None:
-                for other in self.streams.values():
-                    if other.symbol not in held:
-                        other.detach(outbox, rate, stays=changes)
+                for stream in self._covered(outbox):
+                    stream.detach(outbox, rate, stays=changes)
+            if not changes:
+                self.withheld.pop(outbox, None)
             return
         self.streams[symbol].detach(outbox, rate, stays=changes or EVERYTHING in held)
         overall = held.get(EVERYTHING)
@@ -136,7 +166,11 @@ class Subscriptions:
 
     def others(self, stream: Stream) -> list[Outbox]:
         """Those who get every tick of the symbol because they take everything."""
-        return [outbox for outbox in self.everything if stream.symbol not in self.clients[outbox]]
+        symbol = stream.symbol
+        others = [outbox for outbox in self.everything if symbol not in self.clients[outbox]]
+        if self.withheld:
+            others = [outbox for outbox in others if symbol not in self.withheld.get(outbox, ())]
+        return others
 
     def move(self, outbox: Outbox) -> None:
         """A client has fallen behind, or is back."""

@@ -115,6 +115,7 @@ _OPERATIONS: Final = [
     Operation("subscribers", "list", [commands.List], [messages.Subscriptions, messages.Error]),
     Operation("subscribers", "ping", [commands.Ping], [messages.Pong, messages.Error]),
     Operation("subscribers", "greet", [messages.Welcome]),
+    Operation("subscribers", "introduce", [messages.Introduced]),
     Operation("subscribers", "deliver", [messages.Snapshot, messages.Tick, messages.Gap, messages.Conflated]),
     Operation("subscribers", "inform", [messages.Heartbeat, messages.Bus, messages.Access, messages.Closing]),
     Operation("publishers", "publish", [commands.Publication], [messages.Published, messages.PublisherError]),

@@ -148,6 +148,7 @@ FLOODING: Final = Closure(
     1008, "Too many commands or frames, or a message without end.", reconnect=True, wait=5, announced=True
 )
 TOO_BIG: Final = Closure(1009, "The message is too big.", reconnect=False, announced=True)
+FAILED: Final = Closure(1011, "The gateway failed.", reconnect=True, wait=1)
 SERVICE_RESTART: Final = Closure(1012, "The gateway stops or restarts.", reconnect=True, announced=True)
 REVOKED: Final = Closure(
     4003, "The access was revoked: the key, the login or the permission is no more.", reconnect=False, announced=True
@@ -169,7 +170,7 @@ CLOSURES: Final = (
     Closure(1007, "A text message is not UTF-8.", reconnect=False),
     FLOODING,
     TOO_BIG,
-    Closure(1011, "The gateway failed.", reconnect=True, wait=1),
+    FAILED,
     SERVICE_RESTART,
     NO_ROOM,
     SLOW_CONSUMER,

@@ -40,6 +40,7 @@ __all__ = [
     "error_frame",
     "gap_frame",
     "heartbeat_frame",
+    "introduced_frame",
     "pong_frame",
     "published_frame",
     "publisher_welcome_frame",
@@ -127,10 +128,16 @@ class Subscribed(Event):
     symbols: Symbols
     positions: Annotated[
         Mapping[Symbol, Position],
-        Meta(title="Positions", description="Of the symbols the command named; for `*` of all known."),
+        Meta(title="Positions", description="Of the symbols the command named; for `*` of 500 that are known."),
     ]
     id: RequestId | None = None
     max_rate: Annotated[float | None, Meta(description="The rate that was taken, where the command had one.")] = None
+
+
+class Introduced(Event):
+    """Where more streams of `*` are, after its `subscribed`. The snapshots of these symbols come right behind it."""
+
+    positions: Annotated[Mapping[Symbol, Position], Meta(title="Positions", description="Of 500 symbols at most.")]
 
 
 class Unsubscribed(Event):
@@ -284,6 +291,7 @@ bus_frame: Final = _framed(Bus)
 conflated_frame: Final = _framed(Conflated)
 gap_frame: Final = _framed(Gap)
 heartbeat_frame: Final = _framed(Heartbeat)
+introduced_frame: Final = _framed(Introduced)
 pong_frame: Final = _framed(Pong)
 publisher_welcome_frame: Final = _framed(PublisherWelcome)
 subscribed_frame: Final = _framed(Subscribed)

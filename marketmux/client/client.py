@@ -322,6 +322,8 @@ class Client:
             self.server_time = message.get("time")
             if "seqs" in message:
                 self._subscriptions.resume(self._books.heartbeat(message["seqs"]))
+        elif kind == "introduced":
+            self._subscriptions.introduced(message["positions"])
         elif kind in _ANSWERS:
             session.answered(message)
         elif kind == "bus":

@@ -70,6 +70,8 @@ class Subscriptions:
         self._wake = asyncio.Event()
         self._is_connected = False
         self._has_to_ping = False
+        self._has_snapshots = True
+        """Whether the gateway has been asked for those of every symbol."""
 
     def covers(self, symbol: str) -> bool:
         """Whether ticks of ``symbol`` are wanted."""
@@ -94,6 +96,11 @@ class Subscriptions:
             await self._request(request)
         else:
             self._let_go(request.symbols)
+
+    def introduced(self, positions: Mapping[str, Mapping[str, Any]]) -> None:
+        """The gateway says of more of every symbol where they are, a while after its answer."""
+        covered = {symbol: place for symbol, place in positions.items() if self.covers(symbol)}
+        self._books.subscribed(covered, {}, snapshot=self._has_snapshots)
 
     def resume(self, symbols: Iterable[str]) -> None:
         """Asks for symbols again that are not where they should be."""
@@ -223,6 +230,8 @@ class Subscriptions:
                     request.before.setdefault(symbol, self.wanted.get(symbol))
                     self.wanted[symbol] = options
             self._stray.difference_update(command.symbols)
+            if EVERYTHING in command.symbols:
+                self._has_snapshots = options.snapshot
             self._books.subscribed(message["positions"], command.since, snapshot=options.snapshot)
             if request is not None and request.done.cancelled():
                 # Here, and not where the answer is awaited: its ticks may come right behind it.

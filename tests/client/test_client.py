@@ -200,7 +200,7 @@ async def test_a_subscription_that_is_refused_for_the_moment_is_sent_again(
 
 
 async def test_a_subscription_of_several_messages_is_all_or_none(gateway: FakeGateway) -> None:
-    gateway.limits["message_bytes"] = 150
+    gateway.limits["message_bytes"] = 130
     async with Client(gateway.url, backoff=backoff()) as client:
         peer = await gateway.peer()
         names = [f"SYMBOL-NUMBER-{number}" for number in range(5)]
@@ -370,6 +370,56 @@ async def test_everything_comes_before_what_was_chosen_by_name(gateway: FakeGate
     assert command["symbols"] == ["*"]
     assert command["since"] == {"AAPL": {"seq": 1040, "epoch": EPOCH}, "MSFT": {"seq": 7, "epoch": EPOCH}}
     assert (await again.subscribe(AAPL=place(1041, recovered=True)))["symbols"] == ["AAPL"]
+
+
+async def test_more_of_everything_is_introduced_after_the_answer(gateway: FakeGateway, client: Client) -> None:
+    peer = await gateway.peer()
+    async with both(client.subscribe("*")):
+        await peer.subscribe(AAPL=place(1041))
+    await peer.send(snapshot(1041), {"type": "introduced", "positions": {"MSFT": place(7)}}, snapshot(7, "MSFT"))
+    await until(client, Snapshot, symbol="MSFT")
+    gateway.limits["message_bytes"] = 130
+    peer.cut()
+    again = await gateway.peer()
+    command = await again.subscribe(AAPL=place(1041, recovered=True))
+    assert command["since"].keys() == {"AAPL"}  # there is no room for more
+    await until(client, Connected)
+    latest = client.latest("MSFT")
+    assert latest is not None
+    assert latest.is_stale  # until it is introduced
+    await again.send({"type": "introduced", "positions": {"MSFT": place(9)}}, snapshot(9, "MSFT"))
+    assert (await until(client, Snapshot, seq=9))[:-1] == [Gap("MSFT", 1, "not_recovered", 8, EPOCH)]
+    latest = client.latest("MSFT")
+    assert latest is not None
+    assert not latest.is_stale
+
+
+async def test_without_snapshots_what_is_introduced_goes_on_behind_its_position(
+    gateway: FakeGateway, client: Client
+) -> None:
+    peer = await gateway.peer()
+    async with both(client.subscribe("*", snapshot=False)):
+        await peer.subscribe()
+    await peer.send({"type": "introduced", "positions": {"AAPL": place(1041)}})
+    await peer.tick(1042)
+    assert [type(event) for event in await until(client, Tick)] == [Connected, Tick]
+    peer.cut()
+    assert (await (await gateway.peer()).command())["since"] == {"AAPL": {"seq": 1042, "epoch": EPOCH}}
+
+
+async def test_what_is_introduced_of_a_symbol_that_is_not_wanted_any_more_is_left(
+    gateway: FakeGateway, client: Client
+) -> None:
+    peer = await gateway.peer()
+    async with both(client.subscribe("*")):
+        await peer.subscribe()
+    async with both(client.unsubscribe("*")):
+        command = await peer.command("unsubscribe")
+        await peer.send({"type": "unsubscribed", "symbols": [], "id": command["id"]})
+    await peer.send({"type": "introduced", "positions": {"AAPL": place(1041)}}, {"type": "bus", "connected": False})
+    await until(client, BusState)
+    async with both(client.subscribe("*")):
+        assert "since" not in await peer.subscribe()
 
 
 async def test_many_symbols_are_resumed_in_messages_that_the_gateway_takes(gateway: FakeGateway) -> None:

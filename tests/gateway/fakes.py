@@ -147,14 +147,14 @@ class FakeWire:
     @property
     def _frames(self) -> list[bytes]:
         """Whole frames, in order; the rest of one that was cut comes with ``finish``."""
-        data, found = b"".join(self.writes), []
-        while len(data) >= 2:
-            size, start = data[1], 2
+        data, found, at = b"".join(self.writes), [], 0
+        while len(data) >= at + 2:
+            size, start = data[at + 1], 2
             if size >= 126:
                 start = 4 if size == 126 else 10
-                size = int.from_bytes(data[2:start], "big")
-            found.append(data[: start + size])
-            data = data[start + size :]
+                size = int.from_bytes(data[at + 2 : at + start], "big")
+            found.append(data[at : at + start + size])
+            at += start + size
         return found
 
 
@@ -240,6 +240,10 @@ class Books:
         return " ".join(
             ["subscribed", *(f"{symbol}:{is_so}" for symbol, is_so in recovered.items() if is_so is not None)]
         )
+
+    def _on_introduced(self, message: dict[str, Any]) -> str:
+        self._on_subscribed(message)
+        return " ".join(["introduced", *message["positions"]])
 
     def _on_unsubscribed(self, message: dict[str, Any]) -> str:
         if EVERYTHING not in message["symbols"]:

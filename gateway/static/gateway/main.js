@@ -16,7 +16,7 @@ import { EVERYTHING, isSymbol, Subscriptions } from "./subscriptions.js";
 import { Table } from "./table.js";
 import { counted, grouped, listed, Tally } from "./tally.js";
 
-/** @import { Config, ConnectionState, Handlers, Message, Tick } from "./types.js" */
+/** @import { Acknowledgement, Config, ConnectionState, Handlers, Message, Tick } from "./types.js" */
 
 // The rest of a long list of instruments is only offered.
 const SUBSCRIBED_AT_FIRST = 100;
@@ -86,14 +86,11 @@ const handlers = {
   },
   subscribed(message) {
     subscriptions.acknowledged(message);
-    const outcome = positions.subscribed(message);
-    const symbols = Object.keys(message.positions ?? {});
-    for (const symbol of symbols) if (!isExpected(symbol)) positions.forget(symbol);
-    freshness.confirmed(symbols);
-    showResumed(outcome);
+    showResumed(begin(message));
     elements.rate.title =
       message.max_rate === undefined ? "" : `The gateway sends ${Number(message.max_rate)} a second`;
   },
+  introduced: begin,
   unsubscribed: (message) => subscriptions.acknowledged(message),
   conflated(message) {
     positions.conflated(message);
@@ -151,6 +148,18 @@ function take(message) {
   if (!isExpected(symbol) || !positions.take(message)) return;
   if (!table.has(symbol)) table.append(symbol, names.get(symbol) ?? "");
   table.take(message);
+}
+
+/**
+ * The server says where streams are.
+ * @param {Pick<Acknowledgement, "positions">} message
+ */
+function begin(message) {
+  const outcome = positions.subscribed(message);
+  const symbols = Object.keys(message.positions ?? {});
+  for (const symbol of symbols) if (!isExpected(symbol)) positions.forget(symbol);
+  freshness.confirmed(symbols);
+  return outcome;
 }
 
 /**

@@ -44,6 +44,12 @@ export interface Acknowledgement {
   id?: Digits;
 }
 
+/** Where more symbols of "*" are, a while after its acknowledgement. */
+export interface Introduced {
+  type: "introduced";
+  positions: NonNullable<Acknowledgement["positions"]>;
+}
+
 export interface Conflated {
   type: "conflated";
   reason: "slow" | "rate";
@@ -102,6 +108,7 @@ export type Message =
   | Tick
   | Welcome
   | Acknowledgement
+  | Introduced
   | Conflated
   | Gap
   | Heartbeat

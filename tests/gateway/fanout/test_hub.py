@@ -1452,3 +1452,141 @@ async def test_a_client_that_left_in_an_outage_is_not_remembered(bus: FakeBus) -
     del client
     gc.collect()
     assert wire() is None
+
+
+# Everything, a slice at a time
+
+
+@pytest.fixture
+async def sliced(bus: FakeBus) -> FakeBus:
+    """It has A, B, C and D, and tells of one at a time."""
+    await bus.subscriber("A", "B", "C", "D")
+    bus.publish("A", "B", "C", "D")
+    bus.hub.introductions.slice = 1
+    return bus
+
+
+async def introduced(bus: FakeBus) -> None:
+    await until(lambda: not bus.hub.subscriptions.withheld)
+
+
+@pytest.mark.parametrize("rate", [None, NEVER])
+async def test_of_everything_a_client_is_told_a_slice_at_a_time(sliced: FakeBus, rate: float | None) -> None:
+    client = sliced.client()
+    positions = await client.subscribe("*", rate=rate)
+    assert list(positions) == ["A"]
+    sliced.publish("A", "B", "C")
+    assert client.news() == ["subscribed", "=A1", "A2"]
+    await introduced(sliced)
+    sliced.publish("D")
+    assert client.news() == ["introduced B", "=B2", "introduced C", "=C2", "introduced D", "=D1", "D2"]
+
+
+async def test_without_snapshots_it_is_told_the_positions(sliced: FakeBus) -> None:
+    client = sliced.client()
+    await client.subscribe("*", snapshot=False)
+    sliced.publish("B")
+    await introduced(sliced)
+    sliced.publish("B", "C")
+    assert client.news() == ["subscribed", "introduced B", "introduced C", "introduced D", "B3", "C2"]
+
+
+async def test_what_is_resumed_is_in_the_answer_however_much_it_is(sliced: FakeBus) -> None:
+    since = {symbol: Since(sliced.epoch, 1) for symbol in "BCD"}
+    sliced.publish("B", "C")
+    client = sliced.client(since)
+    assert list(await client.subscribe("*", since=since)) == ["B", "C", "D"]
+    await introduced(sliced)
+    assert client.news() == ["subscribed B:True C:True D:True", "B2", "C2", "introduced A", "=A1"]
+
+
+async def test_whoever_no_longer_takes_everything_is_told_no_more(sliced: FakeBus) -> None:
+    client = sliced.client()
+    await client.subscribe("*")
+    await asyncio.sleep(0)
+    client.unsubscribe("*")
+    assert not sliced.hub.subscriptions.withheld
+    await asyncio.sleep(0.01)
+    sliced.publish("A", "B", "C", "D")
+    assert client.news()[-1] == "unsubscribed"
+
+
+@pytest.mark.parametrize("rate", [None, NEVER])
+async def test_a_client_that_leaves_meanwhile_leaves_nothing(sliced: FakeBus, rate: float | None) -> None:
+    client = sliced.client()
+    await client.subscribe("*", rate=rate)
+    sliced.hub.remove(client.outbox)
+    assert not sliced.hub.subscriptions.withheld
+    assert not sliced.hub.counts()["rates"]
+    sliced.publish("A", "D")
+    await asyncio.sleep(0.01)
+    assert client.news() == ["subscribed", "=A1"]
+
+
+@pytest.mark.parametrize("rate", [None, NEVER])
+async def test_a_symbol_asked_for_by_name_meanwhile_is_told_of_once(sliced: FakeBus, rate: float | None) -> None:
+    client = sliced.client()
+    await client.subscribe("*", rate=rate)
+    await client.subscribe("D")
+    sliced.publish("D")
+    await introduced(sliced)
+    assert client.news() == [
+        "subscribed", "=A1", "subscribed", "=D1", "D2", "introduced B", "=B1", "introduced C", "=C1",
+    ]  # fmt: skip
+    client.unsubscribe("D")
+    sliced.publish("D")
+    assert client.news() == ["unsubscribed", "D3"]
+
+
+async def test_who_asks_again_meanwhile_is_told_from_the_beginning_and_misses_nothing(sliced: FakeBus) -> None:
+    client = sliced.client()
+    await client.subscribe("*")
+    while len(sliced.hub.subscriptions.withheld[client.outbox]) > 2:  # noqa: ASYNC110 - to a turn
+        await asyncio.sleep(0)
+    assert client.news() == ["subscribed", "=A1", "introduced B", "=B1"]
+    await client.subscribe("*")
+    sliced.publish("B", "D")
+    await introduced(sliced)
+    assert client.news() == [
+        "subscribed", "=A1", "B2", "introduced B", "=B2", "introduced C", "=C1", "introduced D", "=D2",
+    ]  # fmt: skip
+
+
+async def test_a_client_that_takes_nothing_is_told_the_rest_when_it_has_read(sliced: FakeBus) -> None:
+    client = sliced.client()
+    client.wire.full = True
+    await client.subscribe("*")
+    await asyncio.sleep(0.01)
+    assert len(sliced.hub.subscriptions.withheld[client.outbox]) == 3
+    sliced.publish("A", "B")
+    assert client.drain() == ["subscribed", "=A1", "A2"]
+    await introduced(sliced)
+    assert client.news() == ["introduced B", "=B2", "introduced C", "=C1", "introduced D", "=D1"]
+
+
+async def test_a_gap_and_a_heartbeat_of_what_it_was_not_told_of_do_not_come(sliced: FakeBus) -> None:
+    client = sliced.client()
+    beat(sliced)
+    await client.subscribe("*")
+    beat(sliced)
+    sliced.accept("D", 3)
+    sliced.publish("D")
+    await until(lambda: sliced.hub.recovery.doubts.is_over)
+    assert not any("gap" in word for word in client.news())
+
+
+async def test_heartbeats_have_a_bounded_number_of_symbols(bus: FakeBus) -> None:
+    symbols = [f"S{number}" for number in range(1_200)]
+    client = await bus.subscriber(*symbols)
+    everything = await bus.subscriber("*")
+    bus.publish(*symbols)
+    client.news(), everything.news()
+    await introduced(bus)
+    beat(bus)
+    read = len(client.wire.texts)
+    beat(bus)
+    for each, texts in ((client, client.wire.texts[read:]), (everything, everything.wire.texts)):
+        beats = [json.loads(text)["seqs"] for text in texts if "seqs" in text]
+        assert [len(seqs) for seqs in beats] == [500, 500, 200]
+        assert {symbol for seqs in beats for symbol in seqs} == set(symbols)
+        each.news()

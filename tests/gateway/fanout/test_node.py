@@ -433,6 +433,38 @@ async def test_who_takes_everything_holds_up_nobody_while_its_streams_are_opened
     assert other.news()[0] == "=A1"
 
 
+async def test_who_takes_everything_is_told_of_it_in_bounded_messages_and_holds_up_nobody(
+    bus: FakeBus, node: Node
+) -> None:
+    other, client = await subscriber(node, "A"), await subscriber(node)
+    names = [f"S{number}" for number in range(100_000)]
+    for name in names:
+        bus.messages[group_name(name)] = [Tick(name, "1", WHEN).message()]
+    longest, last = 0.0, time.thread_time()
+    gc.disable()  # a server's collector sees to that (gateway/server/collector.py)
+
+    async def tick() -> None:
+        nonlocal longest, last
+        while True:
+            bus.tick("A", names[0], names[50_000], names[-1])
+            longest, last = max(longest, time.thread_time() - last), time.thread_time()
+            await asyncio.sleep(0)
+
+    ticking = asyncio.create_task(tick())
+    try:
+        await client.subscribe("*")
+        await until(lambda: not node.hub.subscriptions.withheld)
+    finally:
+        gc.enable()
+        ticking.cancel()
+    assert longest < 0.2
+    assert max(map(len, client.wire.texts)) < 64_000
+    assert "A2" in other.news()
+    client.news()  # the books balance
+    assert len(client.places) == 100_001
+    assert client.places[names[-1]] == Since(bus.epoch, len(bus.messages[group_name(names[-1])]))
+
+
 # Lingering
 
 

@@ -114,6 +114,11 @@ class Reader:
                 if not position["epoch"]:
                     del self.places[symbol]  # it has not ticked in this epoch, and will introduce itself
 
+    def on_introduced(self, positions: dict[str, Any]) -> None:
+        self.asked.append({})
+        self.on_subscribed(["*"], positions, -1)
+        self.asked.pop()
+
     def on_snapshot(self, symbol: str, seq: int, epoch: str, price: int, **_: Any) -> None:
         place = self.places.get(symbol)
         if place is not None:
@@ -200,26 +205,28 @@ steps = st.lists(
 )  # fmt: skip
 
 
-@given(steps, st.booleans(), st.booleans(), st.booleans())
+@given(steps, st.booleans(), st.booleans(), st.booleans(), st.booleans())
 def test_everybody_ends_on_the_last_tick_and_what_is_missing_is_accounted_for(
-    script: list[Any], by_ring: bool, asks: bool, keeps: bool
+    script: list[Any], by_ring: bool, asks: bool, keeps: bool, slices: bool
 ) -> None:
-    asyncio.run(_play(script, by_ring, asks, keeps))
+    asyncio.run(_play(script, by_ring, asks, keeps, slices))
 
 
 @pytest.mark.soak
 @settings(max_examples=10_000)
-@given(steps, st.booleans(), st.booleans(), st.booleans())
-def test_the_same_ten_thousand_times(script: list[Any], by_ring: bool, asks: bool, keeps: bool) -> None:
-    asyncio.run(_play(script, by_ring, asks, keeps))
+@given(steps, st.booleans(), st.booleans(), st.booleans(), st.booleans())
+def test_the_same_ten_thousand_times(script: list[Any], by_ring: bool, asks: bool, keeps: bool, slices: bool) -> None:
+    asyncio.run(_play(script, by_ring, asks, keeps, slices))
 
 
 class Play:
-    def __init__(self, by_ring: bool, asks: bool, keeps: bool) -> None:
+    def __init__(self, by_ring: bool, asks: bool, keeps: bool, slices: bool) -> None:
         self.bus = FaultyBus()
         self.ring = FakeRing() if by_ring else None
         room = Room(4, 60.0, 3_000) if keeps else NO_ROOM
         self.node = Node(self.bus, leave_delay=0.0, patience=60, staleness=float(asks), ring=self.ring, room=room)
+        if slices:
+            self.node.hub.introductions.slice = 1
         self.clients = [Client(self.node, self.ring, conflation) for conflation in (None, None, KeepAll(100_000))]
         self.last: dict[str, int] = {}
         self.number = 0
@@ -262,8 +269,8 @@ class Play:
                 assert "slow" not in client.reader.reasons
 
 
-async def _play(script: list[Any], by_ring: bool, asks: bool, keeps: bool) -> None:
-    play = Play(by_ring, asks, keeps)
+async def _play(script: list[Any], by_ring: bool, asks: bool, keeps: bool, slices: bool) -> None:
+    play = Play(by_ring, asks, keeps, slices)
     for action, index, argument in script:
         await _step(play, action, play.clients[index], argument)
         play.check()

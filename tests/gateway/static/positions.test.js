@@ -573,3 +573,33 @@ describe("symbols", () => {
     assert.deepEqual(gaps, []);
   });
 });
+
+describe("more of every symbol, which is introduced after the acknowledgement", () => {
+  const introduced = (seq) => positions.subscribed(position(seq, EPOCH));
+
+  test("begins with its snapshot", () => {
+    acknowledge(0);
+    positions.forget("AAPL");
+    introduced(7);
+    assert.equal(positions.holds("AAPL"), false);
+    assert.equal(positions.take(snapshot(7)), true);
+    assert.deepEqual(take(8), [true]);
+    assert.deepEqual(missed(), []);
+  });
+
+  test("says what was missed while it was not there", () => {
+    started(5);
+    introduced(9);
+    positions.take(snapshot(9));
+    assert.deepEqual(missed(), [3]);
+  });
+
+  test("that is known already, as it was asked for again, changes nothing", () => {
+    started(5);
+    take(6);
+    introduced(6);
+    assert.equal(positions.take(snapshot(6)), false);
+    assert.deepEqual(take(7), [true]);
+    assert.deepEqual(missed(), []);
+  });
+});
