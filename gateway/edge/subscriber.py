@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
@@ -40,6 +40,9 @@ from ticks.errors import explain_denied
 __all__ = ["TickConsumer"]
 
 logger = logging.getLogger(__name__)
+
+_POSITION_BYTES: Final = 40
+"""Of a stream that the client is told of after the answer, which counts as part of it."""
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 
@@ -148,6 +151,7 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
         symbols = self.hub.symbols(self.outbox)
         answer = subscribed_frame(symbols, reception.positions, command.request_id, command.rate)
         self.answer(answer, reception.frames)
+        self.budget.charge(reception.rest * _POSITION_BYTES)
         if self.is_idle and symbols:
             self.is_idle = False
             await stand(self.scope, self.base_send, Standing.GUEST, client_address(self.scope))

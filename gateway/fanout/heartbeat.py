@@ -52,9 +52,8 @@ class Heartbeat:
                     continue
                 seqs = self._seqs(outbox, held, resting, everything) if resting else {}
                 if seqs:
-                    if (
-                        seqs is not latest and seqs != latest
-                    ):  # most often clients of the same symbols follow each other
+                    # Most often clients of the same symbols follow each other.
+                    if seqs is not latest and seqs != latest:
                         latest, frame = seqs, _frames(now, seqs)
                     outboxes.append(outbox)
                     frames.append(frame)

@@ -39,6 +39,8 @@ class Reception(NamedTuple):
 
     positions: dict[str, Position]
     frames: bytes
+    rest: int = 0
+    """Streams that it will be told of then."""
 
 
 class Hub:
@@ -149,7 +151,7 @@ class Hub:
             positions[symbol] = Position(0, "", False)
         resumed = since.keys() & positions.keys()
         self.recovery.count(len(resumed), len(resumed & missed.keys()))
-        return Reception(positions, b"".join(frames))
+        return Reception(positions, b"".join(frames), len(rest))
 
     def unsubscribe(self, outbox: Outbox, symbols: Iterable[str]) -> None:
         """Ends the client's subscriptions to those of ``symbols`` that it has."""

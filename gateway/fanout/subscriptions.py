@@ -80,8 +80,9 @@ class Subscriptions:
         if symbol in held:
             self._detach(outbox, symbol, changes=True)
         elif symbol == EVERYTHING:
-            self.withheld[outbox] = self.streams.keys() - held.keys()
-        elif EVERYTHING in held and not self._is_released(outbox, symbol):
+            if new := self.streams.keys() - held.keys():
+                self.withheld[outbox] = new
+        elif EVERYTHING in held and not self._release(outbox, symbol):
             self.streams[symbol].detach(outbox, held[EVERYTHING], stays=True)
         held[symbol] = rate
         if symbol != EVERYTHING:
@@ -99,12 +100,12 @@ class Subscriptions:
         if stream is None:
             return None
         held = self.clients[outbox]
-        if self._is_released(outbox, symbol) and (rate := held[EVERYTHING]) is not None:
+        if self._release(outbox, symbol) and (rate := held[EVERYTHING]) is not None:
             stream.attach(outbox, rate)
         # A stream whose place is not known yet introduces itself later.
         return stream if stream.epoch or symbol in held else None
 
-    def _is_released(self, outbox: Outbox, symbol: str) -> bool:
+    def _release(self, outbox: Outbox, symbol: str) -> bool:
         """Takes a stream out of those that are withheld; says whether it was one."""
         withheld = self.withheld.get(outbox, ())
         if symbol not in withheld:

@@ -150,9 +150,12 @@ async def _ask_this_and_that(client: Conversation) -> None:
 
 
 async def _appear(client: Conversation, http: httpx.AsyncClient) -> None:
-    """A symbol appears to a client of all."""
+    """A symbol appears to a client of all, of which there are more than one message takes."""
+    await publish(http, [tick(f"S{number}", 1) for number in range(600)])
     answer = await client.ask({"action": "subscribe", "symbol": "*", "snapshot": False}, "subscribed")
     assert answer["symbols"] == ["AAPL", "B", "*"]
+    assert len(answer["positions"]) == 500
+    assert len((await client.hear("introduced"))["positions"]) == 100
     await publish(http, [tick("NEW", price) for price in (1, 2)])
     assert (await client.hear("snapshot"))["symbol"] == "NEW"
     assert (await client.hear("tick"))["seq"] == 2
