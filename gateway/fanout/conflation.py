@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, chain
 from operator import sub
 from typing import Protocol
@@ -36,6 +36,9 @@ class Conflation(Protocol):
 
     def forget(self, symbol: str) -> bool:
         """Drops what waits of ``symbol``; says whether a tick did."""
+
+    def keep(self, symbols: Collection[str]) -> None:
+        """Drops what waits of all other symbols."""
 
     def clear(self) -> None:
         """The client is gone or about to be closed: drops everything."""
@@ -95,6 +98,9 @@ class KeepNewest:
     def forget(self, symbol: str) -> bool:
         return self._waiting.pop(symbol, None) is not None
 
+    def keep(self, symbols: Collection[str]) -> None:
+        self._waiting = {symbol: newest for symbol, newest in self._waiting.items() if symbol in symbols}
+
     def clear(self) -> None:
         self._waiting.clear()
 
@@ -149,6 +155,10 @@ class KeepAll:
         frames = self._frames.pop(symbol, [])
         self._size -= sum(map(len, frames))
         return bool(frames)
+
+    def keep(self, symbols: Collection[str]) -> None:
+        for symbol in [symbol for symbol in self._frames if symbol not in symbols]:
+            self.forget(symbol)
 
     def clear(self) -> None:
         self._frames.clear()

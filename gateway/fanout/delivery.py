@@ -17,6 +17,7 @@ class Delivery:
 
     def __init__(self, subscriptions: Subscriptions, writer: Writer) -> None:
         self._subscriptions = subscriptions
+        self._everything = subscriptions.everything
         self._writer = writer
         self._is_writing = False
         self._moved: list[Outbox] = []
@@ -41,7 +42,7 @@ class Delivery:
         if stream.ready.outboxes:
             self._writer.delivered += len(frames) * len(stream.ready.outboxes)
             self._write(stream, data)
-        if stream.resuming or self._subscriptions.everything:
+        if stream.resuming or self._everything.unrated:
             others = self._others(stream, frames)
             for outbox in others:
                 outbox.write(data)
@@ -49,8 +50,7 @@ class Delivery:
                 self._writer.freshness.ask(others)
         if asks:
             self._writer.freshness.ask(stream.ready.outboxes.values())
-        for pace in list(stream.paces.values()):
-            pace.offer(frames[-1], len(frames))
+        self._offer(stream, frames)
 
     def _park(self, stream: Stream, frames: list[bytes]) -> None:
         symbol = stream.symbol
@@ -78,7 +78,7 @@ class Delivery:
         for resumption in stream.resuming:
             resumption.passed.update(zip(range(stream.seq - count + 1, stream.seq + 1), frames, strict=True))
         ready = []
-        for outbox in self._subscriptions.others(stream):
+        for outbox in self._everything.who_takes(stream, None):
             if outbox.behind:
                 outbox.park(stream.symbol, frames)
                 self.parked += count
@@ -101,15 +101,21 @@ class Delivery:
             self._writer.delivered += len(frames) * len(ready)
             if stream.behind:
                 self._park(stream, frames)
-            if stream.resuming or self._subscriptions.everything:
+            if stream.resuming or self._everything.unrated:
                 _gather(self._others(stream, frames), data, touched)
         self._writer.write_each(touched, [outbox.collect() for outbox in touched])
         if asks:
             self._writer.freshness.ask(touched)
         # Only now: a client that falls behind has nothing gathered any more.
         for stream, frames in due.items():
-            for pace in list(stream.paces.values()):
-                pace.offer(frames[-1], len(frames))
+            self._offer(stream, frames)
+
+    def _offer(self, stream: Stream, frames: list[bytes]) -> None:
+        """To those who get them at a rate."""
+        if self._everything.rates:
+            stream.pace(self._everything.rates)
+        for pace in list(stream.paces.values()):
+            pace.offer(frames[-1], len(frames))
 
     def moved(self, outbox: Outbox) -> None:
         """A client has fallen behind, or is back; its outbox calls this."""

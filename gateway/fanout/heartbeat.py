@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from heapq import nlargest
 from itertools import islice
 from typing import Final
 
@@ -20,6 +21,10 @@ _SLICE: Final = 250
 """Clients written to in one go where it is not urgent."""
 _MOST: Final = 500
 """Symbols of a message."""
+_STREAMS: Final = 5_000
+"""Streams looked at in one go."""
+_FEW: Final = 100
+"""Streams that are looked at for a client that need not hear anything."""
 
 
 class Heartbeat:
@@ -27,17 +32,19 @@ class Heartbeat:
 
     def __init__(self, subscriptions: Subscriptions, writer: Writer) -> None:
         self._subscriptions = subscriptions
+        self._everything = subscriptions.everything
         self._writer = writer
         self.sent = 0
 
     def beat(self, period: float) -> Iterator[None]:
-        """Sends heartbeats, ``period`` seconds after the last ones, a slice of the clients at a time.
+        """Sends heartbeats, ``period`` seconds after the last ones, a slice of streams and clients at a time.
 
         May be laid aside between the slices.
         """
-        active, resting = self._sort_streams()
+        active, resting = yield from self._sort_streams()
         clients = self._subscriptions.clients
         now = timestamp_now()
+        told = yield from self._tell_all(now, list(resting.values()))
         plain = frame = heartbeat_frame(now)
         latest: dict[str, int] = {}
         concerned = list(clients) if resting else self._maybe_idle(active.values())
@@ -45,56 +52,81 @@ class Heartbeat:
             if start:
                 yield
             outboxes, frames = [], []
-            everything = _seqs(resting) if self._subscriptions.keeps_all else {}
             for outbox in concerned[start : start + _SLICE]:
                 held = clients.get(outbox)
-                if held is None or outbox.behind:
+                if held is None or outbox.behind or outbox in told:
                     continue
-                seqs = self._seqs(outbox, held, resting, everything) if resting else {}
+                seqs = (
+                    {} if EVERYTHING in held else self._seqs([resting[each] for each in resting.keys() & held.keys()])
+                )
                 if seqs:
                     # Most often clients of the same symbols follow each other.
-                    if seqs is not latest and seqs != latest:
+                    if seqs != latest:
                         latest, frame = seqs, _frames(now, seqs)
                     outboxes.append(outbox)
                     frames.append(frame)
-                elif not _is_kept_busy(held, active, period):
+                elif not self._is_kept_busy(outbox, held, active, period):
                     outboxes.append(outbox)
                     frames.append(plain)
             self._writer.write_each(outboxes, frames)
             self.sent += len(outboxes)
 
-    def _seqs(
-        self,
-        outbox: Outbox,
-        held: Mapping[str, float | None],
-        resting: Mapping[str, Stream],
-        everything: dict[str, int],
-    ) -> dict[str, int]:
-        """Where those of a client's streams are that have come to rest; ``everything``: where all such are.
-
-        Of a stream it was not told of yet it need not hear.
-        """
-        if EVERYTHING not in held:
-            return _seqs({symbol: resting[symbol] for symbol in resting.keys() & held.keys()})
-        withheld = self._subscriptions.withheld.get(outbox)
-        if withheld is None:
-            return everything
-        return {symbol: seq for symbol, seq in everything.items() if symbol not in withheld}
-
-    def _sort_streams(self) -> tuple[dict[str, Stream], dict[str, Stream]]:
+    def _sort_streams(self) -> Generator[None, None, tuple[dict[str, Stream], dict[str, Stream]]]:
         """The streams that have ticked since the last heartbeat, and those that have come to rest."""
         active: dict[str, Stream] = {}
         resting: dict[str, Stream] = {}
-        for symbol, stream in self._subscriptions.streams.items():
+        for count, stream in enumerate(list(self._subscriptions.streams.values()), 1):
             if stream.seq != stream.beat:
                 stream.beat = stream.seq
                 stream.is_quiet = False
-                active[symbol] = stream
+                active[stream.symbol] = stream
             elif not stream.is_quiet and stream.is_settled:
                 stream.is_quiet = True
                 if stream.seq:
-                    resting[symbol] = stream
+                    resting[stream.symbol] = stream
+            if not count % _STREAMS:
+                yield
         return active, resting
+
+    def _tell_all(self, now: str, resting: Sequence[Stream]) -> Generator[None, None, set[Outbox]]:
+        """Tells those who take everything where streams have come to rest; returns whom it told of any."""
+        told: set[Outbox] = set()
+        outboxes = list(self._everything)
+        for first in range(0, len(resting), _MOST):
+            for start in range(0, len(outboxes), _SLICE):
+                yield
+                told |= self._tell_some(now, resting[first : first + _MOST], outboxes[start : start + _SLICE])
+        return told
+
+    def _tell_some(self, now: str, resting: Sequence[Stream], outboxes: Sequence[Outbox]) -> set[Outbox]:
+        everything, clients = self._everything, self._subscriptions.clients
+        all_seqs = self._seqs(resting)
+        frame = heartbeat_frame(now, all_seqs) if all_seqs else b""
+        frames: dict[Outbox, bytes] = {}
+        for outbox in outboxes:
+            held = clients.get(outbox, {})
+            if EVERYTHING not in held or outbox.behind:
+                continue
+            if everything.takes_all(outbox):
+                frames[outbox] = frame
+            else:
+                seqs = self._seqs(
+                    [stream for stream in resting if stream.symbol in held or everything.covers(outbox, stream)]
+                )
+                frames[outbox] = heartbeat_frame(now, seqs) if seqs else b""
+        frames = {outbox: frame for outbox, frame in frames.items() if frame}
+        self._writer.write_each(list(frames), list(frames.values()))
+        self.sent += len(frames)
+        return set(frames)
+
+    def _seqs(self, resting: Iterable[Stream]) -> dict[str, int]:
+        """Where streams are now; not of those that have ticked meanwhile, and keep it back for a rate, or are gone."""
+        streams = self._subscriptions.streams
+        return {
+            stream.symbol: stream.seq
+            for stream in resting
+            if stream.is_settled and streams.get(stream.symbol) is stream
+        }
 
     def _maybe_idle(self, active: Iterable[Stream]) -> list[Outbox]:
         """All clients but those who are seen at a glance to get ticks from ``active``.
@@ -105,12 +137,24 @@ class Heartbeat:
         clients = self._subscriptions.clients
         busy: set[Outbox] = set()
         most = 2 * len(clients)
-        for stream in sorted(active, key=lambda stream: len(stream.ready.outboxes), reverse=True):
+        for stream in nlargest(_FEW, active, key=lambda stream: len(stream.ready.outboxes)):
             most -= len(stream.ready.outboxes)
             if most < 0:
                 break
             busy.update(stream.ready.outboxes.values())
         return [outbox for outbox in clients if outbox not in busy]
+
+    def _is_kept_busy(
+        self, outbox: Outbox, held: Mapping[str, float | None], active: Mapping[str, Stream], period: float
+    ) -> bool:
+        """Whether a client gets a tick every ``period`` seconds anyway, ``active`` being the streams that tick."""
+        for symbol, rate in held.items():
+            if rate is not None and rate * period < 1:
+                continue
+            some = islice(active.values(), _FEW) if symbol == EVERYTHING else ()
+            if symbol in active or any(self._everything.covers(outbox, stream) for stream in some):
+                return True
+        return False
 
 
 class Outage:
@@ -154,24 +198,9 @@ class Outage:
         self._told.discard(outbox)
 
 
-def _seqs(resting: Mapping[str, Stream]) -> dict[str, int]:
-    """Where streams are now; not of those that have ticked meanwhile, and keep it back for a rate."""
-    return {symbol: stream.seq for symbol, stream in resting.items() if stream.is_settled}
-
-
 def _frames(now: str, seqs: Mapping[str, int]) -> bytes:
     """One heartbeat or, where many streams have come to rest, several."""
     places = iter(seqs.items())
     return b"".join(
         heartbeat_frame(now, some) for _ in range(0, len(seqs), _MOST) if (some := dict(islice(places, _MOST)))
     )
-
-
-def _is_kept_busy(held: Mapping[str, float | None], active: Collection[str], period: float) -> bool:
-    """Whether a client gets a tick every ``period`` seconds anyway, ``active`` being the symbols that tick."""
-    for symbol, rate in held.items():
-        if rate is not None and rate * period < 1:
-            continue
-        if symbol in active or (symbol == EVERYTHING and any(other not in held for other in active)):
-            return True
-    return False

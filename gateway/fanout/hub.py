@@ -136,22 +136,24 @@ class Hub:
         new = [symbol for symbol in wanted if symbol not in self.symbols(outbox)]
         await self._memberships.acquire(new)
         try:
+            if EVERYTHING in wanted:
+                await self.introductions.over(outbox)
             missed = await self.recovery.resume(since, self.deliver)
         except BaseException:
             self._memberships.release(new)
             raise
         for symbol in wanted:
             self.subscriptions.set(outbox, symbol, rate)
-        first, rest = self._concerned(outbox, wanted, since)
-        positions, frames = self.introductions.introduce(outbox, first, snapshot=snapshot, since=since, missed=missed)
-        if EVERYTHING in wanted:
-            self.introductions.begin(outbox, rest, snapshot=snapshot)
-        for symbol in since.keys() - self.subscriptions.streams.keys():
-            # Of everything, what has not ticked in this epoch: the client must not take its old price for the last.
-            positions[symbol] = Position(0, "", False)
+        told = self.introductions.first(outbox, wanted, since)
+        positions, frames = self.introductions.introduce(outbox, told, snapshot=snapshot, since=since, missed=missed)
+        rest = self.introductions.rest(outbox, snapshot=snapshot)
+        for symbol in since:
+            if symbol not in self.subscriptions.streams:
+                # Of everything, what has not ticked in this epoch: the client must not take its old price for the last.
+                positions[symbol] = Position(0, "", False)
         resumed = since.keys() & positions.keys()
         self.recovery.count(len(resumed), len(resumed & missed.keys()))
-        return Reception(positions, b"".join(frames), len(rest))
+        return Reception(positions, b"".join(frames), rest)
 
     def unsubscribe(self, outbox: Outbox, symbols: Iterable[str]) -> None:
         """Ends the client's subscriptions to those of ``symbols`` that it has."""
@@ -168,25 +170,6 @@ class Hub:
         lost = [symbol for symbol in self.symbols(outbox) if not patterns.covers(symbol)]
         self.unsubscribe(outbox, lost)
         return lost
-
-    def _concerned(
-        self, outbox: Outbox, wanted: Collection[str], since: Collection[str]
-    ) -> tuple[Collection[str], list[str]]:
-        """The symbols whose subscription is new or starts again: those the answer is about, and the rest of everything.
-
-        What was asked for by name stays as it is.
-        """
-        if EVERYTHING not in wanted:
-            return wanted, []
-        held = self.symbols(outbox)
-        concerned = [symbol for symbol in self.subscriptions.streams if symbol in wanted or symbol not in held]
-        most = self.introductions.slice
-        if len(concerned) <= most:
-            return concerned, []
-        named = [symbol for symbol in concerned if symbol in wanted or symbol in since]
-        others = [symbol for symbol in concerned if symbol not in wanted and symbol not in since]
-        room = max(0, most - len(named))
-        return named + others[:room], others[room:]
 
     # State
 

@@ -128,18 +128,20 @@ class Node:
             # A stream that has been running all along is ahead of what the bus answers.
             await self._settle(self.hub.subscriptions.unplaced)
         except BaseException:
-            self.hub.subscriptions.drop(symbols, self.memberships.joined)
+            await _in_slices(self.hub.subscriptions.drop(symbols, self.memberships.joined))
             await self._bus.leave(groups)
             raise
 
     async def _leave(self, symbols: Sequence[str]) -> None:
-        self.hub.subscriptions.drop(symbols, self.memberships.joined)
+        await _in_slices(self.hub.subscriptions.drop(symbols, self.memberships.joined))
         await self._bus.leave([_group(symbol) for symbol in symbols])
 
     async def _open_all(self) -> None:
-        names = await self._bus.names()
-        for start in range(0, len(names), _CHUNK):  # others get their ticks in between
-            symbols = map(self._symbol, names[start : start + _CHUNK])
+        """A page at a time; what is published first meanwhile comes as a packet."""
+        page = [""]
+        while page and self.hub.subscriptions.keeps_all:
+            _, page = await self._bus.page(0, _CHUNK, page[-1])
+            symbols = map(self._symbol, page)
             self.hub.subscriptions.open(symbol for symbol in symbols if symbol is not None)
             await asyncio.sleep(0)
 

@@ -49,7 +49,7 @@ class Recovery:
                 self.doubts.add(packet, Since("", 0))
                 return None
             stream = self._subscriptions.discover(symbol)
-            stream.place(epoch, 0, None)
+            self._subscriptions.place(stream, epoch, 0, None)
         elif epoch != stream.epoch or seq > stream.seq + 1:
             self.doubts.add(packet, stream.at)
             return None
@@ -109,7 +109,7 @@ class Recovery:
     def _place(self, stream: Stream, position: Position, asked: Since) -> None:
         epoch, seq, body = position
         if not stream.epoch:
-            stream.place(epoch, seq, body)
+            self._subscriptions.place(stream, epoch, seq, body)
             if body is not None:
                 self._introduce(stream)
         elif epoch != stream.epoch or seq > stream.seq or _is_refuted(stream, position, asked):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from time import monotonic
+from typing import TypeAlias
 
 from bus.contract import Since
 from gateway.fanout.outbox import Outbox
@@ -42,14 +44,23 @@ class Resumption:
         return b"".join([self.head, *rest])
 
 
+def _nobody(*_: object) -> list[Outbox]:
+    return []
+
+
+Followers: TypeAlias = "Callable[[Stream, float], Sequence[Outbox]]"
+
+
 class Stream:
     """A symbol's place in its sequence, its last tick, and its subscribers.
 
     ``ready`` has those that keep up and take every tick, ``behind`` those that do not keep up, ``paces`` those that
-    chose a rate, ``resuming`` those that are not quite there yet.
+    chose a rate, ``resuming`` those that are not quite there yet. Who takes everything is in none of them
+    (gateway/fanout/everything.py).
     """
 
     __slots__ = (
+        "_followers",
         "_snapshot",
         "_writer",
         "asked",
@@ -58,6 +69,7 @@ class Stream:
         "body",
         "epoch",
         "is_quiet",
+        "number",
         "paces",
         "ready",
         "recent",
@@ -66,10 +78,21 @@ class Stream:
         "symbol",
     )
 
-    def __init__(self, symbol: str, writer: Writer, room: Room = NO_ROOM) -> None:
-        """``room``: how much of what it delivers is kept for clients that come back."""
+    def __init__(
+        self,
+        symbol: str,
+        writer: Writer,
+        room: Room = NO_ROOM,
+        number: int = 0,
+        followers: Followers = _nobody,
+    ) -> None:
+        """``room``: how much of what it delivers is kept for clients that come back. ``number``: higher than those of
+        all streams before it. ``followers``: who gets it at a rate without being in its tables.
+        """
         self.symbol = symbol
+        self.number = number
         self.recent = Recent(room)
+        self._followers = followers
         self._writer = writer
         self.epoch = ""
         """Empty until the bus has told it."""
@@ -137,13 +160,12 @@ class Stream:
         yield from list(self.ready.outboxes.values())
         yield from list(self.behind)
         for pace in list(self.paces.values()):
-            yield from pace.members
+            yield from list(pace.members)
 
     def attach(self, outbox: Outbox, rate: float | None) -> None:
         """Adds a subscriber that holds the last tick."""
         if rate is not None:
-            if rate not in self.paces:
-                self.paces[rate] = Pace(self.symbol, rate, self._writer)
+            self.pace([rate])
             self.paces[rate].add(outbox)
         elif outbox.behind:
             self.behind[outbox] = None
@@ -160,8 +182,18 @@ class Stream:
                 self.paces[rate].release(outbox)
             else:
                 self.paces[rate].remove(outbox)
-            if not self.paces[rate]:
-                del self.paces[rate]
+
+    def pace(self, rates: Iterable[float]) -> None:
+        """Somebody gets the next tick at these rates."""
+        for rate in rates:
+            if rate not in self.paces:
+                retired = partial(self.paces.pop, rate)
+                self.paces[rate] = Pace(self.symbol, rate, self._writer, partial(self._followers, self, rate), retired)
+
+    def close(self) -> None:
+        """Nobody is left who wants it."""
+        for pace in list(self.paces.values()):
+            pace.retire()
 
     def move_subscriber(self, outbox: Outbox) -> None:
         """One that takes every tick has fallen behind, or is back."""

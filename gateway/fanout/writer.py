@@ -62,6 +62,7 @@ class Writer:
         """Ticks written to clients."""
         self.skipped = 0
         """Ticks left out because of the rate a client chose."""
+        self.paces = 0
 
     def write_all(self, crowd: Crowd, data: bytes) -> list[tuple[Send, int]]:
         """Writes the same to a whole crowd, which must not change meanwhile.
@@ -92,6 +93,7 @@ class Writer:
         return {
             "delivered_total": self.delivered,
             "rate_skipped_total": self.skipped,
+            "rates": self.paces,
             "pings_total": self.freshness.asked,
             "stale_total": self.freshness.stale,
             "io_uring": int(self._ring is not None),

@@ -444,14 +444,14 @@ class FakeBus:
     async def _join(self, symbols: Sequence[str]) -> None:
         self.hub.subscriptions.open(symbols)
         if self.is_away:
-            self.hub.subscriptions.drop(symbols, self.memberships.joined)
+            list(self.hub.subscriptions.drop(symbols, self.memberships.joined))
             raise ConnectionError("away")
         if EVERYTHING in symbols:
             self.hub.subscriptions.open(self._bodies)
         self.hub.recovery.settle({symbol: self.place(symbol) for symbol in self.hub.subscriptions.unplaced})
 
     async def _leave(self, symbols: Sequence[str]) -> None:
-        self.hub.subscriptions.drop(symbols, self.memberships.joined)
+        list(self.hub.subscriptions.drop(symbols, self.memberships.joined))
 
     async def _history(self, since: Mapping[str, Since]) -> dict[str, list[tuple[int, str]] | None]:
         self.asked.append(dict(since))

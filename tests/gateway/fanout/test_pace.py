@@ -136,12 +136,12 @@ async def test_who_leaves_gets_no_more_and_the_last_takes_what_waits_along(write
     pace.offer(tick(1), 1)
     pace.offer(tick(2), 1)
     pace.remove(one.outbox)
-    assert pace.members == [two.outbox]
+    assert list(pace.members) == [two.outbox]
     pace.flush()
     assert (one.got, two.got) == ([1], [1, 2])
     pace.offer(tick(3), 1)
     pace.remove(two.outbox)
-    assert not pace
+    assert not pace.members
     assert pace.is_settled
     pace.remove(two.outbox)
 
@@ -155,10 +155,10 @@ async def test_who_is_released_is_given_what_waits_for_it(writer: Writer) -> Non
     pace.release(one.outbox)
     pace.release(late.outbox)
     assert (one.got, two.got, late.got) == ([1, "rate 2", 4], [1], [])
-    assert pace.members == [two.outbox]
+    assert list(pace.members) == [two.outbox]
     pace.release(two.outbox)
     assert two.got == [1, "rate 2", 4]
-    assert not pace
+    assert not pace.members
 
 
 async def test_a_member_that_is_lost_in_the_middle_costs_the_others_nothing(writer: Writer) -> None:

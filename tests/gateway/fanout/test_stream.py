@@ -65,7 +65,7 @@ async def test_a_subscriber_stands_where_it_belongs(stream: Stream) -> None:
         stream.attach(outbox, rate)
     assert list(stream.ready.outboxes.values()) == [ready]
     assert list(stream.behind) == [slow]
-    assert stream.paces[NEVER].members == [rated]
+    assert list(stream.paces[NEVER].members) == [rated]
     assert list(stream.subscribers()) == [ready, slow, rated]
     for outbox, rate in ((ready, None), (slow, None), (rated, NEVER), (ready, None), (rated, NEVER)):
         stream.detach(outbox, rate)
