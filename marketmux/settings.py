@@ -134,7 +134,7 @@ MIDDLEWARE = [
     "ticks.middleware.keep_method",
     "django.middleware.security.SecurityMiddleware",
     "ticks.middleware.Cors",
-    "csp.middleware.CSPMiddleware",
+    "ticks.middleware.Policy",
     "ticks.logins.turns",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

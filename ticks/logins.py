@@ -89,7 +89,10 @@ def client_for_axes(username: str | None, ip_address: str | None, *_: Any) -> st
 def locked_out(_request: HttpRequest, *_: Any) -> HttpResponse:
     """The answer to an address with too many wrong passwords."""
     seconds = int(settings.AXES_COOLOFF_TIME.total_seconds())
-    return _refusal(f"Too many wrong passwords came from this address. Try again in {seconds // 60} minutes.", seconds)
+    response = _refusal(f"Too many wrong passwords came from here. Try again in {seconds // 60} minutes.", seconds)
+    response["RateLimit-Policy"] = f'"passwords";q={settings.AXES_FAILURE_LIMIT};w={seconds}'
+    response["RateLimit"] = f'"passwords";r=0;t={seconds}'
+    return response
 
 
 def _refusal(text: str, seconds: int) -> HttpResponse:

@@ -11,6 +11,7 @@ from urllib.parse import SplitResult
 
 from asgiref.sync import iscoroutinefunction
 from corsheaders.middleware import CorsMiddleware
+from csp.middleware import CSPMiddleware
 from django.http import HttpRequest, HttpResponseBase, HttpResponsePermanentRedirect
 from django.middleware.common import CommonMiddleware
 from django.utils.decorators import sync_and_async_middleware
@@ -18,7 +19,7 @@ from django.utils.decorators import sync_and_async_middleware
 from ticks import origins
 from ticks.probes import PROBES
 
-__all__ = ["Cors", "Hosts", "keep_method", "kept"]
+__all__ = ["Cors", "Hosts", "Policy", "keep_method", "kept"]
 
 Response = TypeVar("Response", bound=HttpResponseBase)
 
@@ -50,6 +51,15 @@ class Hosts(CommonMiddleware):
 
     def process_request(self, request: HttpRequest) -> HttpResponsePermanentRedirect | None:
         return None if request.path_info in PROBES else super().process_request(request)
+
+
+class Policy(CSPMiddleware):
+    """The Content-Security-Policy, on the event loop: nothing in it blocks, and a thread would cost more than it."""
+
+    async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
+        self.process_request(request)
+        response: Any = self.get_response(request)
+        return self.process_response(request, await response)
 
 
 class Cors(CorsMiddleware):

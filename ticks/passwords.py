@@ -1,8 +1,8 @@
 """Passwords are hashed beside the process that fans out ticks, not in it.
 
 A hash is made to cost a good part of a second of processor time. On a thread of the gateway it would compete with the
-event loop for the processor, and for the interpreter's lock before and after. So a process of its own makes it, of the
-lowest priority, one at a time. It starts nothing but the interpreter, and ends with its hash.
+event loop for the processor, and for the interpreter's lock before and after. So a process of its own makes it, of
+low priority, one at a time. It starts nothing but the interpreter, and ends with its hash.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from django.contrib.auth.hashers import PBKDF2PasswordHasher
 
 __all__ = ["BesidePBKDF2PasswordHasher"]
 
+# Not the lowest priority there is: where the processor is always busy a hash would take most of a minute.
 _CHILD: Final = """
 import hashlib, os, sys
 if hasattr(os, "nice"):
-    os.nice(19)
+    os.nice(10)
 digest, iterations, salt, password = sys.stdin.read().split()
 print(hashlib.pbkdf2_hmac(digest, bytes.fromhex(password), bytes.fromhex(salt), int(iterations)).hex())
 """

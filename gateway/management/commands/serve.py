@@ -67,8 +67,8 @@ class Command(BaseCommand):
     ) -> int:
         _check_workers(workers)
         _check_migrations()
-        _check_address(host)
         listeners = _bind(host, port, workers)
+        _check_address(host)
         address = url(listeners[0])
         supervisor = Supervisor(
             listeners,
