@@ -47,8 +47,7 @@ class BesidePBKDF2PasswordHasher(PBKDF2PasswordHasher):
 
 
 def _hashed(digest: str, iterations: int, salt: bytes, password: bytes) -> bytes:
-    # The password goes through a pipe: command lines and environments are for others to see. A lone "-" of an empty
-    # word cannot come up, as neither may be empty.
+    # The password goes through a pipe: command lines and environments are for others to see.
     request = f"{digest} {iterations} {salt.hex()} {password.hex()}"
     with _one_at_a_time:
         done = subprocess.run(  # noqa: S603 - our own interpreter and script
