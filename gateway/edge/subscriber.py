@@ -30,6 +30,7 @@ from gateway.protocol.messages import (
     symbols_frame,
     welcome_frame,
 )
+from gateway.protocol.values import EVERYTHING
 from gateway.server.visitors import Standing, stand
 from gateway.wires.asgi import SendEvent
 from gateway.wires.choose import wire_for
@@ -60,6 +61,8 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
         node = get_node()
         self.hub = node.hub
         self.outbox = node.open(wire_for(send, settings.MARKETMUX_UNSENT_BYTES))
+        if not self.grant.subscribe.is_all:
+            self.hub.limit(self.outbox, self.grant.subscribe)
         watch = get_watch()
         watch.add(self)
         try:
@@ -157,7 +160,8 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
             await stand(self.scope, self.base_send, Standing.GUEST, client_address(self.scope))
 
     def check_covered(self, command: Command) -> None:
-        if denied := self.grant.denied(Scope.SUBSCRIBE, command.symbols):
+        # Everything is what may be seen of it.
+        if denied := self.grant.denied(Scope.SUBSCRIBE, (name for name in command.symbols if name != EVERYTHING)):
             detail = explain_denied(denied)
             raise ProtocolError(ErrorCode.ACCESS_DENIED, detail, command.request_id, symbols=denied)
 

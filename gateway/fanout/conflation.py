@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, chain
 from operator import sub
 from typing import Protocol
@@ -37,7 +37,7 @@ class Conflation(Protocol):
     def forget(self, symbol: str) -> bool:
         """Drops what waits of ``symbol``; says whether a tick did."""
 
-    def keep(self, symbols: Collection[str]) -> None:
+    def keep(self, symbols: Container[str]) -> None:
         """Drops what waits of all other symbols."""
 
     def clear(self) -> None:
@@ -98,7 +98,7 @@ class KeepNewest:
     def forget(self, symbol: str) -> bool:
         return self._waiting.pop(symbol, None) is not None
 
-    def keep(self, symbols: Collection[str]) -> None:
+    def keep(self, symbols: Container[str]) -> None:
         self._waiting = {symbol: newest for symbol, newest in self._waiting.items() if symbol in symbols}
 
     def clear(self) -> None:
@@ -156,7 +156,7 @@ class KeepAll:
         self._size -= sum(map(len, frames))
         return bool(frames)
 
-    def keep(self, symbols: Collection[str]) -> None:
+    def keep(self, symbols: Container[str]) -> None:
         for symbol in [symbol for symbol in self._frames if symbol not in symbols]:
             self.forget(symbol)
 

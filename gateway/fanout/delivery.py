@@ -42,7 +42,7 @@ class Delivery:
         if stream.ready.outboxes:
             self._writer.delivered += len(frames) * len(stream.ready.outboxes)
             self._write(stream, data)
-        if stream.resuming or self._everything.unrated:
+        if stream.resuming or self._everything.has_unrated:
             others = self._others(stream, frames)
             for outbox in others:
                 outbox.write(data)
@@ -101,7 +101,7 @@ class Delivery:
             self._writer.delivered += len(frames) * len(ready)
             if stream.behind:
                 self._park(stream, frames)
-            if stream.resuming or self._everything.unrated:
+            if stream.resuming or self._everything.has_unrated:
                 _gather(self._others(stream, frames), data, touched)
         self._writer.write_each(touched, [outbox.collect() for outbox in touched])
         if asks:

@@ -10,6 +10,7 @@ Here a group is known by its symbol, and a message by its body, which is what ``
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
@@ -29,7 +30,7 @@ from gateway.fanout.writer import Writer
 from gateway.protocol.messages import Position
 from gateway.protocol.values import EVERYTHING
 from gateway.wires.io_uring import Ring
-from ticks.access.patterns import Patterns
+from ticks.access.patterns import ALL, Patterns
 
 __all__ = ["Hub", "Reception"]
 
@@ -68,6 +69,7 @@ class Hub:
         self.recovery = Recovery(self.subscriptions, self.delivery, history, positions)
         self.heartbeat = Heartbeat(self.subscriptions, writer)
         self.introductions = Introductions(self.subscriptions)
+        self._widenings: dict[Outbox, asyncio.Task[None]] = {}
         self.outage = Outage(self.subscriptions.clients)
 
     def deliver(self, packets: Iterable[Packet]) -> None:
@@ -95,12 +97,13 @@ class Hub:
     # Clients
 
     def add(self, outbox: Outbox) -> None:
-        """Takes in a client, with no subscription yet."""
+        """Takes in a client, with no subscription yet, that may see everything."""
         self.subscriptions.clients[outbox] = {}
 
     def remove(self, outbox: Outbox) -> None:
         """Lets go of a client that is gone."""
         self.introductions.end(outbox)
+        self._widenings.pop(outbox, None)
         self._memberships.release(self.subscriptions.remove(outbox))
         self.outage.forget(outbox)
         outbox.discard()
@@ -131,7 +134,8 @@ class Hub:
         Ticks behind the positions that are returned reach the outbox from the moment this returns, so what is returned
         must be sent at once. Of everything it is told of the rest then, a slice at a time. Raises what the bus raised.
         """
-        since = since or {}
+        asked, may_see = since or {}, self.subscriptions.everything.may_see
+        since = {symbol: place for symbol, place in asked.items() if may_see(outbox, symbol)}
         wanted = dict.fromkeys(symbols)
         new = [symbol for symbol in wanted if symbol not in self.symbols(outbox)]
         await self._memberships.acquire(new)
@@ -147,9 +151,10 @@ class Hub:
         told = self.introductions.first(outbox, wanted, since)
         positions, frames = self.introductions.introduce(outbox, told, snapshot=snapshot, since=since, missed=missed)
         rest = self.introductions.rest(outbox, snapshot=snapshot)
-        for symbol in since:
-            if symbol not in self.subscriptions.streams:
-                # Of everything, what has not ticked in this epoch: the client must not take its old price for the last.
+        for symbol in asked:
+            if symbol not in since or symbol not in self.subscriptions.streams:
+                # Of everything, what has not ticked in this epoch, or may be seen no more: the client must not take its
+                # old price for the last.
                 positions[symbol] = Position(0, "", False)
         resumed = since.keys() & positions.keys()
         self.recovery.count(len(resumed), len(resumed & missed.keys()))
@@ -166,10 +171,36 @@ class Hub:
         self._memberships.release(leaving)
 
     def limit(self, outbox: Outbox, patterns: Patterns) -> list[str]:
-        """Ends the client's subscriptions to what the patterns do not cover; returns the symbols."""
-        lost = [symbol for symbol in self.symbols(outbox) if not patterns.covers(symbol)]
+        """The client may see what the patterns cover, and nothing else: ends its other subscriptions; returns those.
+
+        Of everything it is told what it may see from now on, behind this.
+        """
+        everything = self.subscriptions.everything
+        self._widenings.pop(outbox, None)
+        before = everything.limits.get(outbox, ALL)
+        everything.limit(outbox, before & patterns)
+        lost = [symbol for symbol in self.symbols(outbox) if symbol != EVERYTHING and not patterns.covers(symbol)]
         self.unsubscribe(outbox, lost)
+        outbox.waiting.keep(patterns)
+        if before & patterns != patterns:
+            if EVERYTHING in self.symbols(outbox):
+                self._widenings[outbox] = asyncio.get_running_loop().create_task(self._widen(outbox, patterns))
+            else:
+                everything.limit(outbox, patterns)
         return lost
+
+    async def _widen(self, outbox: Outbox, patterns: Patterns) -> None:
+        """One after the other: a client is told of everything before it is told of what it may see besides."""
+        await asyncio.sleep(0)
+        await self.introductions.over(outbox)
+        if self._widenings.get(outbox) is not asyncio.current_task():
+            return  # what it may see has changed again, or it is gone
+        del self._widenings[outbox]
+        if EVERYTHING not in self.symbols(outbox):
+            self.subscriptions.everything.limit(outbox, patterns)
+            return
+        self.subscriptions.widen(outbox, patterns)
+        self.introductions.rest(outbox, snapshot=True)
 
     # State
 

@@ -11,6 +11,7 @@ from gateway.fanout.recent import NO_ROOM, Room
 from gateway.fanout.stream import Stream
 from gateway.fanout.writer import Writer
 from gateway.protocol.values import EVERYTHING
+from ticks.access.patterns import Patterns
 
 __all__ = ["Subscriptions"]
 
@@ -112,17 +113,22 @@ class Subscriptions:
             outbox.waiting.keep(held)
             return
         stream = self.streams[symbol]
-        stream.detach(outbox, rate, stays=EVERYTHING in held)
-        if EVERYTHING in held:
+        stays = EVERYTHING in held and self.everything.may_see(outbox, symbol)
+        stream.detach(outbox, rate, stays=stays)
+        if stays:
             self.everything.skip(outbox, stream)
             self.everything.hold(outbox, stream)
         else:
             outbox.waiting.forget(symbol)
 
+    def widen(self, outbox: Outbox, patterns: Patterns) -> None:
+        """A client of everything may see more than before."""
+        self.everything.widen(outbox, patterns, self._number)
+
     def remove(self, outbox: Outbox) -> list[str]:
         """Lets go of a client that is gone; returns what it was subscribed to."""
         held = self.clients[outbox]
-        self.everything.end(outbox)
+        self.everything.forget(outbox)
         for symbol, rate in held.items():
             if symbol != EVERYTHING:
                 self.streams[symbol].detach(outbox, rate)

@@ -46,6 +46,9 @@ class Patterns:
     def covers(self, symbol: str) -> bool:
         return symbol in self.symbols or symbol.startswith(self.beginnings)
 
+    def __contains__(self, symbol: object) -> bool:
+        return isinstance(symbol, str) and self.covers(symbol)
+
     def rule(self, symbol: str) -> str | None:
         """The pattern that covers the symbol, None if none does."""
         if symbol in self.symbols:
