@@ -137,15 +137,16 @@ class Hub:
         asked, may_see = since or {}, self.subscriptions.everything.may_see
         since = {symbol: place for symbol, place in asked.items() if may_see(outbox, symbol)}
         wanted = dict.fromkeys(symbols)
-        new = [symbol for symbol in wanted if symbol not in self.symbols(outbox)]
-        await self._memberships.acquire(new)
+        await self._memberships.acquire(wanted)
         try:
             if EVERYTHING in wanted:
                 await self.introductions.over(outbox)
             missed = await self.recovery.resume(since, self.deliver)
         except BaseException:
-            self._memberships.release(new)
+            self._memberships.release(wanted)
             raise
+        # Only now: it may have lost some of them meanwhile, as its grant was narrowed.
+        self._memberships.release([symbol for symbol in wanted if symbol in self.symbols(outbox)])
         for symbol in wanted:
             self.subscriptions.set(outbox, symbol, rate)
         told = self.introductions.first(outbox, wanted, since)

@@ -154,8 +154,9 @@ async def _appear(client: Conversation, http: httpx.AsyncClient) -> None:
     await publish(http, [tick(f"S{number}", 1) for number in range(600)])
     answer = await client.ask({"action": "subscribe", "symbol": "*", "snapshot": False}, "subscribed")
     assert answer["symbols"] == ["AAPL", "B", "*"]
-    assert len(answer["positions"]) == 500
-    assert len((await client.hear("introduced"))["positions"]) == 100
+    introduced = await client.hear("introduced")
+    assert len(answer["positions"]) <= 500
+    assert len(answer["positions"]) + len(introduced["positions"]) == 600
     await publish(http, [tick("NEW", price) for price in (1, 2)])
     assert (await client.hear("snapshot"))["symbol"] == "NEW"
     assert (await client.hear("tick"))["seq"] == 2

@@ -1454,6 +1454,24 @@ async def test_a_client_that_left_in_an_outage_is_not_remembered(bus: FakeBus) -
     assert wire() is None
 
 
+async def test_a_symbol_that_is_lost_while_it_is_asked_for_again_is_held_again(bus: FakeBus) -> None:
+    client = await bus.subscriber("A")
+    bus.publish("A", "A")
+    client.news()
+    client.places["A"] = Since(bus.epoch, 1)  # it lost the other one
+    bus.answers.clear()
+    asked = asyncio.create_task(client.subscribe("A", since={"A": Since(bus.epoch, 1)}))
+    await until(lambda: bus.asked)
+    bus.hub.unsubscribe(client.outbox, ["A"])  # as its grant was narrowed
+    await asyncio.sleep(0.05)  # longer than a group is kept that nobody holds
+    bus.answers.set()
+    await asked
+    bus.publish("A")
+    assert client.news()[-1] == "A3"
+    bus.hub.remove(client.outbox)
+    await until(lambda: not bus.memberships.joined)
+
+
 # Everything, a slice at a time
 
 
