@@ -82,7 +82,7 @@ class LimitReached(Exception):
     """There are as many ``what`` (streams, keys) as there may be; nothing was published."""
 
     def __init__(self, what: Literal["streams", "keys"]) -> None:
-        super().__init__(what)
+        super().__init__(f"there are as many {what} as there may be")
         self.what = what
 
 

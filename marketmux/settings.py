@@ -259,6 +259,7 @@ LOGGING = {
         "gateway": {"level": "INFO"},
         # A refused request is the client's mistake: the access log has it, the error log need not.
         "django.request": {"level": "ERROR"},
+        "django.security.csrf": {"level": "ERROR"},
         "django.security.DisallowedHost": {"level": "CRITICAL"},
     },
 }

@@ -19,7 +19,7 @@ from typing import Final
 
 from django.db import DatabaseError
 
-from bus.contract import BusUnavailable
+from bus.contract import BusUnavailable, LimitReached
 from ticks import lookups
 from ticks.grammar import now
 from ticks.tick import MAX_BATCH, Tick
@@ -250,7 +250,7 @@ class Outlet:
     async def publish(self, ticks: Sequence[Tick]) -> None:
         try:
             await self._publish(ticks)
-        except BusUnavailable as error:
+        except (BusUnavailable, LimitReached) as error:
             if not self._away:
                 self._away = True
                 logger.warning("The feed cannot publish and goes on trying: %s", error)

@@ -52,16 +52,24 @@ class Heartbeat:
 
 
 class Watch:
-    """The supervisor's end. ``on_ready`` is called when the worker can serve.
+    """The supervisor's end. ``on_alive`` is called at each sign of life of the worker, ``on_ready`` when it can serve.
 
     The other arguments are seconds without a sign of life that are too many: before the first one, between two, and
     once the worker has said that it ends.
     """
 
     def __init__(
-        self, lifeline: socket.socket, on_ready: Callable[[], None], *, start: float, silence: float, end: float
+        self,
+        lifeline: socket.socket,
+        on_alive: Callable[[], None],
+        on_ready: Callable[[], None],
+        *,
+        start: float,
+        silence: float,
+        end: float,
     ) -> None:
         self._lifeline = lifeline
+        self._on_alive = on_alive
         self._on_ready = on_ready
         self._silence = silence
         self._end = end
@@ -92,5 +100,6 @@ class Watch:
         if ENDING in signs:
             self._silence = self._end
         self._vain, self._patience = 0, self._silence
+        self._on_alive()
         if READY in signs:
             self._on_ready()

@@ -82,6 +82,9 @@ class Worker:
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once the first process in this place could serve, and never cleared."""
 
+    began: bool = False
+    """Whether the event loop of a process in this place has run: it may have waited for Redis."""
+
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     renewed: asyncio.Future[bool] | None = None
 
@@ -157,7 +160,10 @@ class Supervisor:
         self._on_ready()
 
     async def _keep(self, worker: Worker) -> int:
-        """Keeps a process in the worker's place; returns the exit code of the first one if that never got ready."""
+        """Keeps a process in the worker's place; returns the exit code of the first one if that never got ready.
+
+        One that was killed while it waited for Redis is replaced, as any other.
+        """
         loop = asyncio.get_running_loop()
         delay = FIRST_DELAY
         run = self._start(worker)
@@ -167,7 +173,7 @@ class Supervisor:
                 run = await self._renew(worker, run)
                 continue
             status = run.ended.result()
-            if not worker.ready.is_set():
+            if not worker.ready.is_set() and not (worker.began and status < 0):
                 logger.error("Worker %d could not start: it %s", worker.number, _described(status))
                 return status if status > 0 else 128 - status
             if loop.time() - started > STABLE_SECONDS:
@@ -227,7 +233,10 @@ class Supervisor:
             ready.set()
             worker.ready.set()
 
-        watch = Watch(lifeline, on_ready, start=START_SECONDS, silence=self._silence, end=STOP_SECONDS)
+        def on_alive() -> None:
+            worker.began = True
+
+        watch = Watch(lifeline, on_alive, on_ready, start=START_SECONDS, silence=self._silence, end=STOP_SECONDS)
         silent = await watch.silent()
         logger.error(
             "Worker %d (pid %d) has shown no sign of life for %g s: killing it", worker.number, process.pid, silent

@@ -12,7 +12,7 @@ from random import Random
 import pytest
 from django.db import DatabaseError
 
-from bus.contract import BusUnavailable
+from bus.contract import BusUnavailable, LimitReached
 from ticks import feed
 from ticks.feed import LISTINGS, Grid, Listing, Market, Pacer, Walk, listing_of
 from ticks.grammar import check_symbol, number, size, timestamp
@@ -195,11 +195,12 @@ class Sink:
         self.batches: list[Sequence[Tick]] = []
         self.attempts = 0
         self.away = False
+        self.error: Exception = BusUnavailable("not there")
 
     async def publish(self, ticks: Sequence[Tick]) -> None:
         self.attempts += 1
         if self.away:
-            raise BusUnavailable("not there")
+            raise self.error
         self.batches.append(ticks)
 
     @property
@@ -249,19 +250,26 @@ async def test_a_batch_is_never_larger_than_a_gateway_takes() -> None:
     assert max(len(batch) for batch in sink.batches) == MAX_BATCH
 
 
-async def test_while_the_bus_is_away_it_goes_on_trying_and_says_so_once(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (BusUnavailable("not there"), "not there"),
+        (LimitReached("streams"), "there are as many streams as there may be"),
+    ],
+)
+async def test_while_the_bus_takes_nothing_it_goes_on_trying_and_says_so_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception, reason: str
 ) -> None:
     monkeypatch.setattr(feed, "_RETRY_SECONDS", 0.01)
     sink = Sink()
-    sink.away = True
+    sink.away, sink.error = True, error
     async with running(["AAPL"], 1_000, sink):
         await until(lambda: sink.attempts >= 3)
         sink.away = False
         await until(lambda: bool(sink.ticks))
         await until(lambda: len(warnings(caplog)) == 2)
     assert warnings(caplog) == [
-        "The feed cannot publish and goes on trying: not there",
+        f"The feed cannot publish and goes on trying: {reason}",
         "The feed publishes again",
     ]
 

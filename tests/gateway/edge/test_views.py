@@ -110,6 +110,12 @@ def test_a_key_is_asked_for_unless_anyone_may_publish(client: Client, settings: 
     assert ('name="key"' in client.get("/").content.decode()) is not anonymous
 
 
+@pytest.mark.parametrize("path", ["/admin/login/", "/admin/"])
+def test_a_post_of_a_stranger_writes_no_line_of_the_log(path: str, caplog: pytest.LogCaptureFixture) -> None:
+    assert Client(enforce_csrf_checks=True).post(path).status_code == 403
+    assert not caplog.records
+
+
 @pytest.mark.django_db
 def test_the_page_brings_the_csrf_cookie(client: Client) -> None:
     assert "csrftoken" in client.get("/").cookies

@@ -37,7 +37,7 @@ def watch(
     silence: float = 30.0,
     end: float = 30.0,
 ) -> Watch:
-    return Watch(own, on_ready or mock.Mock(), start=start, silence=silence, end=end)
+    return Watch(own, mock.Mock(), on_ready or mock.Mock(), start=start, silence=silence, end=end)
 
 
 async def test_a_worker_whose_loop_turns_is_never_given_up(pair: tuple[socket.socket, socket.socket]) -> None:
@@ -58,7 +58,7 @@ async def test_how_long_silence_is_borne(signs: bytes, which: str, pair: tuple[s
     ours, theirs = pair
     theirs.send(signs)
     seconds = {"start": 30.0, "silence": 30.0, "end": 30.0, which: 2 * BEAT}
-    assert await asyncio.wait_for(Watch(ours, mock.Mock(), **seconds).silent(), 10) == 2 * BEAT
+    assert await asyncio.wait_for(Watch(ours, mock.Mock(), mock.Mock(), **seconds).silent(), 10) == 2 * BEAT
 
 
 async def test_after_a_pause_of_the_supervisor_what_came_meanwhile_is_heard_first(

@@ -26,6 +26,7 @@ READY = "os.write(int(sys.argv[2]), b'R'); "
 SERVE = BEGIN + READY + "signal.pause()"
 STUBBORN = BEGIN + "signal.signal(signal.SIGTERM, signal.SIG_IGN); " + READY + "\nwhile True: signal.pause()"
 ALIVE = BEGIN + READY + "import time\nwhile True: time.sleep(0.1); os.write(int(sys.argv[2]), b'A')"
+WAIT = BEGIN + "os.write(int(sys.argv[2]), b'A'); signal.pause()"
 END_SLOWLY = BEGIN + READY + "import time; os.write(int(sys.argv[2]), b'E'); time.sleep(2)"
 HANG = BEGIN + "signal.pause()"
 FAIL = BEGIN + "sys.exit(3)"
@@ -122,6 +123,17 @@ async def test_a_worker_that_is_killed_before_it_is_ready_ends_all_as_a_shell_wo
     await until(lambda: workers.pids)
     os.kill(workers.pids[0], signal.SIGKILL)
     assert await ended(running) == 128 + signal.SIGKILL
+
+
+async def test_a_worker_that_is_killed_while_it_waits_for_redis_is_replaced(tmp_path: Path) -> None:
+    workers = Workers(tmp_path, WAIT, SERVE)
+    running = workers.start()
+    await until(lambda: len(workers.pids) == 1)
+    await asyncio.sleep(0.5)  # until its first sign of life is there
+    os.kill(workers.pids[0], signal.SIGKILL)
+    await until(lambda: workers.is_ready)
+    assert workers.started == [0, 0]
+    assert await stop(running) == 0
 
 
 def test_a_run_returns_the_exit_code(tmp_path: Path) -> None:
