@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import time
 
-__all__ = ["Refusals", "refusals"]
+__all__ = ["RefusedHandshakes", "refusals"]
 
 logger = logging.getLogger(__name__)
 
 
-class Refusals:
+class RefusedHandshakes:
     """Counts refused handshakes."""
 
     def __init__(self) -> None:
@@ -29,5 +29,5 @@ class Refusals:
         self._logged_at, self._unlogged = now, 0
 
 
-refusals = Refusals()
+refusals = RefusedHandshakes()
 """Those of this process."""

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.server.head import split_target
 from gateway.server.http import LINGER_SECONDS
-from gateway.server.refusals import Refusals
+from gateway.server.refusals import RefusedHandshakes
 from gateway.server.timeouts import Timeouts
 from gateway.server.worker import GatewayServer
 from tests.gateway.server.memory import HANDSHAKE, Client, idle_server, until
@@ -186,8 +186,8 @@ async def test_a_body_within_the_limit_is_asked_for(client: Client) -> None:
 
 
 @pytest.fixture
-def counted(monkeypatch: pytest.MonkeyPatch) -> Refusals:
-    counted = Refusals()
+def counted(monkeypatch: pytest.MonkeyPatch) -> RefusedHandshakes:
+    counted = RefusedHandshakes()
     monkeypatch.setattr("gateway.server.http.refusals", counted)
     monkeypatch.setattr("gateway.server.websocket.refusals", counted)
     return counted
@@ -210,7 +210,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Refusals:
     ],
 )
 async def test_a_handshake_that_is_refused_leaves_a_line_in_the_log_and_nothing_else(
-    counted: Refusals, caplog: pytest.LogCaptureFixture, old: bytes, new: bytes, status: bytes
+    counted: RefusedHandshakes, caplog: pytest.LogCaptureFixture, old: bytes, new: bytes, status: bytes
 ) -> None:
     server = idle_server(Application(), Timeouts())
     client = Client(server)
@@ -230,7 +230,7 @@ async def test_a_page_without_an_origin_comes_to_the_application(client: Client,
 def test_one_refusal_a_second_is_logged(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr("gateway.server.refusals.time.monotonic", lambda: now)
-    counted = Refusals()
+    counted = RefusedHandshakes()
     for _ in range(3_000):
         counted.add("::1", "no key")
     now += 1
