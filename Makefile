@@ -75,7 +75,6 @@ lint: $(INSTALLED_DEV) $(NODE_MODULES)
 	$(PY) -m tests.audit requirements.lock
 	$(PLAIN) $(PY) -m mypy
 	$(PLAIN) $(PY) manage.py makemigrations --check --dry-run --skip-checks
-	$(PY) -m pytest -q tests/test_requirements.py
 	$(NODE) node_modules/@biomejs/biome/bin/biome check --error-on-warnings
 	$(NODE) node_modules/typescript/bin/tsc
 	$(PY) -m pre_commit validate-config
