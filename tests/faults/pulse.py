@@ -21,7 +21,7 @@ from typing import Final, NamedTuple, Self
 
 from tests.clients import Endpoint, RawClient
 
-__all__ = ["Beat", "Pulse"]
+__all__ = ["Address", "Beat", "Pulse", "starved"]
 
 INTERVAL: Final = 0.05
 KEPT: Final = 0.1
@@ -82,30 +82,30 @@ class Pulse:
 
 
 @dataclass(frozen=True)
-class _Address:
+class Address:
     host: str
     port: int
 
 
-def _starved(pid: int) -> float:
-    """Seconds for which the process's main thread, and this one's, could have run and had no processor."""
-    waits = [int(Path(f"/proc/{each}/schedstat").read_text().split()[1]) for each in (pid, os.getpid())]
+def starved(*pids: int) -> float:
+    """Seconds for which the processes' main threads, and this one's, could have run and had no processor."""
+    waits = [int(Path(f"/proc/{each}/schedstat").read_text().split()[1]) for each in (*pids, os.getpid())]
     return sum(waits) / 1e9
 
 
 def _measure(host: str, port: int, pid: int) -> None:
     count, slow = 0, []
-    with RawClient(_Address(host, port)) as client:
+    with RawClient(Address(host, port)) as client:
         client.socket.settimeout(60)
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         while not select.select([sys.stdin], [], [], INTERVAL)[0]:
-            starved, at = _starved(pid), time.monotonic()
+            before, at = starved(pid), time.monotonic()
             client.echo()
             seconds = time.monotonic() - at
             count += 1
             if seconds > KEPT:
-                slow.append(Beat(at, seconds, _starved(pid) - starved))
+                slow.append(Beat(at, seconds, starved(pid) - before))
     json.dump({"count": count, "slow": slow}, sys.stdout)
 
 
