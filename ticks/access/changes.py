@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Collection, Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Final
@@ -26,7 +27,6 @@ from django.db.models.signals import m2m_changed, post_delete, post_save
 from django.dispatch import Signal
 from django.utils import timezone
 
-from bus.contract import BusUnavailable
 from ticks.access import keys, tokens, users
 from ticks.access.models import ApiKey, Change, Entitlement
 from ticks.access.users import EVERYBODY, entitlements_changed, session_subject
@@ -40,6 +40,9 @@ GROUP: Final = "marketmux.access"
 MESSAGE: Final = "access.changed"
 
 _TELL_SECONDS: Final = 1.0
+_QUIET_SECONDS: Final = 5.0
+"""After a message that failed: who changes many things must not wait for each."""
+_quiet_until = 0.0
 _OVERLAP: Final = timedelta(seconds=60)
 """How long the transaction of a change may last: its number is drawn before those that are committed earlier."""
 _KEPT: Final = timedelta(hours=1)
@@ -88,13 +91,18 @@ def has_cached() -> bool:
 def _tell() -> None:
     """Tells other processes. That it fails does no harm: they look by themselves every moment."""
 
+    global _quiet_until  # noqa: PLW0603
+
     async def send() -> None:
         async with asyncio.timeout(_TELL_SECONDS):
             await get_channel_layer().group_send(GROUP, {"type": MESSAGE})
 
+    if time.monotonic() < _quiet_until:
+        return
     try:
         async_to_sync(send)()
-    except (BusUnavailable, TimeoutError, RuntimeError) as error:  # RuntimeError: on an event loop's own thread
+    except Exception as error:  # whatever ails Redis: the change is made
+        _quiet_until = time.monotonic() + _QUIET_SECONDS
         logger.debug("Could not tell other gateways of a change: %s", error)
 
 
