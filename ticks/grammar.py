@@ -18,6 +18,7 @@ __all__ = [
     "MAX_TIMESTAMP_LENGTH",
     "check_number",
     "check_symbol",
+    "instant",
     "is_symbol",
     "now",
     "number",
@@ -118,6 +119,11 @@ def timestamp(text: str) -> str:
 def now() -> str:
     """The time of receipt: this moment as a timestamp, to the microsecond."""
     return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def instant(seconds: float) -> str:
+    """A time of ``time.time()`` as a timestamp, to the microsecond."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 @lru_cache(maxsize=64)

@@ -6,7 +6,6 @@ import contextlib
 import inspect
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
@@ -31,7 +30,7 @@ from ticks.access.patterns import Patterns
 from ticks.authentication import MayPublish, MayRead, grant_of
 from ticks.errors import AccessDenied, InvalidIdempotencyKey
 from ticks.fields import FIELDS
-from ticks.grammar import is_symbol, now
+from ticks.grammar import instant, is_symbol, now
 from ticks.parsers import NdjsonParser, TickParser, TokenRequest, TokenRequestParser
 from ticks.publish import is_key
 from ticks.renderers import ExactJSONRenderer, PublisherNegotiation
@@ -227,7 +226,7 @@ class TokenView(AsyncAPIView):
             token = tokens.issue(grant, wanted.audience, scopes)
         except ValueError as error:
             raise ParseError(str(error)) from error
-        body = {"token": token.text, "audience": wanted.audience, "expires_at": _instant(token.expires)}
+        body = {"token": token.text, "audience": wanted.audience, "expires_at": instant(token.expires)}
         return Response(body, headers={"Cache-Control": "no-store"})
 
 
@@ -291,12 +290,8 @@ def represent_grant(grant: Grant, symbol: str | None) -> dict[str, Any]:
         "symbol": symbol,
         **{scope.value: of(scope) for scope in Scope},
         "limits": asdict(grant.limits),
-        "expires_at": None if grant.expires is None else _instant(grant.expires),
+        "expires_at": None if grant.expires is None else instant(grant.expires),
     }
-
-
-def _instant(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
 def represent(latest: Placed) -> dict[str, Any]:

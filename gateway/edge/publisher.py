@@ -20,13 +20,15 @@ from rest_framework.exceptions import APIException
 
 from bus.contract import BusUnavailable, Idempotency, IdempotencyConflict, LimitReached, Reason
 from gateway import VERSION
+from gateway.edge.auth import expiry, refresh
 from gateway.edge.watch import get_watch
 from gateway.fanout.outbox import Outbox
 from gateway.protocol.codes import REVOKED, TOO_BIG, Closure, ErrorCode, ProtocolError
-from gateway.protocol.commands import KeyedTicks, checked_text
+from gateway.protocol.commands import Auth, KeyedTicks, checked_text
 from gateway.protocol.messages import (
     PublisherLimits,
     access_frame,
+    authenticated_frame,
     error_frame,
     published_frame,
     publisher_welcome_frame,
@@ -35,7 +37,8 @@ from gateway.server.visitors import Standing, stand
 from gateway.wires.asgi import SendEvent
 from gateway.wires.choose import wire_for
 from ticks import publish
-from ticks.access.grant import Grant
+from ticks.access.credentials import Audience
+from ticks.access.grant import Grant, Scope
 from ticks.address import client_address
 from ticks.decode import decode
 from ticks.errors import InvalidTicks, explain, explain_denied
@@ -73,7 +76,8 @@ class PublishConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
         self.under_way: deque[Message] = deque()
         self.refusing = asyncio.Lock()
         self.messages = self.ticks = 0
-        self.outbox.reply(publisher_welcome_frame(VERSION, PublisherLimits(MAX_BATCH, MAX_BODY_BYTES)))
+        limits = PublisherLimits(MAX_BATCH, MAX_BODY_BYTES)
+        self.outbox.reply(publisher_welcome_frame(VERSION, limits, expiry(self.grant)))
         watch = get_watch()
         watch.add(self)
         try:
@@ -104,7 +108,10 @@ class PublishConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
         while (event := await receive())["type"] != "websocket.disconnect":
             number += 1
             try:
-                self.publish(number, event)
+                if (auth := _auth(event.get("text"))) is None:
+                    self.publish(number, event)
+                else:
+                    await self.authenticate(auth, number)
             except ProtocolError as error:
                 async with self.refusing:
                     await self.settle(0)  # an answer comes after those to the messages before it
@@ -115,6 +122,12 @@ class PublishConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
             if len(self.under_way) >= WINDOW or self.outbox.behind:
                 await self.hold_back()
         await self.settle(0)
+
+    async def authenticate(self, auth: Auth, number: int) -> None:
+        await refresh(self, auth.token, Scope.PUBLISH, Audience.PUBLISH, number)
+        async with self.refusing:
+            await self.settle(0)
+            self.outbox.reply(authenticated_frame(expiry(self.grant), number))
 
     def publish(self, number: int, event: dict[str, Any]) -> None:
         body = checked_text(event.get("text"), MAX_BODY_BYTES, number).encode()
@@ -189,6 +202,16 @@ class PublishConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
         while len(self.under_way) > rest:
             await asyncio.wait([self.under_way[0].publication])
             await asyncio.sleep(0)  # the callbacks of a task run after those who wait for it
+
+
+def _auth(text: str | None) -> Auth | None:
+    """The message if it shows a token; None if it is ticks, or invalid."""
+    if text is None or '"action"' not in text or text.lstrip()[:1] != "{":
+        return None
+    try:
+        return msgspec.json.decode(text, type=Auth)
+    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+        return None
 
 
 def _keyed(body: bytes) -> KeyedTicks | None:

@@ -16,14 +16,16 @@ from django.conf import settings
 
 from bus.contract import BusUnavailable
 from gateway import VERSION
+from gateway.edge.auth import expiry, refresh
 from gateway.edge.process import get_node
 from gateway.edge.watch import get_watch
-from gateway.protocol.budget import Budget
+from gateway.protocol.budget import TOKEN_BYTES, Budget
 from gateway.protocol.codes import FLOODING, REVOKED, TOO_BIG, Closure, ErrorCode, ProtocolError
 from gateway.protocol.commands import Action, Command, checked_text, parse
 from gateway.protocol.messages import (
     Limits,
     access_frame,
+    authenticated_frame,
     error_frame,
     pong_frame,
     subscribed_frame,
@@ -34,6 +36,7 @@ from gateway.protocol.values import EVERYTHING
 from gateway.server.visitors import Standing, stand
 from gateway.wires.asgi import SendEvent
 from gateway.wires.choose import wire_for
+from ticks.access.credentials import Audience
 from ticks.access.grant import Grant, Scope
 from ticks.address import client_address
 from ticks.errors import explain_denied
@@ -46,6 +49,9 @@ _POSITION_BYTES: Final = 40
 """Of a stream that the client is told of after the answer, which counts as part of it."""
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
+
+_AUTH_COST: Final = 10
+"""Commands that looking at a token counts as, on top of one."""
 
 
 class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has no types
@@ -90,7 +96,7 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
             commands_per_second=settings.MARKETMUX_MAX_COMMANDS_PER_SECOND,
         )
         self.budget = Budget(self.limits.commands_per_second, asyncio.get_running_loop().time)
-        self.outbox.reply(welcome_frame(VERSION, self.limits, settings.MARKETMUX_HEARTBEAT_SECONDS))
+        self.outbox.reply(welcome_frame(VERSION, self.limits, settings.MARKETMUX_HEARTBEAT_SECONDS, expiry(self.grant)))
         self.hub.outage.tell(self.outbox)
 
     async def converse(self, receive: Receive) -> None:
@@ -122,6 +128,10 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
                 await self.subscribe(command)
             case Action.PING:
                 self.outbox.reply(pong_frame(command.request_id))
+            case Action.AUTH:
+                self.budget.charge(_AUTH_COST * TOKEN_BYTES)
+                await refresh(self, command.token, Scope.SUBSCRIBE, Audience.WS, command.request_id)
+                self.answer(authenticated_frame(expiry(self.grant), command.request_id))
             case action:
                 if action is Action.UNSUBSCRIBE:
                     self.hub.unsubscribe(self.outbox, command.symbols)

@@ -114,11 +114,13 @@ _OPERATIONS: Final = [
     Operation("subscribers", "unsubscribe", [commands.Unsubscribe], [messages.Unsubscribed, messages.Error]),
     Operation("subscribers", "list", [commands.List], [messages.Subscriptions, messages.Error]),
     Operation("subscribers", "ping", [commands.Ping], [messages.Pong, messages.Error]),
+    Operation("subscribers", "auth", [commands.Auth], [messages.Authenticated, messages.Error]),
     Operation("subscribers", "greet", [messages.Welcome]),
     Operation("subscribers", "introduce", [messages.Introduced]),
     Operation("subscribers", "deliver", [messages.Snapshot, messages.Tick, messages.Gap, messages.Conflated]),
     Operation("subscribers", "inform", [messages.Heartbeat, messages.Bus, messages.Access, messages.Closing]),
     Operation("publishers", "publish", [commands.Publication], [messages.Published, messages.PublisherError]),
+    Operation("publishers", "authPublisher", [commands.Auth], [messages.Authenticated, messages.PublisherError]),
     Operation("publishers", "greetPublisher", [messages.PublisherWelcome]),
     Operation("publishers", "informPublisher", [messages.Access, messages.Closing]),
 ]

@@ -41,6 +41,8 @@ class ErrorCode(StrEnum):
     UNKNOWN_ACTION = "unknown_action"
     INVALID_SYMBOL = "invalid_symbol"
     ACCESS_DENIED = "access_denied"
+    AUTH_FAILED = "auth_failed"
+    AUTH_UNAVAILABLE = "auth_unavailable"
     TOO_MANY_SYMBOLS = "too_many_symbols"
     TOO_MANY_COMMANDS = "too_many_commands"
     MESSAGE_TOO_BIG = "message_too_big"
@@ -70,6 +72,14 @@ ERRORS: Final = {
     ErrorCode.ACCESS_DENIED: ErrorKind(
         "the connection may not subscribe to these symbols, or publish them; nothing of the message was carried out",
         "no",
+    ),
+    ErrorCode.AUTH_FAILED: ErrorKind(
+        "the token of `auth` is not valid, not for this, or somebody else's; nothing changed for the connection",
+        "with another token",
+    ),
+    ErrorCode.AUTH_UNAVAILABLE: ErrorKind(
+        "it could not be found out what the token of `auth` allows; nothing changed for the connection",
+        "after a second",
     ),
     ErrorCode.TOO_MANY_SYMBOLS: ErrorKind(
         "the connection would have more symbols than `limits.symbols`; nothing was subscribed", "after unsubscribing"

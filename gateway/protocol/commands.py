@@ -19,10 +19,11 @@ from msgspec import Meta
 from bus.contract import Since
 from gateway.protocol.codes import ErrorCode, ProtocolError
 from gateway.protocol.values import EVERYTHING, MAX_ID_LENGTH, PUBLISHED_FIELDS, RequestId, Subscribable, Symbol, ref
+from ticks.access.credentials import MAX_TOKEN_BYTES
 from ticks.grammar import is_symbol
 from ticks.tick import MAX_BATCH
 
-__all__ = ["MAX_RATE", "MIN_RATE", "RATES", "Action", "Command", "KeyedTicks", "checked_text", "parse"]
+__all__ = ["MAX_RATE", "MIN_RATE", "RATES", "Action", "Auth", "Command", "KeyedTicks", "checked_text", "parse"]
 
 _STEPS: Final = (1, 1.5, 2, 3, 4, 5, 6, 8)
 RATES: Final = (*(round(step * decade, 3) for decade in (0.01, 0.1, 1.0, 10.0, 100.0) for step in _STEPS), 1000.0)
@@ -102,6 +103,12 @@ class Ping(_Command):
     """Asks for a `pong`."""
 
 
+class Auth(_Command, kw_only=True):
+    """Shows another token of the same owner: the connection may do what it allows, as long as it does."""
+
+    token: Annotated[str, Meta(max_length=MAX_TOKEN_BYTES, description="As in the handshake.")]
+
+
 # Publishers
 
 PublishedTick = msgspec.defstruct("PublishedTick", PUBLISHED_FIELDS, kw_only=True, forbid_unknown_fields=True)
@@ -136,6 +143,7 @@ class Action(StrEnum):
     UNSUBSCRIBE = "unsubscribe"
     LIST = "list"
     PING = "ping"
+    AUTH = "auth"
 
 
 _ACTIONS: Final = {action.value: action for action in Action}
@@ -143,13 +151,14 @@ _WITH_SYMBOLS: Final = frozenset({Action.SUBSCRIBE, Action.UNSUBSCRIBE})
 _NAMES: Final = ("symbol", "symbols")
 _FIELDS: Final = {
     action: {"action", *_NAMES, *kind.__struct_fields__}
-    for action, kind in zip(Action, (Subscribe, Unsubscribe, List, Ping), strict=True)
+    for action, kind in zip(Action, (Subscribe, Unsubscribe, List, Ping, Auth), strict=True)
 }
 # The names of symbols are among all of them, as commands without symbols have an error of their own for these.
 
 
 class Command(NamedTuple):
-    """What a client asked for. ``symbols`` is empty for actions that take none; the rest is for ``subscribe``.
+    """What a client asked for. ``symbols`` is empty for actions that take none; ``token`` is for ``auth``, the rest for
+    ``subscribe``.
 
     ``since``: where the client stopped reading, by symbol. ``rate``: ticks a second at most, one of :data:`RATES`, None
     for all of them.
@@ -161,6 +170,7 @@ class Command(NamedTuple):
     snapshot: bool = True
     rate: float | None = None
     since: Mapping[str, Since] = MappingProxyType({})
+    token: str = ""
 
 
 def checked_text(text: str | None, limit: int, request_id: RequestId | None = None) -> str:
@@ -179,6 +189,8 @@ def parse(text: str) -> Command:
     try:
         action = _action(fields)
         symbols = _symbols(action, fields)
+        if action is Action.AUTH:
+            return Command(action, symbols, request_id, token=_token(fields))
         if action is not Action.SUBSCRIBE:
             return Command(action, symbols, request_id)
         return Command(action, symbols, request_id, _snapshot(fields), _rate(fields), _since(fields, symbols))
@@ -242,6 +254,13 @@ def _check_symbol(symbol: Any) -> None:
     if not isinstance(symbol, str) or not is_symbol(symbol):
         complaint = f"Not a symbol: {str(symbol)[:40]!r}. A symbol is 1 to 32 of letters, digits and .-_/=^:+$#"
         raise ProtocolError(ErrorCode.INVALID_SYMBOL, complaint)
+
+
+def _token(fields: Mapping[str, Any]) -> str:
+    token = fields.get("token")
+    if not isinstance(token, str) or len(token) > MAX_TOKEN_BYTES:
+        raise _invalid(f"auth takes a token: a string of at most {MAX_TOKEN_BYTES} characters.")
+    return token
 
 
 def _snapshot(fields: Mapping[str, Any]) -> bool:

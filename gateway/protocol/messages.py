@@ -34,6 +34,7 @@ __all__ = [
     "Position",
     "PublisherLimits",
     "access_frame",
+    "authenticated_frame",
     "bus_frame",
     "closing_frame",
     "conflated_frame",
@@ -58,6 +59,8 @@ class Event(msgspec.Struct, tag_field="type", tag=str.lower, omit_defaults=True,
     """What the gateway says. Its ``type`` is the name of its class."""
 
 
+ExpiresAt = Annotated[Timestamp, Meta(description="When the credential ends; absent if it does not by itself.")]
+
 # How the connection is
 
 
@@ -75,6 +78,7 @@ class Welcome(Event):
     version: str
     limits: Limits
     heartbeat: Annotated[float, Meta(ge=0, description="Seconds between heartbeats; 0 is none.")]
+    expires_at: ExpiresAt | None = None
 
 
 class Heartbeat(Event):
@@ -109,6 +113,13 @@ class Access(Event):
         Meta(title="Patterns", description="Of the symbols that it may subscribe to or publish from now on."),
     ]
     lost: Annotated[Symbols, Meta(description="Subscriptions that have ended with it.")] = ()
+
+
+class Authenticated(Event, tag="auth"):
+    """Answers `auth`. To a publisher `id` is the number of the message."""
+
+    expires_at: ExpiresAt | None = None
+    id: RequestId | None = None
 
 
 # Answers to subscribers
@@ -231,6 +242,7 @@ class PublisherWelcome(Event, tag="welcome"):
 
     version: str
     limits: PublisherLimits
+    expires_at: ExpiresAt | None = None
 
 
 class Published(Event):
@@ -287,6 +299,7 @@ def _framed(message: Callable[P, Event]) -> Callable[P, bytes]:
 
 
 access_frame: Final = _framed(Access)
+authenticated_frame: Final = _framed(Authenticated)
 bus_frame: Final = _framed(Bus)
 conflated_frame: Final = _framed(Conflated)
 gap_frame: Final = _framed(Gap)

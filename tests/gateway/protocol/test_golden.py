@@ -22,6 +22,7 @@ from gateway.protocol.messages import (
     Position,
     PublisherLimits,
     access_frame,
+    authenticated_frame,
     bus_frame,
     closing_frame,
     conflated_frame,
@@ -71,6 +72,8 @@ def invalid_ticks() -> ProtocolError:
 FRAMES: Final = {
     SUBSCRIBERS: [
         welcome_frame("0.1.0", Limits(1000, 65_536, 100), 1.0),
+        welcome_frame("0.1.0", Limits(1000, 65_536, 100), 1.0, "2026-05-12T15:04:05.000000Z"),
+        authenticated_frame("2026-05-12T16:04:05.000000Z", 4),
         subscribed_frame(["AAPL"], {"AAPL": Position(1041, EPOCH)}, 1),
         subscribed_frame(["AAPL"], {"AAPL": Position(1043, EPOCH, True)}, 2),
         subscribed_frame(["AAPL"], {"AAPL": Position(7, NEW_EPOCH, False)}, 2),
@@ -103,6 +106,7 @@ FRAMES: Final = {
     ],
     PUBLISHERS: [
         publisher_welcome_frame("0.1.0", PublisherLimits(1000, 1_048_576)),
+        authenticated_frame(None, 5),
         published_frame(100, 100, 5000),
         error_frame(invalid_ticks()),
         access_frame(["AAPL"]),
@@ -183,7 +187,7 @@ def test_every_publication_in_the_description_is_an_example_in_the_document() ->
     """A test with a real gateway (tests/integration/test_asyncapi.py) publishes those."""
     side = CONFORMANCE.client[PUBLISHERS]
     assert [parsed(text) for text in PUBLICATIONS] == side.examples
-    assert {side.name_of(parsed(text)) for text in PUBLICATIONS} == {"publication"}
+    assert {side.name_of(parsed(text)) for text in PUBLICATIONS} == {"publication", "auth"}
 
 
 @pytest.mark.parametrize(
