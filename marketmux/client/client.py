@@ -28,13 +28,14 @@ from marketmux.client.inbox import Inbox
 from marketmux.client.session import Session
 from marketmux.client.subscriptions import Subscriptions
 from marketmux.client.target import Proxy, Target, reason_of
+from marketmux.client.tokens import Token, Tokens
 
 __all__ = ["Client", "Latest"]
 
 logger = logging.getLogger(__name__)
 
 _HANDSHAKE_TIMEOUT: Final = 10.0
-_ANSWERS: Final = frozenset({"subscribed", "unsubscribed", "subscriptions", "pong", "error"})
+_ANSWERS: Final = frozenset({"subscribed", "unsubscribed", "subscriptions", "pong", "auth", "error"})
 
 
 class Latest(NamedTuple):
@@ -56,6 +57,7 @@ class Client:
         url: str,
         *,
         key: str | None = None,
+        token: Token | None = None,
         connect_timeout: Number | None = None,
         max_queue: SupportsIndex = 1000,
         max_age: Number | None = 1.0,
@@ -69,6 +71,8 @@ class Client:
         Args:
             url: ``ws://host:port/ws``, or ``wss://``.
             key: the API key.
+            token: in place of a key, a token, or an asynchronous function that gives one. The function is asked before
+                each connection, and before a connection ends by itself. What it raises is tried again.
             connect_timeout: how long ``open`` tries to make the first connection, in seconds; None for as long as it
                 takes.
             max_queue: events that may wait for the consumer. When more do, the client keeps the newest tick of each
@@ -85,7 +89,10 @@ class Client:
         """
         if not isinstance(backoff, Backoff | None):
             raise TypeError(f"backoff is a Backoff, not {type(backoff).__name__}")
+        if key is not None and token is not None:
+            raise ValueError("a client shows a key or a token, not both")
         self._target = Target.checked(url, key, headers, ssl, proxy)
+        self._tokens = Tokens(token)
         self._connect_timeout = None if connect_timeout is None else not_negative("connect_timeout", connect_timeout)
         self._backoff = backoff or Backoff()
         self._refusals = Refusals(not_negative("refused_for", refused_for), time.monotonic)
@@ -243,7 +250,8 @@ class Client:
         Raises ClientError if there should be none.
         """
         try:
-            session = await Session.open(self._target, _HANDSHAKE_TIMEOUT, self._subscriptions.ping)
+            target = await self._tokens.show(self._target)
+            session = await Session.open(target, _HANDSHAKE_TIMEOUT, self._subscriptions.ping)
         except (Refused, BadMessage) as error:
             left = self._refusals.left()
             if not left:
@@ -287,11 +295,14 @@ class Client:
             self._opened.set_result(None)
         pump = asyncio.create_task(self._subscriptions.pump(session))
         pump.add_done_callback(partial(_end_with, session))
+        expires_at = session.expires_at if self._tokens.is_asked_for else None
+        refresher = asyncio.create_task(self._tokens.keep_fresh(expires_at, self._subscriptions.authenticate))
         try:
             await self._read(session)
         finally:
-            pump.cancel()
-            await asyncio.wait({pump})
+            for task in (pump, refresher):
+                task.cancel()
+            await asyncio.wait({pump, refresher})
         if not pump.cancelled() and (error := pump.exception()) is not None:
             raise error
 

@@ -54,6 +54,8 @@ class Session:
         loop = asyncio.get_running_loop()
         limits = welcome["limits"]
         self.version = str(welcome["version"])
+        self.expires_at: str | None = welcome.get("expires_at")
+        """When the connection ends by itself, unless another token is shown before: RFC 3339 in UTC."""
         self.message_bytes = int(limits["message_bytes"])
         self._socket = socket
         self._budget = Budget(float(limits["commands_per_second"]), loop.time)

@@ -21,7 +21,7 @@ from marketmux.client.session import Session
 
 __all__ = ["Subscriptions"]
 
-_PASSING: Final = frozenset({"bus_unavailable", "too_many_commands"})
+_PASSING: Final = frozenset({"auth_unavailable", "bus_unavailable", "too_many_commands"})
 _RETRY: Final = 1.0
 """Seconds before a command is sent again that was refused for the moment."""
 
@@ -70,6 +70,7 @@ class Subscriptions:
         self._wake = asyncio.Event()
         self._is_connected = False
         self._has_to_ping = False
+        self._token: tuple[str, asyncio.Future[str | None]] | None = None
         self._has_snapshots = True
         """Whether the gateway has been asked for those of every symbol."""
 
@@ -124,6 +125,13 @@ class Subscriptions:
         self._has_to_ping = True
         self._wake.set()
 
+    async def authenticate(self, token: str) -> str | None:
+        """Shows another token; returns when that one ends, if it does by itself. Raises CommandRefused."""
+        done: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        self._token = token, done
+        self._wake.set()
+        return await done
+
     def fail(self, error: BaseException) -> None:
         """There will be no more connection: tells all who wait."""
         for request in self._requests:
@@ -137,6 +145,7 @@ class Subscriptions:
         self._requests = deque(request for request in self._requests if request.action != "undo")
         self._stray.clear()
         self._has_to_ping = False
+        self._token = None
         self._is_connected = True
         try:
             while True:
@@ -158,7 +167,9 @@ class Subscriptions:
             raise
 
     async def _step(self, session: Session) -> None:
-        if self._due:
+        if self._token is not None:
+            await self._show_token(session, *self._token)
+        elif self._due:
             await self._ask_again(session)
         elif self._requests:
             request = self._requests[0]
@@ -173,6 +184,18 @@ class Subscriptions:
         else:
             self._wake.clear()
             await self._wake.wait()
+
+    async def _show_token(self, session: Session, token: str, done: asyncio.Future[str | None]) -> None:
+        def settle(_command: Command, message: dict[str, Any]) -> None:
+            if not done.done():
+                done.set_result(message.get("expires_at"))
+
+        self._token = None
+        try:
+            await self._ask(session, lambda: Command({"action": "auth", "token": token}), settle)
+        except CommandRefused as error:
+            if not done.done():
+                done.set_exception(error)
 
     async def _ask_again(self, session: Session) -> None:
         """For some of what is due. Every symbol goes first: what was chosen for one by name comes on top of it."""

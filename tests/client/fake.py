@@ -88,6 +88,7 @@ class FakeGateway:
         self.status: int | None = None
         self.version = "0.1.0"
         self.heartbeat = 10.0
+        self.expires_at: str | None = None
         self.limits = {"symbols": 1000, "message_bytes": 65_536, "commands_per_second": 100}
         self.handshakes: list[Request] = []
         self._peers: asyncio.Queue[Peer] = asyncio.Queue()
@@ -123,6 +124,7 @@ class FakeGateway:
         peer = Peer(connection)
         await peer.send(
             {"type": "welcome", "version": self.version, "limits": self.limits, "heartbeat": self.heartbeat}
+            | ({"expires_at": self.expires_at} if self.expires_at else {})
         )
         self._peers.put_nowait(peer)
         lost = asyncio.create_task(connection.wait_closed())

@@ -36,11 +36,12 @@ class Conversation:
 
     @classmethod
     @asynccontextmanager
-    async def at(cls, gateway: GatewayProcess, path: str) -> AsyncIterator[Self]:
+    async def at(cls, gateway: GatewayProcess, path: str, key: str = "") -> AsyncIterator[Self]:
         async with httpx.AsyncClient(base_url=gateway.http) as http:
             conformance = Conformance(parsed((await http.get("/api/v1/asyncapi.json")).text))
         url = gateway.ws.removesuffix(SUBSCRIBERS) + path
-        async with websockets.connect(url, compression=None) as connection:
+        headers = {"Authorization": f"Api-Key {key}"} if key else {}
+        async with websockets.connect(url, compression=None, additional_headers=headers) as connection:
             yield cls(connection, conformance.client[path], conformance.gateway[path])
 
     async def say(self, message: Any) -> None:
@@ -74,6 +75,23 @@ class Conversation:
         return self._gateway.names - self.heard
 
 
+async def show_token(conversation: Conversation, gateway: GatewayProcess, key: str, audience: str) -> None:
+    """The conversation goes on with a part of what its key allows."""
+    scope = "publish" if audience == "publish" else "subscribe"
+    asked = {"audience": audience, "scopes": {scope: ["AAPL"]}}
+    async with httpx.AsyncClient(base_url=gateway.http, headers={"authorization": f"Api-Key {key}"}) as http:
+        token = (await http.post("/api/v1/tokens", json=asked)).raise_for_status().json()["token"]
+    await conversation.say({"action": "auth", "token": token})
+    assert (await conversation.hear("access"))["patterns"] == ["AAPL"]
+    await conversation.hear("auth")
+    await conversation.say({"action": "auth", "token": "made up"})
+    assert (await conversation.hear("error"))["code"] == "auth_failed"
+
+
+def key_of(gateway: GatewayProcess) -> str:
+    return next(word for word in gateway.manage("create_key", "all").split() if word.startswith("mmx_"))
+
+
 @pytest.fixture
 def own_gateway(start_gateway: StartGateway, redis_server: RedisServer) -> GatewayProcess:
     return start_gateway(redis_url=redis_server.url, MARKETMUX_HEARTBEAT_SECONDS="0.2")
@@ -84,7 +102,7 @@ async def test_all_that_a_subscriber_is_sent_fits_the_document(
 ) -> None:
     async with (
         httpx.AsyncClient(base_url=own_gateway.http, timeout=PATIENCE) as http,
-        Conversation.at(own_gateway, SUBSCRIBERS) as client,
+        Conversation.at(own_gateway, SUBSCRIBERS, key := key_of(own_gateway)) as client,
     ):
         await client.hear("welcome")
         epoch = await _subscribe_and_resume(client, http)
@@ -92,6 +110,7 @@ async def test_all_that_a_subscriber_is_sent_fits_the_document(
         await _ask_this_and_that(client)
         await _appear(client, http)
         await _lose_the_bus(client, http, redis_server, epoch)
+        await show_token(client, own_gateway, key, "ws")
         await _stop(client, own_gateway)
         assert client.unheard == set()
 
@@ -193,15 +212,16 @@ async def test_a_client_that_floods_is_told_so_in_the_documents_words(start_gate
 
 
 async def test_all_that_a_publisher_is_sent_fits_the_document(own_gateway: GatewayProcess) -> None:
-    async with Conversation.at(own_gateway, PUBLISHERS) as publisher:
+    async with Conversation.at(own_gateway, PUBLISHERS, key := key_of(own_gateway)) as publisher:
         await publisher.hear("welcome")
-        for example in publisher.examples:
+        examples = [example for example in publisher.examples if "action" not in example]
+        for example in examples:
             await publisher.blurt(encode(example).decode())
             await publisher.hear("published")
         await publisher.ask({"key": "k1", "ticks": tick("AAPL", 3)}, "published")
         await publisher.ask({"key": "k1", "ticks": [tick("AAPL", 3)]}, "published")
         error = await publisher.ask({"key": "k1", "ticks": tick("AAPL", 4)}, "error")
-        assert (error["code"], error["id"]) == ("idempotency_key_reused", len(publisher.examples) + 3)
+        assert (error["code"], error["id"]) == ("idempotency_key_reused", len(examples) + 3)
         for text, code in (
             ('{"symbol":"AAPL"}', "invalid_ticks"),
             ('{"key":"a b","ticks":[]}', "invalid_message"),
@@ -210,5 +230,6 @@ async def test_all_that_a_publisher_is_sent_fits_the_document(own_gateway: Gatew
         ):
             await publisher.blurt(text)
             assert (await publisher.hear("error"))["code"] == code
+        await show_token(publisher, own_gateway, key, "publish")
         await _stop(publisher, own_gateway)
         assert publisher.unheard == set()
