@@ -8,11 +8,12 @@ import shutil
 import signal
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import hypothesis
 import pytest
 
+from tests.database import drop_audit_triggers
 from tests.servers import GatewayProcess, RedisServer, ServerKind, live_gateways, migrate
 
 OUTPUT_SHOWN = 20_000
@@ -63,6 +64,13 @@ class StartGateway(Protocol):
         checks: bool = False,
         **environment: str,
     ) -> GatewayProcess: ...
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
+    """pytest-django's, without the triggers that let nobody empty the audit log."""
+    with django_db_blocker.unblock():
+        drop_audit_triggers()
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,7 @@ from twisted.internet.testing import StringTransport
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 ZONES: Final = ("bus", "ticks", "gateway", "marketmux")
-DOCUMENTED: Final = {"_asdict", "_replace", "_meta", "_base_manager", "_db", "_value_"}
+DOCUMENTED: Final = {"_asdict", "_replace", "_meta", "_base_manager", "_state", "_db", "_value_"}
 """Names of named tuples and of Django that look private and are documented."""
 
 

@@ -19,6 +19,7 @@ from django.utils.functional import cached_property
 from bus.contract import BusUnavailable
 from ticks import publish
 from ticks.access import admin as access_admin  # noqa: F401 - registers what is there
+from ticks.access import audit_admin  # noqa: F401
 from ticks.grammar import is_symbol
 from ticks.models import Instrument, RecordedTick
 from ticks.tick import Placed, Tick

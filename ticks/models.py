@@ -11,12 +11,12 @@ from django.db import connections, models, transaction
 from django.utils import timezone
 from msgspec.structs import astuple
 
-from ticks.access.models import ApiKey, AuditEntry, Change, Entitlement, Permission
+from ticks.access.models import ApiKey, AuditEntry, Change, Connection, Entitlement, Permission
 from ticks.fields import FIELDS
 from ticks.grammar import MAX_NUMBER_LENGTH, MAX_SYMBOL_LENGTH, MAX_TIMESTAMP_LENGTH, check_symbol
 from ticks.tick import Placed
 
-__all__ = ["ApiKey", "AuditEntry", "Change", "Entitlement", "Instrument", "Permission", "RecordedTick"]
+__all__ = ["ApiKey", "AuditEntry", "Change", "Connection", "Entitlement", "Instrument", "Permission", "RecordedTick"]
 
 _EPOCH_LENGTH: Final = 20
 

@@ -7,7 +7,7 @@ import secrets
 import time
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Never
 
 from django import forms
 from django.contrib.auth.models import Group
@@ -23,8 +23,10 @@ __all__ = [
     "LIMITS",
     "ROTATION",
     "ApiKey",
+    "AppendOnly",
     "AuditEntry",
     "Change",
+    "Connection",
     "Entitlement",
     "KeyRenewal",
     "Permission",
@@ -273,8 +275,24 @@ class Change(models.Model):
         return f"{self.subject} at {self.at:%Y-%m-%d %H:%M:%S}"
 
 
+class AppendOnly(Exception):
+    """Somebody tried to change or delete an entry of the audit log."""
+
+
+class AuditQuerySet(models.QuerySet["AuditEntry"]):
+    def update(self, **_: Any) -> Never:
+        raise AppendOnly
+
+    def delete(self) -> Never:
+        raise AppendOnly
+
+
 class AuditEntry(models.Model):
-    """Who did what to whose access. Entries are added and read; nothing changes or removes one."""
+    """Who did what to whose access. Entries are added and read; nothing changes or removes one.
+
+    Triggers in the database see to that too (migration 0005). SQLite makes a table anew when a column is altered: such
+    a migration has to make its triggers again.
+    """
 
     at = models.DateTimeField(default=timezone.now, db_index=True)
     actor = models.CharField(max_length=200, help_text="Who did it.")
@@ -282,12 +300,32 @@ class AuditEntry(models.Model):
     subject = models.CharField(max_length=200, help_text="What it was done to.")
     detail = models.JSONField(default=dict)
 
+    objects = AuditQuerySet.as_manager()
+
     class Meta:
         verbose_name_plural = "audit entries"
         ordering = ["-pk"]
+        indexes = [models.Index(fields=["action", "subject"], name="audit_action_subject")]
+        default_permissions = ("view",)
 
     def __str__(self) -> str:
         return f"{self.actor} {self.action} {self.subject}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if not self._state.adding:
+            raise AppendOnly
+        super().save(*args, **{**kwargs, "force_insert": True})
+
+    def delete(self, *_: Any, **__: Any) -> Never:
+        raise AppendOnly
+
+
+class Connection(models.Model):  # noqa: DJ008 - there are none
+    """Stands for the WebSockets that are open, in the admin and its permissions; it has no table."""
+
+    class Meta:
+        managed = False
+        default_permissions = ("view", "change")
 
 
 def key_digest(plaintext: str) -> str:
