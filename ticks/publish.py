@@ -13,6 +13,7 @@ from bus import stall
 from bus.contract import BusUnavailable, Idempotency, Since
 from bus.layers import get_bus
 from ticks import recorder
+from ticks.access import journal
 from ticks.access.grant import Grant, Scope
 from ticks.access.patterns import Patterns
 from ticks.grammar import is_symbol
@@ -34,8 +35,10 @@ MAX_KEY_LENGTH: Final = 255
 _PAGE: Final = 1_000
 
 
-async def publish(ticks: Sequence[Tick], idempotency: Idempotency | None = None) -> bool:
+async def publish(ticks: Sequence[Tick], idempotency: Idempotency | None = None, grant: Grant | None = None) -> bool:
     """Publishes the batch in one round trip; false if it is a repeat, of which nothing is published.
+
+    ``grant``: who publishes, for the audit log; None is this process itself.
 
     :class:`~bus.contract.BusUnavailable` if that failed: then it is not published later either.
     :class:`~bus.contract.IdempotencyConflict` if the key was used for other ticks.
@@ -53,6 +56,10 @@ async def publish(ticks: Sequence[Tick], idempotency: Idempotency | None = None)
     if places is None:
         return False
     recorder.offer(_placed(ticks, batch, places))
+    if settings.MARKETMUX_JOURNAL:
+        began = [group for group, messages in batch.items() if places[group].seq == len(messages)]
+        if began:
+            journal.began(grant, map(symbol_of, began))
     return True
 
 

@@ -144,7 +144,7 @@ class TickListView(AsyncAPIView):
             return await self._post_once(request, key)
         ticks = _ticks_of(request)
         _check_publishable(request, ticks)
-        await publish.publish(ticks)
+        await publish.publish(ticks, None, grant_of(request))
         return _accepted(ticks)
 
     async def _post_once(self, request: Request, key: str) -> Response:
@@ -155,8 +155,8 @@ class TickListView(AsyncAPIView):
         received = request.parser_context["received"] = now()
         ticks = _ticks_of(request)
         _check_publishable(request, ticks)
-        owner = grant_of(request).owner
-        is_published = await publish.publish(ticks, publish.idempotency(key, owner, ticks, received))
+        grant = grant_of(request)
+        is_published = await publish.publish(ticks, publish.idempotency(key, grant.owner, ticks, received), grant)
         response = _accepted(ticks)
         if not is_published:
             response.headers["Idempotency-Replayed"] = "true"

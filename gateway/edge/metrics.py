@@ -19,6 +19,8 @@ from gateway.edge.watch import get_watch
 from gateway.server.refusals import refusals
 from gateway.server.visitors import turned_away
 from ticks import logins, lookups, recorder
+from ticks import lookups, recorder
+from ticks.access import journal
 
 __all__ = ["collect", "held", "render"]
 
@@ -63,6 +65,7 @@ _HELP = {
     "lookups_refused_total": "Requests and handshakes refused because the database did not say who was asking.",
     "access_changed_total": "Connections that were told that what they may do has changed.",
     "access_revoked_total": "Connections that were closed because what they stood on is no more.",
+    "journal_dropped_total": "Uses of keys and new symbols that were not written to the database: too many waited.",
     "recorded_total": "Ticks written to the database.",
     "record_dropped_total": "Ticks that were not written to the database: the queue was full, or it refused them.",
     "record_waiting": "Ticks waiting to be written to the database.",
@@ -92,6 +95,7 @@ def collect() -> dict[str, Value]:
         "lookups_refused_total": lookups.refused(),
         "access_changed_total": get_watch().changed,
         "access_revoked_total": get_watch().revoked,
+        "journal_dropped_total": journal.dropped(),
         "recorded_total": recorded["recorded"],
         "record_dropped_total": recorded["dropped"],
         "record_waiting": recorded["waiting"],

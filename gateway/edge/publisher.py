@@ -145,7 +145,7 @@ class PublishConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
             raise ProtocolError(ErrorCode.INVALID_JSON, str(error.detail), number) from None
         if denied := denied_symbols(self.grant, ticks):
             raise ProtocolError(ErrorCode.ACCESS_DENIED, explain_denied(denied), number, symbols=denied)
-        publication = asyncio.get_running_loop().create_task(publish.publish(ticks, idempotency))
+        publication = asyncio.get_running_loop().create_task(publish.publish(ticks, idempotency, self.grant))
         publication.add_done_callback(self.acknowledge)
         self.under_way.append(Message(number, len(ticks), publication))
 

@@ -37,19 +37,24 @@ async def test_while_the_database_is_locked_keys_are_used_all_the_same(start_gat
     statuses: list[int] = []
     with _locked(_database(gateway)), Pulse(gateway, worker) as pulse:
         async with httpx.AsyncClient(base_url=gateway.http, timeout=60) as http:
-            for _ in range(4):
+            for turn in range(4):
                 for key in keys:
                     headers = {"Authorization": f"Api-Key {key}"}
-                    response = await http.post("/api/v1/ticks", json={"symbol": "W", "price": 1}, headers=headers)
+                    tick = {"symbol": f"W{turn}", "price": 1}
+                    response = await http.post("/api/v1/ticks", json=tick, headers=headers)
                     statuses.append(response.status_code)
                 await asyncio.sleep(0.75)
     figure(f"SQLite is locked while the last use of keys is to be written: {pulse}")
     assert statuses == [202] * 32
     assert pulse.worst < 0.25
 
-    def used() -> int:
+    def counted(query: str) -> int:
         with contextlib.closing(sqlite3.connect(_database(gateway))) as connection:
-            query = "SELECT count(*) FROM ticks_apikey WHERE last_used_at IS NOT NULL"
-            return int(connection.execute(query).fetchone()[0])
+            return int(connection.execute(f"SELECT count(*) FROM {query}").fetchone()[0])  # noqa: S608
 
-    await asyncio.to_thread(wait_until, lambda: used() == len(keys))
+    def written() -> bool:
+        used = counted("ticks_apikey WHERE last_used_at IS NOT NULL")
+        new = counted("ticks_auditentry WHERE action = 'published on a new symbol' AND actor LIKE 'key feed 0 %'")
+        return (used, new) == (len(keys), 4)
+
+    await asyncio.to_thread(wait_until, written)

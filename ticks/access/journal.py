@@ -1,4 +1,5 @@
-"""What is written to the database because somebody used an access: when a key was last used.
+"""What is written to the database because somebody used an access: when a key was last used, and who published on a
+symbol that never ticked before.
 
 It is off the way of requests: they leave a line in a bounded queue, and one thread writes what has gathered. A database
 that is locked, away or full is tried again with the same lines, and nobody waits for it but that thread.
@@ -14,7 +15,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, Final, NamedTuple
@@ -23,14 +24,17 @@ from django.conf import settings
 from django.db import DataError, IntegrityError, connections, transaction
 from django.db.models import Q
 
-from ticks.access.models import ApiKey
+from ticks.access.grant import Grant
+from ticks.access.models import ApiKey, AuditEntry
 
-__all__ = ["USED_SECONDS", "Journal", "Use", "used", "write"]
+__all__ = ["NEW_SYMBOL", "USED_SECONDS", "Beginning", "Journal", "Use", "began", "dropped", "used", "write"]
 
 logger = logging.getLogger(__name__)
 
 USED_SECONDS: Final = 60.0
 """How old the time is at most that the database has of a key's last use."""
+
+NEW_SYMBOL: Final = "published on a new symbol"
 
 _MOST_WAITING: Final = 20_000
 _MOST_KEYS: Final = 10_000
@@ -46,6 +50,18 @@ class Use(NamedTuple):
     at: datetime
 
 
+class Beginning(NamedTuple):
+    """Somebody published on a symbol that had no stream."""
+
+    symbol: str
+    who: str
+    owner: str
+    at: datetime
+
+
+Line = Use | Beginning
+
+
 class Journal:
     """A bounded queue of lines and the thread that writes them.
 
@@ -56,7 +72,7 @@ class Journal:
 
     def __init__(
         self,
-        write: Callable[[Sequence[Use]], None],
+        write: Callable[[Sequence[Line]], None],
         *,
         capacity: int = _MOST_WAITING,
         interval: float = _INTERVAL,
@@ -66,7 +82,7 @@ class Journal:
         self._capacity = capacity
         self._interval = interval
         self._clock = clock
-        self._lines: deque[Use] = deque()
+        self._lines: deque[Line] = deque()
         self._due: dict[str, float] = {}
         self._offered = threading.Event()
         self._starting = threading.Lock()
@@ -86,7 +102,14 @@ class Journal:
         if kind == "key":
             self._offer(Use(int(pk), datetime.now(UTC)))
 
-    def _offer(self, line: Use) -> None:
+    def began(self, grant: Grant | None, symbols: Iterable[str]) -> None:
+        """Notes that the holder of a grant, or this process itself, published on symbols that had no stream."""
+        who, owner = ("system", "") if grant is None else (grant.who, grant.owner)
+        now = datetime.now(UTC)
+        for symbol in symbols:
+            self._offer(Beginning(symbol, f"key {who}" if owner.startswith("key:") else who, owner, now))
+
+    def _offer(self, line: Line) -> None:
         """Does not block, and raises nothing."""
         if len(self._lines) >= self._capacity:
             self.dropped += 1
@@ -117,10 +140,10 @@ class Journal:
             while lines := self._take():
                 self._store(lines)
 
-    def _take(self) -> list[Use]:
+    def _take(self) -> list[Line]:
         return [self._lines.popleft() for _ in range(min(len(self._lines), _CHUNK))]
 
-    def _store(self, lines: Sequence[Use]) -> None:
+    def _store(self, lines: Sequence[Line]) -> None:
         """Returns when the lines are written, or dropped."""
         pause = self._interval
         while True:
@@ -146,16 +169,17 @@ class Journal:
     def _succeed(self) -> None:
         if self._failing:
             self._failing = False
-            logger.warning("Who used which key is written again; %d were dropped so far", self.dropped)
+            logger.warning("It is written again who used which key; %d lines were dropped so far", self.dropped)
 
 
-def write(lines: Sequence[Use]) -> None:
+def write(lines: Sequence[Line]) -> None:
     """Stores lines in one transaction."""
     connection = _own_connection()
     try:
         with transaction.atomic(using=connection.alias):
-            for use in {line.key: line for line in lines}.values():
+            for use in {line.key: line for line in lines if isinstance(line, Use)}.values():
                 _write_use(use)
+            _write_beginnings([line for line in lines if isinstance(line, Beginning)])
     finally:
         connection.close()
 
@@ -166,6 +190,18 @@ def _write_use(use: Use) -> None:
     ApiKey.objects.filter(stale, pk=use.key).update(last_used_at=use.at)
 
 
+def _write_beginnings(beginnings: Sequence[Beginning]) -> None:
+    """Enters those symbols that are not in the audit log yet: every stream begins again with the bus's memory."""
+    new = {f"symbol:{one.symbol}": one for one in reversed(beginnings)}
+    known = AuditEntry.objects.filter(action=NEW_SYMBOL, subject__in=list(new)).values_list("subject", flat=True)
+    for subject in known:
+        del new[subject]
+    AuditEntry.objects.bulk_create(
+        AuditEntry(at=one.at, actor=one.who[:200], action=NEW_SYMBOL, subject=subject, detail={"owner": one.owner})
+        for subject, one in reversed(new.items())
+    )
+
+
 def _own_connection() -> Any:
     """The connection of this thread. SQLite is told not to wait for locks."""
     connection = connections[ApiKey.objects.db]
@@ -174,6 +210,16 @@ def _own_connection() -> Any:
         options = {**connection.settings_dict["OPTIONS"], "timeout": 0}
         connection.settings_dict = {**connection.settings_dict, "OPTIONS": options}
     return connection
+
+
+def began(grant: Grant | None, symbols: Iterable[str]) -> None:
+    """Notes that the holder of a grant, or this process itself, published on symbols that had no stream."""
+    _journal().began(grant, symbols)
+
+
+def dropped() -> int:
+    """How many lines were not written: too many waited, or the database refused them."""
+    return _journal().dropped
 
 
 def used(owner: str) -> None:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
+from channels.layers import channel_layers
 from django.db import IntegrityError, OperationalError, connection
 from pytest_django.fixtures import Settings
 
 from tests.servers import wait_until
+from ticks import publish
 from ticks.access import journal, keys
-from ticks.access.journal import Journal, Use, write
+from ticks.access.grant import Grant
+from ticks.access.journal import NEW_SYMBOL, Beginning, Journal, Use, write
 from ticks.access.models import ApiKey, AuditEntry, Change
+from ticks.tick import Tick
 
 NOON = datetime(2026, 5, 12, 12, tzinfo=UTC)
 
@@ -23,11 +29,11 @@ class Database:
 
     def __init__(self, *errors: Exception) -> None:
         self.errors = list(errors)
-        self.written: list[Use] = []
+        self.written: list[Any] = []
         self.open = threading.Event()
         self.open.set()
 
-    def __call__(self, lines: Sequence[Use]) -> None:
+    def __call__(self, lines: Sequence[Any]) -> None:
         self.open.wait(30)
         if self.errors:
             raise self.errors.pop(0)
@@ -130,3 +136,36 @@ def test_who_shows_a_key_uses_it(settings: Settings, monkeypatch: pytest.MonkeyP
     assert database.written[0].key == key.pk
     keys.forget()
     connection.close()
+
+
+# New symbols
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_new_symbol_is_entered_once() -> None:
+    write([Beginning("AAPL", "key feed (mmx_1…)", "key:1", NOON), Beginning("AAPL", "anonymous", "", NOON)])
+    write([Beginning("AAPL", "system", "", NOON), Beginning("EUR/USD", "x" * 300, "", NOON)])  # in another epoch
+    entries = AuditEntry.objects.order_by("pk").values_list("actor", "action", "subject", "detail", "at")
+    assert list(entries) == [
+        ("key feed (mmx_1…)", NEW_SYMBOL, "symbol:AAPL", {"owner": "key:1"}, NOON),
+        ("x" * 200, NEW_SYMBOL, "symbol:EUR/USD", {"owner": ""}, NOON),
+    ]
+
+
+async def test_who_publishes_the_first_tick_of_a_symbol_is_noted(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.MARKETMUX_JOURNAL = True
+    monkeypatch.setattr(channel_layers, "backends", {})
+    database = Database()
+    one = Journal(database, interval=0.01)
+    monkeypatch.setattr(journal, "_journal", lambda: one)
+    tick, other = (Tick(symbol, "1", "2026-05-12T15:04:05Z") for symbol in ("EUR/USD", "AAPL"))
+    await publish.publish([tick, tick], None, Grant("key:7", "feed (mmx_1…)"))
+    await publish.publish([tick, other, other], None, Grant("anonymous:192.0.2.1", "anonymous at 192.0.2.1"))
+    await publish.publish([tick, other])
+    await asyncio.to_thread(wait_until, holds(database, 2))
+    assert [(line.symbol, line.who, line.owner) for line in database.written] == [
+        ("EUR/USD", "key feed (mmx_1…)", "key:7"),
+        ("AAPL", "anonymous at 192.0.2.1", "anonymous:192.0.2.1"),
+    ]
