@@ -33,6 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "gateway.wires",
         "gateway.fanout",
     },
+    "gateway.admin": {"ticks", "gateway.edge"},
     "gateway.apps": {"bus", "gateway.server"},
     "gateway.loadtest": set(),  # a client, which may run anywhere
     "gateway.management": {"bus", "ticks", "gateway.protocol", "gateway.server", "gateway.edge", "gateway.loadtest"},

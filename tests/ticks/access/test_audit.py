@@ -11,7 +11,7 @@ import pwd
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -130,7 +130,7 @@ def test_the_model_changes_and_deletes_nothing() -> None:
     audit.note("made", "key:1")
     entry = AuditEntry.objects.get()
     entry.actor = "somebody"
-    attempts = [
+    attempts: list[Callable[[], Any]] = [
         entry.save,
         entry.delete,
         AuditEntry.objects.all().delete,
@@ -140,7 +140,7 @@ def test_the_model_changes_and_deletes_nothing() -> None:
         lambda: AuditEntry.objects.update_or_create(pk=entry.pk, defaults={"actor": "somebody"}),
     ]
     for attempt in attempts:
-        with pytest.raises(AppendOnly):
+        with pytest.raises(AppendOnly), transaction.atomic():
             attempt()
     assert last()[0] == "system"
 
@@ -173,7 +173,7 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, A
             path.chmod(0o755)
         os.chown(directory, user.pw_uid, user.pw_gid)
     data, port = directory / "data", free_port()
-    command = [binaries[-1] / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-N"]
+    command: list[Any] = [binaries[-1] / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-N"]
     subprocess.run(command, check=True, capture_output=True, cwd="/", **as_user)
     command = [binaries[-1] / "postgres", "-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", "", "-F"]
     where = {"host": "127.0.0.1", "port": port, "user": "postgres", "dbname": "postgres"}
