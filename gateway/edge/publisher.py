@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -92,9 +92,15 @@ class PublishConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
         """Goes on with what is left of the grant. What is under way is finished; what comes behind it is refused."""
         before, self.grant = self.grant, grant
         if not grant.publish:
-            self.ending = asyncio.get_running_loop().create_task(self.end(closure))
+            self.close_with(closure)
         elif grant.publish != before.publish:
             self.outbox.reply(access_frame(list(grant.publish)))
+
+    def symbols(self) -> Collection[str]:
+        return ()
+
+    def close_with(self, closure: Closure) -> None:
+        self.ending = asyncio.get_running_loop().create_task(self.end(closure))
 
     async def end(self, closure: Closure) -> None:
         await self.settle(0)

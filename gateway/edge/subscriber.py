@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any, Final
 
 from channels.generic.websocket import AsyncWebsocketConsumer
@@ -79,6 +79,13 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
             node.close(self.outbox)
 
     is_publisher = False
+    ticks = 0
+
+    def symbols(self) -> Collection[str]:
+        return self.hub.symbols(self.outbox)
+
+    def close_with(self, closure: Closure) -> None:
+        self.outbox.close(closure)
 
     def regrant(self, grant: Grant, closure: Closure = REVOKED) -> None:
         """Goes on with what is left of the grant, without the subscriptions that it no longer covers."""

@@ -11,23 +11,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import secrets
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable
-from itertools import islice
-from typing import Any, Final, Protocol
+from itertools import count, islice
+from typing import Any, Final, NamedTuple, Protocol
 from weakref import WeakKeyDictionary
 
 from channels.layers import get_channel_layer
 
 from bus.contract import BusUnavailable
+from gateway.edge import roster
+from gateway.fanout.outbox import Outbox
 from gateway.protocol.codes import EXPIRED, REVOKED, Closure
 from ticks import lookups
 from ticks.access import changes
 from ticks.access.grant import NOBODY, Grant
 from ticks.access.users import EntitlementsUnavailable
 
-__all__ = ["Connection", "Watch", "Watching", "get_watch"]
+__all__ = ["Connection", "Standing", "Watch", "Watching", "get_watch"]
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +49,16 @@ class Connection(Protocol):
     """A socket that was let in."""
 
     grant: Grant
+    scope: dict[str, Any]
+    outbox: Outbox
+    ticks: int
+    """How many it published."""
+
+    def symbols(self) -> Collection[str]:
+        """What it is subscribed to."""
+
+    def close_with(self, closure: Closure) -> None:
+        """Ends; what it has under way is finished first."""
 
     @property
     def is_publisher(self) -> bool:
@@ -55,11 +68,20 @@ class Connection(Protocol):
         """Goes on with what is left of its grant; if nothing is, ends with ``closure``."""
 
 
+class Standing(NamedTuple):
+    """A connection's number in its process, and when it was let in."""
+
+    number: int
+    since: float
+
+
 class Watch:
     """The connections of one process."""
 
     def __init__(self) -> None:
-        self.connections: dict[Connection, None] = {}
+        self.name = secrets.token_hex(4)
+        self.connections: dict[Connection, Standing] = {}
+        self._numbers = count(1)
         self._by_subject: dict[str, dict[Connection, None]] = defaultdict(dict)
         self._recent: dict[str, float] = {}
         self._due: dict[Connection, None] = {}
@@ -77,8 +99,10 @@ class Watch:
 
     def add(self, connection: Connection) -> None:
         """Watches over a connection."""
-        self.connections[connection] = None
+        self.connections[connection] = Standing(next(self._numbers), time.time())
         self._index(connection)
+        if self._listening is None:
+            self._listening = self._loop.create_task(self._listen())
         if not connection.grant.stands_on.isdisjoint(self._recent):  # it may have changed between the lookup and now
             self._due[connection] = None
             self._nudge.set()
@@ -117,16 +141,19 @@ class Watch:
             self._loop.call_soon_threadsafe(self._nudge.set)
 
     async def _listen(self) -> None:
-        """Waits for the bus to say that there is something to read."""
+        """Waits for the bus to say that there is something to read, or to ask who is connected."""
         layer = get_channel_layer()
         while True:
             try:
                 channel = await layer.new_channel()
                 await layer.group_add(changes.GROUP, channel)
                 while True:
-                    await layer.receive(channel)
-                    self._nudge.set()
+                    if not await roster.heed(self, await layer.receive(channel)):
+                        self._nudge.set()
             except BusUnavailable:
+                await asyncio.sleep(_RETRY_SECONDS)
+            except Exception:
+                logger.exception("A message to all gateways could not be handled")
                 await asyncio.sleep(_RETRY_SECONDS)
 
     async def _run(self) -> None:

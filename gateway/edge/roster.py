@@ -1,0 +1,179 @@
+"""Who is connected, asked of all workers of all gateways on the bus; and an end of connections that are named.
+
+A question goes to the group of all workers with the name of a channel for the answers. Each worker looks through its
+connections in slices, so that ticks come in between, and answers with counts of all and some rows. Who asks waits a
+second and has the answers that came by then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from channels.layers import get_channel_layer
+
+from bus.contract import BusUnavailable
+from gateway.protocol.codes import SERVICE_RESTART
+from ticks.access import changes
+from ticks.address import client_address
+
+if TYPE_CHECKING:
+    from gateway.edge.watch import Connection, Watch
+
+__all__ = ["MOST_ROWS", "Roster", "ask", "heed", "kick"]
+
+MOST_ROWS: Final = 500
+"""Connections that are shown; what is more is counted."""
+
+ANSWER_SECONDS: Final = 1.0
+_ASK: Final = "roster.ask"
+_KICK: Final = "roster.kick"
+_SLICE: Final = 250
+_NAMED: Final = 5
+
+
+class Roster(NamedTuple):
+    """What the workers said."""
+
+    rows: list[dict[str, Any]]
+    matching: int
+    connections: int
+    publishers: int
+    behind: int
+    workers: int
+    is_whole: bool
+    """Whether the bus could be asked at all; without it this worker alone has answered."""
+
+
+# Asking
+
+
+async def ask(watch: Watch, wanted: str = "", ids: Collection[str] = ()) -> Roster:
+    """Who is connected: those in whose owner, name or address ``wanted`` is, or those with ``ids``."""
+    question = {"type": _ASK, "wanted": wanted, "ids": list(ids)}
+    try:
+        answers = await _answers(question)
+    except (BusUnavailable, TimeoutError):
+        return _roster([await _answer(watch, question)], is_whole=False)
+    return _roster(answers, is_whole=True)
+
+
+async def kick(watch: Watch, ids: Collection[str]) -> None:
+    """Closes the connections with these ids; they may come back."""
+    message = {"type": _KICK, "ids": list(ids)}
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            await get_channel_layer().group_send(changes.GROUP, message)
+    except (BusUnavailable, TimeoutError):
+        await heed(watch, message)
+
+
+async def _answers(question: dict[str, Any]) -> list[dict[str, Any]]:
+    layer = get_channel_layer()
+    answers: list[dict[str, Any]] = []
+    async with asyncio.timeout(2 * ANSWER_SECONDS):
+        channel = await layer.new_channel()
+        receiving = asyncio.create_task(_receive(channel, answers))
+        try:
+            await asyncio.sleep(0)
+            await layer.group_send(changes.GROUP, {**question, "reply": channel})
+            await asyncio.wait([receiving], timeout=ANSWER_SECONDS)
+        finally:
+            receiving.cancel()
+            await asyncio.wait([receiving])
+    return answers
+
+
+async def _receive(channel: str, answers: list[dict[str, Any]]) -> None:
+    layer = get_channel_layer()
+    while True:
+        answers.append(await layer.receive(channel))
+
+
+def _roster(answers: Iterable[dict[str, Any]], *, is_whole: bool) -> Roster:
+    answers = list(answers)
+    counts: Counter[str] = Counter()
+    for answer in answers:
+        counts.update(answer["counts"])
+    rows = sorted((row for answer in answers for row in answer["rows"]), key=lambda row: row["since"])
+    return Roster(
+        rows[:MOST_ROWS],
+        matching=counts["matching"],
+        connections=counts["connections"],
+        publishers=counts["publishers"],
+        behind=counts["behind"],
+        workers=len(answers),
+        is_whole=is_whole,
+    )
+
+
+# Answering
+
+
+async def heed(watch: Watch, message: dict[str, Any]) -> bool:
+    """Does what a message from the group of all workers asks; false if it is none of ours."""
+    match message.get("type"):
+        case "roster.ask":
+            answer = await _answer(watch, message)
+            await get_channel_layer().send(message["reply"], {"type": "roster.answer", **answer})
+        case "roster.kick":
+            for connection in _named(watch, set(message["ids"])):
+                connection.close_with(SERVICE_RESTART)
+        case _:
+            return False
+    return True
+
+
+async def _answer(watch: Watch, question: dict[str, Any]) -> dict[str, Any]:
+    wanted, ids = str(question["wanted"]).lower(), set(question["ids"])
+    counts: Counter[str] = Counter()
+    rows: list[dict[str, Any]] = []
+    for number, connection in enumerate(list(watch.connections)):
+        if number % _SLICE == _SLICE - 1:
+            await asyncio.sleep(0)
+        standing = watch.connections.get(connection)
+        if standing is None:
+            continue  # it has left meanwhile
+        counts["connections"] += 1
+        counts["publishers"] += connection.is_publisher
+        counts["behind"] += connection.outbox.behind
+        row = {"id": f"{watch.name}:{standing.number}", "since": standing.since, **_identity(connection)}
+        if (row["id"] in ids) if ids else _matches(row, wanted):
+            counts["matching"] += 1
+            if len(rows) < MOST_ROWS:
+                rows.append(row | _state(connection))
+    return {"counts": dict(counts), "rows": rows}
+
+
+def _identity(connection: Connection) -> dict[str, Any]:
+    return {
+        "owner": connection.grant.owner,
+        "who": connection.grant.who,
+        "address": client_address(connection.scope),
+    }
+
+
+def _matches(row: dict[str, Any], wanted: str) -> bool:
+    return not wanted or any(wanted in row[name].lower() for name in ("owner", "who", "address"))
+
+
+def _state(connection: Connection) -> dict[str, Any]:
+    symbols = connection.symbols()
+    return {
+        "publishes": connection.is_publisher,
+        "symbols": len(symbols),
+        "named": sorted(symbols)[:_NAMED] if len(symbols) <= _SLICE else [],
+        "behind": connection.outbox.behind,
+        "ticks": connection.ticks if connection.is_publisher else None,
+        "worker": f"{socket.gethostname()}/{os.getpid()}",
+    }
+
+
+def _named(watch: Watch, ids: Collection[str]) -> Iterator[Connection]:
+    for connection, standing in list(watch.connections.items()):
+        if f"{watch.name}:{standing.number}" in ids:
+            yield connection
