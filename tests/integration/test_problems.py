@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 from typing import Any
 
 import httpx
@@ -16,11 +14,6 @@ from ticks.problems import MEDIA_TYPE, PROBLEMS, TYPES
 TICK = {"symbol": "A", "price": 1}
 COOKIE = {"cookie": "theme=dark"}
 """A request with a cookie takes Django's way."""
-
-HANDSHAKE = (
-    b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
-    b"Sec-WebSocket-Version: 13\r\n\r\n"
-)
 
 
 def held(response: httpx.Response) -> dict[str, Any]:
@@ -72,34 +65,6 @@ def test_each_refusal_is_a_problem(  # noqa: PLR0917
     content = {} if method == "GET" else {"json": TICK}
     response = httpx.request(method, gateway.http + path, headers={**headers, **cookie}, **content)  # type: ignore[arg-type]
     assert held(response)["code"] == code
-
-
-@pytest.mark.parametrize(
-    ("head", "code"),
-    [
-        (b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"a" * 60_000 + b"\r\n\r\n", "head_too_large"),
-        (b"GET /" + b"a" * 60_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", "uri_too_long"),
-        (b"GET / HTTP/1.1\r\nHost: localhost\r\nX-A: b\r\n c\r\n\r\n", "bad_request"),
-        (b"no request\r\n\r\n", "bad_request"),
-        (b"GET ftp://localhost/ HTTP/1.1\r\nHost: localhost\r\n\r\n", "bad_request"),
-        (b"GET /?\xff HTTP/1.1\r\nHost: localhost\r\n\r\n", "bad_request"),
-        (b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\r\n", "bad_request"),
-        (
-            b"GET /nothing HTTP/1.1\r\nHost: localhost\r\n" + HANDSHAKE,
-            "handshake_refused",
-        ),
-    ],
-)
-def test_what_the_server_itself_refuses_is_a_problem(gateway: GatewayProcess, head: bytes, code: str) -> None:
-    connection = http.client.HTTPConnection(gateway.host, gateway.port, timeout=10)
-    connection.connect()
-    connection.sock.sendall(head)
-    response = http.client.HTTPResponse(connection.sock)
-    response.begin()
-    body = json.loads(response.read())
-    connection.close()
-    assert response.headers["Content-Type"] == MEDIA_TYPE
-    assert (body["code"], body["status"], response.status) == (code, PROBLEMS[code].status, PROBLEMS[code].status)
 
 
 def test_a_browser_gets_pages_and_no_problems(gateway: GatewayProcess) -> None:
