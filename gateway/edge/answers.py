@@ -11,6 +11,7 @@ from gateway.protocol.commands import PublishedTick
 from gateway.protocol.schemas import named_schemas
 from gateway.protocol.values import SENT_FIELDS, Count, Epoch, Seq
 from ticks.access.grant import Limits, Scope
+from ticks.parsers import TokenRequest
 from ticks.problems import PROBLEMS
 
 __all__ = ["SCHEMAS"]
@@ -57,6 +58,14 @@ class Problem(msgspec.Struct):
     error_count: Annotated[int, Meta(ge=1, description="How many there are in all.")] | UnsetType = UNSET
 
 
+class Token(msgspec.Struct):
+    """A token, good for a minute."""
+
+    token: str
+    audience: Literal["ws", "publish", "http"]
+    expires_at: Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+
+
 class Kind(msgspec.Struct):
     """What the code of a problem means."""
 
@@ -97,7 +106,9 @@ Access = msgspec.defstruct(
 
 
 def _schemas() -> dict[str, Any]:
-    return named_schemas([PublishedTick, LatestTick, TickPage, Accepted, Problem, Kind, Health, Access])
+    return named_schemas(
+        [PublishedTick, LatestTick, TickPage, Accepted, TokenRequest, Token, Problem, Kind, Health, Access]
+    )
 
 
 SCHEMAS: Final = _schemas()

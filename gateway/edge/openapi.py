@@ -88,7 +88,8 @@ _REPLAYED: Final = OpenApiParameter(
     description="The ticks were published before.",
     response=[202],
 )
-_PUBLISHED: Final = (*_ASKED, 413, 415, 422, 507)
+_TAKEN: Final = (*_ASKED, 413, 415)
+_PUBLISHED: Final = (*_TAKEN, 422, 507)
 
 
 class Ticks(OpenApiViewExtension):
@@ -162,6 +163,28 @@ class Access(OpenApiViewExtension):
                 description="With a symbol: whether that is so for it, and by which pattern.",
                 parameters=[_query("symbol", ref("Symbol"), "The symbol asked about."), *_headers(_ASKED)],
                 responses=_answers(200, "Access", "What it may do.", *_ASKED),
+            )
+        )
+        class Described(self.target_class):  # type: ignore[misc,name-defined]
+            pass
+
+        return Described
+
+
+class Tokens(OpenApiViewExtension):
+    """``/api/v1/tokens``."""
+
+    target_class = "ticks.views.TokenView"
+
+    def view_replacement(self) -> type:
+        @extend_schema_view(
+            post=extend_schema(
+                operation_id="makeToken",
+                summary="A token for a browser or another service",
+                description="It allows what the caller may do, or the part of it that is asked for, for a minute.",
+                parameters=_headers(_TAKEN),
+                request={_JSON: OpenApiRequest(ref("TokenRequest"))},
+                responses=_answers(200, "Token", "The token.", *_TAKEN),
             )
         )
         class Described(self.target_class):  # type: ignore[misc,name-defined]
