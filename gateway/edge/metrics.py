@@ -19,7 +19,6 @@ from gateway.edge.watch import get_watch
 from gateway.server.refusals import refusals
 from gateway.server.visitors import turned_away
 from ticks import logins, lookups, recorder
-from ticks import lookups, recorder
 from ticks.access import journal
 
 __all__ = ["collect", "held", "render"]
