@@ -8,8 +8,9 @@ published there. A message is any mapping; what it means is not the bus's busine
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "HISTORY_TICKS",
     "Bus",
     "BusUnavailable",
+    "Held",
     "Idempotency",
     "IdempotencyConflict",
     "LimitReached",
@@ -25,6 +27,7 @@ __all__ = [
     "Packet",
     "Position",
     "Reason",
+    "Refusal",
     "Since",
     "Tap",
 ]
@@ -63,7 +66,16 @@ class Reason(StrEnum):
     REFUSED = "bus_refused", "The bus refused."
 
 
-class BusUnavailable(Exception):
+class Refusal(Exception):
+    """Something was not done. On a bus of several hosts it may be a part of what was asked for."""
+
+    groups: Collection[str] = ()
+    """Those that it is about; empty for all, on a bus of one host."""
+    places: Mapping[str, Since] = MappingProxyType({})
+    """Where the other groups of the batch ended, which were published all the same."""
+
+
+class BusUnavailable(Refusal):
     """The bus could not be reached, did not answer in time, or refused. Nothing is published later.
 
     ``reason`` is for who asked, the text for the log: it has the bus's own words.
@@ -74,11 +86,11 @@ class BusUnavailable(Exception):
         self.reason = reason
 
 
-class IdempotencyConflict(Exception):
+class IdempotencyConflict(Refusal):
     """The key was used for another batch; nothing was published."""
 
 
-class LimitReached(Exception):
+class LimitReached(Refusal):
     """There are as many ``what`` (streams, keys) as there may be; nothing was published."""
 
     def __init__(self, what: Literal["streams", "keys"]) -> None:
@@ -87,17 +99,30 @@ class LimitReached(Exception):
 
 
 class Limits(NamedTuple):
-    """How much the bus keeps: streams in all, and idempotency keys that come in the time that they are kept."""
+    """How much the bus keeps: streams in all, and idempotency keys that come in the time that they are kept.
+
+    A stream goes that has had no message for so many ``seconds``; 0 is never. One that begins again is in a new epoch.
+    """
 
     streams: int = 100_000
     keys: int = 1_000_000
+    seconds: float = 604_800.0
+
+
+class Held(NamedTuple):
+    """What the bus keeps: streams, idempotency keys at most, and about how many bytes the streams take."""
+
+    streams: int
+    keys: int
+    bytes: int
 
 
 class Packet(NamedTuple):
     """Consecutive messages of one group: ``seq`` is the first one's.
 
     A message that was sent by Channels' own ``group_send`` has no place in a stream: its epoch is empty and its seq 0.
-    A message that cannot be read is None, and keeps its place.
+    A message that cannot be read is None, and keeps its place. A packet without messages, at seq 0, says that the
+    stream was dropped: what comes next is in a new epoch.
     """
 
     group: str
@@ -107,7 +132,7 @@ class Packet(NamedTuple):
 
 
 class Position(NamedTuple):
-    """Where a group's stream is: the seq of its last message, 0 if it never had one in this epoch, and that message."""
+    """Where a group's stream is: the seq of its last message, 0 if it has none in this epoch, and that message."""
 
     epoch: str
     seq: int
@@ -138,10 +163,10 @@ class Tap(Protocol):
     def arrived(self, packets: Sequence[Packet]) -> None:
         """Packets of joined groups, all that arrived at once."""
 
-    def bus_lost(self) -> None:
-        """The listening connection is known to be dead: what is published from now on does not arrive."""
+    def bus_lost(self, host: int) -> None:
+        """The listening connection to a host is known to be dead: what is published there does not arrive any more."""
 
-    def bus_restored(self) -> None:
+    def bus_restored(self, host: int) -> None:
         """It is there at last, or again, with all joined groups subscribed; what was published meanwhile was missed."""
 
 
@@ -166,7 +191,21 @@ class Losses:
 
 
 class Bus(Protocol):
-    """All methods that wait for the bus raise :class:`BusUnavailable`."""
+    """All methods that wait for the bus raise :class:`BusUnavailable`.
+
+    The groups are shared out between ``hosts``, which are numbered from 0. Where some of them are away the others are
+    asked all the same, and the error is raised only if nothing is left of what was asked for.
+    """
+
+    @property
+    def hosts(self) -> int: ...
+
+    @property
+    def away(self) -> Collection[int]:
+        """The hosts of which nothing arrives. One of another process is away before it has been heard."""
+
+    def host_of(self, group: str) -> int:
+        """Where a group is."""
 
     @property
     def losses(self) -> Losses: ...
@@ -175,18 +214,17 @@ class Bus(Protocol):
     def refused(self) -> Mapping[Reason, int]:
         """How often it could not be used, by reason."""
 
-    @property
-    def is_connected(self) -> bool:
-        """Whether what is published arrives. A bus of other processes is not connected before it has been heard."""
-
     def tap(self, tap: Tap) -> None:
         """Tells ``tap`` what arrives in joined groups, and how the bus is: it begins to connect if it has to.
 
-        ``tap.bus_restored`` follows if it is not connected yet.
+        ``tap.bus_restored`` follows for each host that is away.
         """
 
     async def join(self, groups: Sequence[str]) -> None:
-        """Makes the process a member of groups; ``ticks.*`` is all that begin so. Joins all or, on an error, none."""
+        """Makes the process a member of groups; ``ticks.*`` is all that begin so. Joins all or, on an error, none.
+
+        Nobody waits for a host that is away while others are there: what is joined of it arrives once it is restored.
+        """
 
     async def leave(self, groups: Sequence[str]) -> None: ...
 
@@ -197,24 +235,30 @@ class Bus(Protocol):
 
         None, and nothing is published, if it is a repeat; ``IdempotencyConflict`` if its key was another batch's, and
         :class:`LimitReached` if it would make one stream too many, or its key is one too many.
+
+        Over several hosts it is all or none on each of them, and each knows the key of what it was given. The error
+        has what was not published. A repeat publishes that alone, and the answer has no other groups.
         """
 
     async def positions(self, groups: Sequence[str]) -> Mapping[str, Position]:
-        """Where the streams of the groups are."""
+        """Where the streams of the groups are; without those of hosts that are away."""
 
     async def history(self, since: Mapping[str, Since]) -> Mapping[str, list[Packet] | None]:
         """What came after a place of each group; None where it cannot be had whole."""
 
     async def names(self) -> list[str]:
-        """The groups that have a stream in this epoch, in no order."""
+        """The groups that have a stream, in no order."""
 
     async def page(self, first: int, most: int, after: str = "") -> tuple[int, list[str]]:
         """How many groups have a stream, and ``most`` of them by name: behind the name ``after`` or, without one, from
-        the place ``first`` on.
+        the place ``first`` on. Those of hosts that are ``away`` when it is called are left out.
         """
 
-    async def ping(self) -> None:
-        """Returns if it can be published on, after doing so in a group of its own."""
+    async def held(self, seconds: float) -> Held:
+        """What is kept on the hosts that are not ``away``. ``seconds``: how long idempotency keys are."""
+
+    async def ping(self) -> Reason | None:
+        """Publishes in a group of its own, on each host: None if that can be done, or why not where some hosts can."""
 
     async def check(self, patterns: Sequence[str] = ()) -> Sequence[str]:
         """Asks for all that is needed, as before a start: what is odd about the bus, a sentence each.

@@ -97,7 +97,7 @@ class MemoryLayer(ConsumerQueues, InMemoryChannelLayer):  # type: ignore[misc] #
         *,
         history_ticks: int = HISTORY_TICKS,
         history_seconds: float = HISTORY_SECONDS,
-        limits: Mapping[str, int] = MappingProxyType({}),
+        limits: Mapping[str, Any] = MappingProxyType({}),
         **options: Any,
     ) -> None:
         super().__init__(**options)
@@ -169,7 +169,7 @@ class RedisLoopLayer(ConsumerQueues, RedisPubSubLoopLayer):  # type: ignore[misc
         capacity: int = CAPACITY,
         history_ticks: int = HISTORY_TICKS,
         history_seconds: float = HISTORY_SECONDS,
-        limits: Mapping[str, int] = MappingProxyType({}),
+        limits: Mapping[str, Any] = MappingProxyType({}),
         **options: Any,
     ) -> None:
         decoded = decode_hosts(hosts)

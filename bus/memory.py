@@ -9,13 +9,14 @@ import threading
 import time
 from bisect import bisect_right, insort
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from bus.contract import (
     HISTORY_SECONDS,
     HISTORY_TICKS,
+    Held,
     Idempotency,
     IdempotencyConflict,
     LimitReached,
@@ -36,19 +37,34 @@ logger = logging.getLogger(__name__)
 _LIMITS = Limits()
 
 
+_SLICE: Final = 100
+_SLICE_SECONDS: Final = 1.0
+"""Streams that are looked at whether they are to be dropped, and how often."""
+_SAMPLE: Final = 20
+"""Streams that are looked at to say how much memory all of them take."""
+
+
 @dataclass
 class _Stream:
+    epoch: str
     seq: int = 0
     message: Any = None
+    at: float = 0.0
+    """When it had its last message."""
     # When it was published, the seq of its first message, and its messages.
     history: deque[tuple[float, int, Sequence[Any]]] = field(default_factory=deque)
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes."""
+        return len(repr(self.message)) * (1 + sum(len(messages) for _, _, messages in self.history))
 
 
 class MemoryBus:
     """What the scripts in bus/redis/lua keep in Redis, for any thread of one process.
 
-    The tap is told on the event loop that was running when it was set. ``enqueue`` gets every packet of a stream, for
-    ordinary consumers. ``clock`` is in seconds.
+    The tap is told on the event loop that was running when it was set; there, too, streams are dropped that have had no
+    message for a time. ``enqueue`` gets every packet of a stream, for ordinary consumers. ``clock`` is in seconds.
     """
 
     def __init__(
@@ -72,6 +88,7 @@ class MemoryBus:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._due: deque[Packet] = deque()
         self._due_since = 0.0
+        self._timer: asyncio.TimerHandle | None = None
         self._leave_all()
         self.forget()
 
@@ -79,6 +96,8 @@ class MemoryBus:
         """Begins a new epoch, with nothing in it."""
         with self._lock:
             self._epoch = secrets.token_hex(6)
+            """Of streams that begin now."""
+            self._looked_at = ""
             self._streams: dict[str, _Stream] = {}
             self._names: list[str] = []
             """In order."""
@@ -94,8 +113,12 @@ class MemoryBus:
         self._joined: set[str] = set()
         self._patterns: tuple[str, ...] = ()
 
-    is_connected: Final = True
+    hosts: Final = 1
+    away: Final[Collection[int]] = ()
     refused: Final[Mapping[Reason, int]] = {}
+
+    def host_of(self, group: str) -> int:
+        return 0
 
     async def ping(self) -> None:
         """It can always be used."""
@@ -108,6 +131,32 @@ class MemoryBus:
     def tap(self, tap: Tap) -> None:
         self._tap = tap
         self._loop = asyncio.get_running_loop()
+        if self._timer is not None:
+            self._timer.cancel()  # it may be another loop's
+        if self._limits.seconds:
+            self._timer = self._loop.call_later(_SLICE_SECONDS, self._retain)
+
+    def _retain(self) -> None:
+        if self._loop is not None:
+            self._timer = self._loop.call_later(_SLICE_SECONDS, self._retain)
+        self.retain()
+
+    def retain(self) -> int:
+        """Looks at a slice of the streams, and drops those that have had no message for a time; how many."""
+        with self._lock:  # a message comes before it, and keeps its stream, or after it
+            start = bisect_right(self._names, self._looked_at)
+            groups = self._names[start : start + _SLICE]
+            self._looked_at = groups[-1] if len(groups) == _SLICE else ""
+            oldest = self._clock() - self._limits.seconds
+            dropped = [group for group in groups if self._streams[group].at < oldest]
+            if dropped:
+                # A stream that begins again is not to be taken for the one that was dropped.
+                self._epoch = secrets.token_hex(6)
+                self._names[start : start + _SLICE] = [group for group in groups if self._streams[group].at >= oldest]
+            for group in dropped:
+                del self._streams[group]
+            self.hand_over([Packet(group, self._epoch, 0, []) for group in dropped])
+            return len(dropped)
 
     async def join(self, groups: Sequence[str]) -> None:
         self._follow(self._joined.union(groups))
@@ -142,8 +191,8 @@ class MemoryBus:
         if not due or self._tap is None:
             return
         if boottime() - self._due_since > STALL_SECONDS:
-            self._tap.bus_lost()  # the loop stood still, and they are as old as that was long
-            self._tap.bus_restored()
+            self._tap.bus_lost(0)  # the loop stood still, and they are as old as that was long
+            self._tap.bus_restored(0)
             return
         try:
             self._tap.arrived(due)
@@ -169,12 +218,12 @@ class MemoryBus:
             for packet in packets:
                 self._enqueue(packet)
             self.hand_over(packets)
-            return {group: Since(self._epoch, self._streams[group].seq) for group in batch}
+            return {group: Since(self._streams[group].epoch, self._streams[group].seq) for group in batch}
 
     async def positions(self, groups: Sequence[str]) -> dict[str, Position]:
         with self._lock:
-            streams = ((group, self._streams.get(group, _Stream())) for group in groups)
-            return {group: Position(self._epoch, stream.seq, stream.message) for group, stream in streams}
+            streams = ((group, self._streams.get(group) or _Stream(self._epoch)) for group in groups)
+            return {group: Position(stream.epoch, stream.seq, stream.message) for group, stream in streams}
 
     async def history(self, since: Mapping[str, Since]) -> dict[str, list[Packet] | None]:
         with self._lock:
@@ -184,14 +233,20 @@ class MemoryBus:
         with self._lock:
             return list(self._streams)
 
+    async def held(self, seconds: float) -> Held:
+        with self._lock:
+            sample = self._names[:: len(self._names) // _SAMPLE + 1]
+            size = sum(self._streams[group].size for group in sample) * len(self._names) // max(1, len(sample))
+            return Held(len(self._streams), len(self._keys), size)
+
     async def page(self, first: int, most: int, after: str = "") -> tuple[int, list[str]]:
         with self._lock:
             start = bisect_right(self._names, after) if after else first
             return len(self._names), self._names[start : start + most]
 
     def _missed(self, group: str, since: Since) -> list[Packet] | None:
-        stream = self._streams.get(group, _Stream())
-        if since.epoch != self._epoch or since.seq > stream.seq:
+        stream = self._streams.get(group) or _Stream(self._epoch)
+        if since.epoch != stream.epoch or since.seq > stream.seq:
             return None
         if since.seq == stream.seq:
             return []
@@ -203,7 +258,7 @@ class MemoryBus:
         ]
         if not entries or entries[0][1] != since.seq + 1 or entries[0][0] < oldest:
             return None
-        return [Packet(group, self._epoch, seq, messages) for _, seq, messages in entries]
+        return [Packet(group, stream.epoch, seq, messages) for _, seq, messages in entries]
 
     def _is_first(self, idempotency: Idempotency, now: float) -> bool:
         for key, (_, expiry) in list(self._keys.items()):
@@ -223,13 +278,14 @@ class MemoryBus:
     def _append(self, group: str, messages: Sequence[Any], now: float) -> Packet:
         stream = self._streams.get(group)
         if stream is None:
-            stream = self._streams[group] = _Stream()
+            stream = self._streams[group] = _Stream(self._epoch)
             insort(self._names, group)
         first = stream.seq + 1
         stream.seq += len(messages)
         stream.message = messages[-1]
+        stream.at = now
         if self._history_ticks:
             stream.history.append((now, first, messages))
             while stream.seq - stream.history[0][1] - len(stream.history[0][2]) + 1 >= self._history_ticks:
                 stream.history.popleft()
-        return Packet(group, self._epoch, first, messages)
+        return Packet(group, stream.epoch, first, messages)

@@ -13,11 +13,11 @@ from rest_framework import exceptions, status
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as default_handler
 
-from bus.contract import BusUnavailable, IdempotencyConflict, LimitReached, Reason
+from bus.contract import BusUnavailable, IdempotencyConflict, LimitReached, Reason, Refusal
 from ticks.access.users import EntitlementsUnavailable
 from ticks.lookups import DatabaseUnavailable
 from ticks.problems import problem
-from ticks.publish import MAX_KEY_LENGTH
+from ticks.publish import MAX_KEY_LENGTH, concerned
 
 __all__ = [
     "MAX_ERRORS",
@@ -30,6 +30,7 @@ __all__ = [
     "ServiceUnavailable",
     "TooLarge",
     "TooMuchKept",
+    "about",
     "exception_handler",
     "explain",
     "explain_denied",
@@ -38,6 +39,9 @@ __all__ = [
 
 MAX_ERRORS: Final = 50
 """Most mistakes that one answer names."""
+
+_NAMED: Final = 5
+"""Most symbols that a sentence names."""
 
 
 class ItemError(TypedDict):
@@ -99,7 +103,6 @@ class IdempotencyKeyReused(exceptions.APIException):
     """The publisher used the key for other ticks; nothing was published."""
 
     status_code = status.HTTP_422_UNPROCESSABLE_ENTITY
-    default_detail = "The Idempotency-Key was used for other ticks; nothing was published."
     default_code = "idempotency_key_reused"
 
 
@@ -119,8 +122,9 @@ class ServiceUnavailable(exceptions.APIException):
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     wait = 1  # seconds; DRF makes it the Retry-After header
 
-    def __init__(self, reason: Reason) -> None:
-        super().__init__(f"{reason.sentence} Try again.", reason.value)
+    def __init__(self, reason: Reason, symbols: Sequence[str] = ()) -> None:
+        """``symbols``: those that it is about, where others are served."""
+        super().__init__(f"{reason.sentence}{about(symbols)} Try again.", reason.value)
 
 
 class TooMuchKept(exceptions.APIException):
@@ -132,10 +136,23 @@ class TooMuchKept(exceptions.APIException):
         super().__init__(explain(error), f"too_many_{error.what}")
 
 
-def explain(error: LimitReached) -> str:
-    """What there are too many of, in a sentence."""
-    what = "symbols" if error.what == "streams" else "idempotency keys"
-    return f"There are as many {what} as there may be; nothing was published."
+def explain(error: IdempotencyConflict | LimitReached) -> str:
+    """Why nothing was published, or what was not, in a sentence."""
+    why = "The key was used for other ticks"
+    if isinstance(error, LimitReached):
+        what = "symbols" if error.what == "streams" else "idempotency keys"
+        why = f"There are as many {what} as there may be"
+    if not error.places:
+        return f"{why}; nothing was published."
+    return f"{why}; not all was published.{about(concerned(error))}"
+
+
+def about(symbols: Sequence[str]) -> str:
+    """Which symbols of several a sentence is about; nothing if it is all of them."""
+    if not symbols:
+        return ""
+    more = f" and {len(symbols) - _NAMED} more" if len(symbols) > _NAMED else ""
+    return f" This is about {', '.join(symbols[:_NAMED])}{more}."
 
 
 def explain_denied(symbols: Sequence[str]) -> str:
@@ -146,19 +163,22 @@ def explain_denied(symbols: Sequence[str]) -> str:
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
     """DRF's handler, in the API's own format."""
+    symbols = concerned(error) if isinstance(error, Refusal) else []
     if isinstance(error, BusUnavailable):
-        error = ServiceUnavailable(error.reason)
+        error = ServiceUnavailable(error.reason, symbols)
     elif isinstance(error, DatabaseUnavailable):
         error = DatabaseRefusal()
     elif isinstance(error, EntitlementsUnavailable):
         error = EntitlementsRefusal()
     elif isinstance(error, IdempotencyConflict):
-        error = IdempotencyKeyReused()
+        error = IdempotencyKeyReused(explain(error))
     elif isinstance(error, LimitReached):
         error = TooMuchKept(error)
     response = default_handler(error, context)
     if response is not None and isinstance(response.data, dict):
         body = problem(response.status_code, _code(response), str(response.data.get("detail", "")))
+        if symbols:
+            body["symbols"] = symbols
         if isinstance(error, InvalidTicks):
             body["errors"] = error.errors
             body["error_count"] = error.count

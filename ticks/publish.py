@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence, Sized
-from typing import Final
+from typing import Final, NamedTuple
 
 from django.conf import settings
 
 from bus import stall
-from bus.contract import BusUnavailable, Idempotency, Since
+from bus.contract import BusUnavailable, Idempotency, Refusal, Since
 from bus.layers import get_bus
 from ticks import recorder
 from ticks.access import journal
@@ -21,6 +21,8 @@ from ticks.tick import GROUP_PREFIX, Placed, Tick, TickMessage, group_name, symb
 
 __all__ = [
     "MAX_KEY_LENGTH",
+    "Page",
+    "concerned",
     "denied_symbols",
     "digest",
     "idempotency",
@@ -41,7 +43,8 @@ async def publish(ticks: Sequence[Tick], idempotency: Idempotency | None = None,
     ``grant``: who publishes, for the audit log; None is this process itself.
 
     :class:`~bus.contract.BusUnavailable` if that failed: then it is not published later either.
-    :class:`~bus.contract.IdempotencyConflict` if the key was used for other ticks.
+    :class:`~bus.contract.IdempotencyConflict` if the key was used for other ticks. On a bus of several hosts either
+    may be about some of the symbols (:func:`concerned`), and the others are published.
     """
     if stall.is_waking():
         raise BusUnavailable("This process stood still, and the batch may have waited for it.")
@@ -52,7 +55,11 @@ async def publish(ticks: Sequence[Tick], idempotency: Idempotency | None = None,
             batch[group].append(tick.message())
         else:
             batch[group] = [tick.message()]
-    places = await get_bus().publish(batch, idempotency)
+    try:
+        places = await get_bus().publish(batch, idempotency)
+    except Refusal as error:
+        recorder.offer(_placed(ticks, batch, error.places))
+        raise
     if places is None:
         return False
     recorder.offer(_placed(ticks, batch, places))
@@ -64,12 +71,18 @@ async def publish(ticks: Sequence[Tick], idempotency: Idempotency | None = None,
 
 
 def _placed(ticks: Iterable[Tick], batch: Mapping[str, Sized], ends: Mapping[str, Since]) -> Iterator[Placed]:
-    """The ticks of a batch with their places, which the bus gives for the last one of each group."""
-    seqs = {group: ends[group].seq - len(messages) for group, messages in batch.items()}
+    """The ticks that were published of a batch with their places: the bus gives those of the last one of each group."""
+    seqs = {group: end.seq - len(batch[group]) for group, end in ends.items()}
     for tick in ticks:
         group = group_name(tick.symbol)
-        seqs[group] += 1
-        yield Placed(tick, seqs[group], ends[group].epoch)
+        if group in seqs:
+            seqs[group] += 1
+            yield Placed(tick, seqs[group], ends[group].epoch)
+
+
+def concerned(error: Refusal) -> list[str]:
+    """The symbols that an error of the bus is about, if that is not simply all."""
+    return [symbol_of(group) for group in error.groups]
 
 
 def denied_symbols(grant: Grant, ticks: Iterable[Tick]) -> list[str]:
@@ -99,39 +112,57 @@ def digest(ticks: Sequence[Tick], received: str) -> str:
     return hashlib.sha256(own.encode()).hexdigest()
 
 
-async def page(first: int, most: int, after: str = "") -> tuple[int, list[str]]:
+class Page(NamedTuple):
+    """Some symbols of a ``total``; all of those of which the bus ``is_whole``."""
+
+    total: int
+    symbols: list[str]
+    is_whole: bool
+
+
+async def page(first: int, most: int, after: str = "") -> Page:
     """How many symbols have ticked, and ``most`` of them in the order of their groups' names: from the place ``first``
     on, or behind the symbol ``after``.
     """
-    total, groups = await get_bus().page(first, most, after and group_name(after))
-    return total, [symbol_of(group) for group in groups if group.startswith(GROUP_PREFIX)]
+    bus = get_bus()
+    is_whole = not bus.away
+    total, groups = await bus.page(first, most, after and group_name(after))
+    return Page(total, [symbol_of(group) for group in groups if group.startswith(GROUP_PREFIX)], is_whole)
 
 
-async def page_of(patterns: Patterns, first: int, most: int, after: str = "") -> tuple[int, list[str]]:
+async def page_of(patterns: Patterns, first: int, most: int, after: str = "") -> Page:
     """The same of the symbols that are covered by patterns."""
     if patterns.is_all:
         return await page(first, most, after)
+    is_whole = not get_bus().away
     covered = sorted([symbol async for symbol in _covered(patterns)], key=group_name)
     start = bisect_right(covered, group_name(after), key=group_name) if after else first
-    return len(covered), covered[start : start + most]
+    return Page(len(covered), covered[start : start + most], is_whole)
 
 
 async def _covered(patterns: Patterns) -> AsyncIterator[str]:
     """The symbols that have ticked and are covered: those with a common beginning lie side by side in the index."""
-    for symbol in await latest_of(patterns.symbols):
+    for symbol in await latest_of(_present(patterns.symbols)):
         yield symbol
     for beginning in patterns.beginnings:
-        if is_symbol(beginning) and await latest_of([beginning]):
+        if is_symbol(beginning) and await latest_of(_present([beginning])):
             yield beginning
         behind = beginning
         while True:
-            _, symbols = await page(0, _PAGE, behind)
+            _, symbols, _ = await page(0, _PAGE, behind)
             for behind in symbols:
                 if not behind.startswith(beginning):
                     break
                 yield behind
             if len(symbols) < _PAGE or not behind.startswith(beginning):
                 break
+
+
+def _present(symbols: Iterable[str]) -> list[str]:
+    """Those whose hosts are not away, or all if all hosts are."""
+    bus = get_bus()
+    away = bus.away if len(bus.away) < bus.hosts else ()
+    return [symbol for symbol in symbols if not away or bus.host_of(group_name(symbol)) not in away]
 
 
 async def latest_of(symbols: Iterable[str]) -> dict[str, Placed]:

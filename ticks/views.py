@@ -123,20 +123,26 @@ class TickListView(AsyncAPIView):
         if after is not None:
             return await self._get_behind(request, after)
         patterns = grant_of(request).read
-        total, _ = await publish.page_of(patterns, 0, 0)
-        places: Any = self.paginator.paginate_queryset(range(total), request, view=self)
-        _, symbols = await publish.page_of(patterns, places[0], len(places)) if places else (0, [])
-        return self.paginator.get_paginated_response(await _latest(symbols))
+        page = await publish.page_of(patterns, 0, 0)
+        places: Any = self.paginator.paginate_queryset(range(page.total), request, view=self)
+        if places:
+            page = await publish.page_of(patterns, places[0], len(places))
+        latest = await _latest(page.symbols)
+        response = self.paginator.get_paginated_response(latest)
+        return _marked(response, page.is_whole and len(latest) == len(page.symbols))
 
     async def _get_behind(self, request: Request, after: str) -> Response:
         """The page behind a symbol, with the way to the next one: what comes and goes meanwhile moves nothing."""
         if after and not is_symbol(after):
             raise ParseError("after is a symbol, or empty for the first page.")
         size = self.paginator.get_page_size(request) or TickPages.page_size
-        total, symbols = await publish.page_of(grant_of(request).read, 0, size, after)
+        page = await publish.page_of(grant_of(request).read, 0, size, after)
+        symbols = page.symbols
         address = request.build_absolute_uri()
         following = replace_query_param(address, "after", symbols[-1]) if len(symbols) == size else None
-        return Response({"count": total, "next": following, "previous": None, "results": await _latest(symbols)})
+        latest = await _latest(symbols)
+        answer = {"count": page.total, "next": following, "previous": None, "results": latest}
+        return _marked(Response(answer), page.is_whole and len(latest) == len(symbols))
 
     async def post(self, request: Request) -> Response:
         key = request.META.get("HTTP_IDEMPOTENCY_KEY")
@@ -240,6 +246,13 @@ class ApiNotFoundView(APIView):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         raise NotFound("There is nothing at this path of the API.")
+
+
+def _marked(response: Response, is_whole: bool) -> Response:
+    """Says so where the symbols of a host that is away are neither listed nor counted."""
+    if not is_whole:
+        response.data["incomplete"] = True
+    return response
 
 
 async def _latest(symbols: list[str]) -> list[dict[str, Any]]:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
-from typing import Any, Final, Protocol
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, Protocol, TypeVar
 
-from bus.contract import Idempotency, Limits, Losses, Packet, Position, Reason, Since, Tap
+from bus.contract import BusUnavailable, Held, Idempotency, Limits, Losses, Packet, Position, Reason, Since, Tap
 from bus.redis.listener import RawMessage
+from bus.redis.membership import Membership, Names, beginning, names_of
 from bus.redis.packing import MAGIC, is_consecutive, unpack
+from bus.redis.several import answers, published
 from bus.redis.shard import Shard
 
 __all__ = ["Consumers", "RedisBus", "Serializer"]
 
 _PROBE: Final = "probe"
 """What is published to find out whether it can be; nobody joins it."""
+_PROBE_SECONDS: Final = 0.9
+"""How long one of several hosts may take with it."""
+
+T = TypeVar("T")
 
 
 class Serializer(Protocol):
@@ -80,36 +85,51 @@ class RedisBus:
         self._channel_prefix = channel_prefix
         self._channel_prefix_size = len(channel_prefix)
         self._tap: Tap | None = None
-        # What the process joined: channels of groups, and patterns in Redis's spelling. A pattern is wanted first and
-        # in force, in place of the channels it covers, once Redis has confirmed it.
-        self._joined: set[str] = set()
-        self._wanted: set[str] = set()
-        self._patterns: set[str] = set()
+        self._numbers = {shard: number for number, shard in enumerate(self.shards)}
         self._lost: set[Shard] = set()
+        self._members = {
+            shard: Membership(shard.listener, consumers.wants, partial(self._is_away, shard)) for shard in self.shards
+        }
 
     @property
-    def is_connected(self) -> bool:
-        return all(shard.listener.is_up for shard in self.shards)
+    def hosts(self) -> int:
+        return len(self.shards)
 
-    async def ping(self) -> None:
-        await asyncio.gather(*(self._probe(shard) for shard in self.shards))
+    @property
+    def away(self) -> set[int]:
+        return {self._numbers[shard] for shard in self._lost}
+
+    def host_of(self, group: str) -> int:
+        return self._numbers[self._shard_of(self._channel_prefix + group)] if len(self.shards) > 1 else 0
+
+    def _is_away(self, shard: Shard) -> bool:
+        """Whether a host is away while others are there, which is when nobody waits for it."""
+        return shard in self._lost and len(self._lost) < len(self.shards)
+
+    async def ping(self) -> Reason | None:
+        _, failures = answers(await asyncio.gather(*map(self._probe, self.shards), return_exceptions=True))
+        return failures[0].reason if failures else None
 
     async def _probe(self, shard: Shard) -> None:
         with shard.refusals.told():
             # Kept apart, or it would be listed and counted among the streams.
-            await shard.publish_batch({_PROBE: [self._serializer.serialize({"type": _PROBE})]}, None, f":{_PROBE}")
+            batch = shard.publish_batch({_PROBE: [self._serializer.serialize({"type": _PROBE})]}, None, f":{_PROBE}")
+            if len(self.shards) == 1:
+                await batch
+            else:  # who asks has no time for one of several
+                await asyncio.wait_for(batch, _PROBE_SECONDS)
         shard.refusals.over()
 
     async def check(self, patterns: Sequence[str] = ()) -> Sequence[str]:
-        names = self._names(patterns)[1]
-        found = await asyncio.gather(*(shard.check(names) for shard in self.shards))
-        return [sentence for sentences in found for sentence in sentences]
+        names = names_of(self._channel_prefix + pattern for pattern in patterns).patterns
+        outcomes = await asyncio.gather(*(shard.check(list(names)) for shard in self.shards), return_exceptions=True)
+        found, failures = answers(outcomes)
+        return [sentence for sentences in found for sentence in sentences] + list(map(str, failures))
 
     def forget_joined(self) -> None:
         """The connections are about to be closed; what is retained for others stays."""
-        self._joined.clear()
-        self._wanted.clear()
-        self._patterns.clear()
+        for members in self._members.values():
+            members.clear()
         self._lost.clear()
 
     # Taps
@@ -121,74 +141,57 @@ class RedisBus:
             shard.start()
 
     async def join(self, groups: Sequence[str]) -> None:
-        channels, patterns = self._names(groups)
-        new = [channel for channel in channels if channel not in self._joined]
-        self._joined.update(new)
+        names = self._by_members(groups)
+        if len(names) == 1:
+            ((shard, some),) = names.items()
+            await self._join(shard, some)
+            return
+        joining = {shard: asyncio.ensure_future(self._join(shard, some)) for shard, some in names.items()}
         try:
-            await self._listen(channel for channel in channels if not self._is_covered(channel))
-            await self._join_patterns(patterns)
+            outcomes = await asyncio.gather(*joining.values(), return_exceptions=True)
+            for outcome in outcomes:
+                if isinstance(outcome, BaseException):
+                    raise outcome
         except BaseException:
-            self._joined.difference_update(new)
-            self.unsubscribe(new)
+            for shard, task in joining.items():
+                task.add_done_callback(partial(self._withdraw, shard))
             raise
+
+    async def _join(self, shard: Shard, names: Names) -> Names:
+        try:
+            with shard.refusals.told():
+                return await self._members[shard].join(names)
+        except BusUnavailable as error:
+            if len(self.shards) > 1:
+                error.groups = [channel[self._channel_prefix_size :] for channel in names.channels]
+            raise
+
+    def _withdraw(self, shard: Shard, joining: asyncio.Future[Names]) -> None:
+        if not joining.cancelled() and joining.exception() is None:
+            self._members[shard].withdraw(joining.result())
 
     async def leave(self, groups: Sequence[str]) -> None:
-        channels, patterns = self._names(groups)
-        self._joined.difference_update(channels)
-        await self._leave_patterns([pattern for pattern in patterns if pattern in self._wanted])
-        self.unsubscribe(channels)
-
-    async def _listen(self, channels: Iterable[str]) -> None:
-        for shard, some in self._by_shard(channels):
+        for shard, names in self._by_members(groups).items():
             with shard.refusals.told():
-                await shard.listener.add(some)
+                await self._members[shard].leave(names)
 
-    def _names(self, groups: Sequence[str]) -> tuple[list[str], list[str]]:
-        """The channels of those that are groups, and Redis's spelling of those that are patterns."""
-        names = [self._channel_prefix + group for group in groups]
-        return [name for name in names if name[-1] != "*"], [_pattern(name) for name in names if name[-1] == "*"]
-
-    async def _join_patterns(self, patterns: Sequence[str]) -> None:
-        """First the patterns, then without the channels they cover: nothing is missed in between."""
-        new = [pattern for pattern in patterns if pattern not in self._wanted]
-        self._wanted.update(new)
-        try:
-            for shard in self.shards:
-                with shard.refusals.told():
-                    await shard.listener.add(patterns=patterns)
-        except BaseException:
-            self._wanted.difference_update(new)
-            self._unsubscribe_patterns(new)
-            raise
-        self._patterns.update(patterns)
-        self.unsubscribe([channel for channel in self._joined if self._is_covered(channel)])
-
-    async def _leave_patterns(self, patterns: Sequence[str]) -> None:
-        """First the channels that are still joined, then the patterns."""
-        self._wanted.difference_update(patterns)
-        self._patterns.difference_update(patterns)
-        try:
-            if patterns:
-                await self._listen([channel for channel in self._joined if not self._is_covered(channel)])
-        finally:
-            self._unsubscribe_patterns(patterns)
-
-    def _unsubscribe_patterns(self, patterns: Sequence[str]) -> None:
-        for shard in self.shards:
-            shard.listener.remove(patterns=patterns)
-
-    def _is_covered(self, channel: str) -> bool:
-        return any(channel.startswith(_beginning(pattern)) for pattern in self._patterns)
+    def _by_members(self, groups: Sequence[str]) -> dict[Shard, Names]:
+        """The channels of groups by the host that they are on, and on each all patterns."""
+        channels, patterns = names_of(self._channel_prefix + group for group in groups)
+        by_shard: dict[Shard, list[str]] = {shard: [] for shard in self.shards} if patterns else {}
+        for channel in channels:
+            by_shard.setdefault(self._shard_of(channel), []).append(channel)
+        return {shard: Names(some, patterns) for shard, some in by_shard.items()}
 
     def _on_lost(self, shard: Shard) -> None:
-        if not self._lost and self._tap is not None:
-            self._tap.bus_lost()
         self._lost.add(shard)
+        if self._tap is not None:
+            self._tap.bus_lost(self._numbers[shard])
 
     def _on_restored(self, shard: Shard) -> None:
         self._lost.discard(shard)
-        if not self._lost and self._tap is not None:
-            self._tap.bus_restored()
+        if self._tap is not None:
+            self._tap.bus_restored(self._numbers[shard])
 
     # Channels, which process and consumers share
 
@@ -199,11 +202,8 @@ class RedisBus:
 
     def unsubscribe(self, channels: Iterable[str]) -> None:
         """Unsubscribes from those that neither the consumers nor the process need any more."""
-        for shard, some in self._by_shard(channel for channel in channels if not self._is_used(channel)):
-            shard.listener.remove(some)
-
-    def _is_used(self, channel: str) -> bool:
-        return self._consumers.wants(channel) or (channel in self._joined and not self._is_covered(channel))
+        for shard, some in self._by_shard(channels):
+            self._members[shard].unsubscribe(some)
 
     def _by_shard(self, channels: Iterable[str]) -> Iterator[tuple[Shard, list[str]]]:
         by_shard: dict[Shard, list[str]] = {}
@@ -216,65 +216,87 @@ class RedisBus:
     async def publish(
         self, batch: Mapping[str, Sequence[Any]], idempotency: Idempotency | None = None
     ) -> dict[str, Since] | None:
-        """Over several hosts a batch is all or nothing on each of them."""
         serialize = self._serializer.serialize
         by_shard: dict[Shard, dict[str, list[bytes]]] = {}
         for group, messages in batch.items():
             shard = self._shard_of(self._channel_prefix + group)
             by_shard.setdefault(shard, {})[group] = list(map(serialize, messages))
-        if idempotency is not None:
-            # One Redis hears of every batch under this key, and first: so others cannot publish what it refuses.
-            home = self._shard_of(idempotency.key)
-            by_shard = {home: by_shard.pop(home, {}), **by_shard}
-        published: dict[str, Since] = {}
-        is_repeat = bool(by_shard)
-        for shard, groups in by_shard.items():
-            with shard.refusals.told():
-                places = await shard.publish_batch(groups, idempotency)
-            shard.refusals.over()
-            if places is not None:
-                is_repeat = False
-                published |= places
-        return None if is_repeat else published
+        if not by_shard and idempotency is not None:
+            by_shard = {self._shard_of(idempotency.key): {}}
+        if len(self.shards) == 1:
+            return await self._publish(*by_shard.popitem(), idempotency) if by_shard else {}
+        # All at once, and a task for each even if it is one: so batches reach each host in the order of their calls.
+        publications = [self._publish(shard, groups, idempotency) for shard, groups in by_shard.items()]
+        return published(list(by_shard.values()), await asyncio.gather(*publications, return_exceptions=True))
+
+    async def _publish(
+        self, shard: Shard, groups: Mapping[str, list[bytes]], idempotency: Idempotency | None
+    ) -> dict[str, Since] | None:
+        with shard.refusals.told():
+            if self._is_away(shard):
+                shard.check_open()
+            places = await shard.publish_batch(groups, idempotency)
+        shard.refusals.over()
+        return places
 
     async def positions(self, groups: Sequence[str]) -> dict[str, Position]:
         found: dict[str, Position] = {}
-        for shard, some in self._groups_by_shard(groups):
-            with shard.refusals.told():
-                epoch, packets = await shard.positions(some)
+        for some, (epoch, packets) in await self._ask_each(groups, Shard.positions):
             for group, raw in zip(some, packets, strict=True):
                 last = None if raw is None else self._read(self._channel_prefix + group, raw)
-                found[group] = Position(epoch, *(0, None) if last is None else (last.seq, last.messages[0]))
-        return {group: found[group] for group in groups}
+                found[group] = (
+                    Position(epoch, 0, None) if last is None else Position(last.epoch, last.seq, last.messages[0])
+                )
+        return {group: found[group] for group in groups if group in found}
 
     async def history(self, since: Mapping[str, Since]) -> dict[str, list[Packet] | None]:
-        found: dict[str, list[Packet] | None] = {}
-        for shard, some in self._groups_by_shard(since):
-            with shard.refusals.told():
-                answer = await shard.history({group: since[group] for group in some})
+        def ask(shard: Shard, groups: list[str]) -> Awaitable[list[list[bytes] | None]]:
+            return shard.history({group: since[group] for group in groups})
+
+        found: dict[str, list[Packet] | None] = dict.fromkeys(since)
+        for some, answer in await self._ask_each(since, ask):
             for group, packets in zip(some, answer, strict=True):
                 found[group] = None if packets is None else self._missed(group, packets, since[group].seq)
         return found
 
     async def names(self) -> list[str]:
-        found: list[str] = []
-        for shard in self.shards:
-            with shard.refusals.told():
-                found += await shard.names()
-        return found
+        return [name for names in await self._ask_all(Shard.names) for name in names]
+
+    async def held(self, seconds: float) -> Held:
+        answers = await self._ask_all(lambda shard: shard.held(seconds))
+        return Held(*map(sum, zip(*answers, strict=True)))
 
     async def page(self, first: int, most: int, after: str = "") -> tuple[int, list[str]]:
         """Over several hosts a page costs as much as all before it; behind a name it does not."""
-        if len(self.shards) == 1:
-            with self.shards[0].refusals.told():
-                return await self.shards[0].page(first, most, after)
-        skipped = 0 if after else first
-        pages = []
-        for shard in self.shards:
-            with shard.refusals.told():
-                pages.append(await shard.page(0, skipped + most, after))
+        skipped = 0 if after or len(self.shards) == 1 else first
+
+        def ask(shard: Shard) -> Awaitable[tuple[int, list[str]]]:
+            return shard.page(first - skipped, skipped + most, after)
+
+        pages = await self._ask_all(ask)
         groups = sorted(group for _, some in pages for group in some)
         return sum(total for total, _ in pages), groups[skipped : skipped + most]
+
+    async def _ask_each(
+        self, groups: Iterable[str], ask: Callable[[Shard, list[str]], Awaitable[T]]
+    ) -> list[tuple[list[str], T]]:
+        """What the hosts that some groups are on say of them."""
+        parts = dict(self._groups_by_shard(groups))
+        shards = [shard for shard in parts if not self._is_away(shard)] or list(parts)
+
+        async def asked(shard: Shard) -> tuple[list[str], T]:
+            return parts[shard], await _told(shard, ask(shard, parts[shard]))
+
+        try:
+            return answers(await asyncio.gather(*map(asked, shards), return_exceptions=True))[0]
+        except BusUnavailable as error:
+            error.groups = list(groups) if self.hosts > 1 else ()
+            raise
+
+    async def _ask_all(self, ask: Callable[[Shard], Awaitable[T]]) -> list[T]:
+        """What all hosts say that are not away."""
+        shards = [shard for shard in self.shards if not self._is_away(shard)]
+        return await asyncio.gather(*(_told(shard, ask(shard)) for shard in shards))
 
     def _groups_by_shard(self, groups: Iterable[str]) -> Iterator[tuple[Shard, list[str]]]:
         for shard, channels in self._by_shard(self._channel_prefix + group for group in groups):
@@ -301,14 +323,15 @@ class RedisBus:
     def _deliver(self, shard: Shard, arrived: Sequence[RawMessage]) -> None:
         """Hands messages to the tap, and to the consumers that want their channels."""
         tapped = []
-        joined, wants = self._joined, self._consumers.wants
+        members, wants = self._members[shard], self._consumers.wants
+        joined = members.joined
         # With overlapping patterns Redis sends a message under each: it is taken under the shortest.
-        patterns = [(_beginning(name), name) for name in sorted(shard.listener.patterns, key=len)]
+        patterns = [(beginning(name), name) for name in sorted(shard.listener.patterns, key=len)]
         for channel, payload, pattern in arrived:
             taken = None
             if patterns:
                 taken = next((name for beginning, name in patterns if channel.startswith(beginning)), None)
-            is_tapped = pattern == taken and (channel in joined or pattern in self._wanted)
+            is_tapped = pattern == taken and (channel in joined or pattern in members.wanted)
             is_wanted = pattern is None and wants(channel)
             if not is_tapped and not is_wanted:
                 continue
@@ -347,12 +370,6 @@ class RedisBus:
             return None
 
 
-def _pattern(name: str) -> str:
-    """A pattern as Redis spells it: what is special to Redis stands for itself, but for the asterisk at the end."""
-    return re.sub(r"([\\*?\[\]])", r"\\\1", name[:-1]) + "*"
-
-
-@lru_cache(maxsize=64)
-def _beginning(pattern: str) -> str:
-    """What the channels of one of our patterns begin with."""
-    return re.sub(r"\\(.)", r"\1", pattern[:-1])
+async def _told(shard: Shard, answer: Awaitable[T]) -> T:
+    with shard.refusals.told():
+        return await answer

@@ -83,11 +83,7 @@ class Listener:
         redis-py's errors, or ``OSError``, if Redis did not within the timeout. They are wanted all the same until
         they are removed: others may wait for some of them.
         """
-        new = [channel for channel in channels if channel not in self._channels.wanted]
-        new_patterns = [pattern for pattern in patterns if pattern not in self._patterns.wanted]
-        self._ensure_task()
-        self._subscribe(self._channels, new)
-        self._subscribe(self._patterns, new_patterns)
+        self.want(channels, patterns)
         unconfirmed = [*self._channels.unconfirmed(channels), *self._patterns.unconfirmed(patterns)]
         if not unconfirmed:
             return
@@ -105,6 +101,12 @@ class Listener:
         if self._problem is not None:
             raise self._problem.with_traceback(None)
         raise RedisConnectionError(f"Redis did not answer within {self._timeout} s.")
+
+    def want(self, channels: Collection[str] = (), patterns: Collection[str] = ()) -> None:
+        """Asks for these too, now if there is a connection, and waits for nothing."""
+        self._ensure_task()
+        for topics, names in ((self._channels, channels), (self._patterns, patterns)):
+            self._subscribe(topics, [name for name in names if name not in topics.wanted])
 
     def remove(self, channels: Collection[str] = (), patterns: Collection[str] = ()) -> None:
         """Listens to these no more."""

@@ -4,7 +4,7 @@
     epoch               13 characters
     time                8 bytes: when Redis published it, in ms
     seq                 8 bytes: of the first message
-    count               4 bytes: how many messages
+    count               4 bytes: how many messages; none where the stream was dropped
     the messages        a single one as it is, several with their length before each, in 4 bytes
 
 No serializer of a channel layer makes anything that begins with the magic byte, so a plain ``group_send`` can be told
@@ -44,11 +44,13 @@ def pack(messages: Sequence[bytes]) -> tuple[bytes, int]:
 def unpack(group: str, raw: bytes, read: Callable[[bytes], Any] = bytes) -> Packet:
     """The packet of ``group``, its messages as ``read`` makes them; ``ValueError`` if it is none of this version."""
     try:
-        magic, version, epoch, _, seq, count = _unpack_header(raw)
+        magic, version, epoch, at, seq, count = _unpack_header(raw)
         if magic != MAGIC or version != _VERSION:
             raise ValueError(f"a packet of version {version}")
         if count == 1:
             return Packet(group, epoch.decode(), seq, [read(raw[_HEADER_SIZE:])])
+        if not count and (seq or not at):
+            raise ValueError("a packet of no messages")
         return Packet(group, epoch.decode(), seq, [read(message) for message in _split(raw, count)])
     except struct.error as error:
         raise ValueError(f"a packet that is cut short: {error}") from None
@@ -72,6 +74,6 @@ def _split(raw: bytes, count: int) -> list[bytes]:
         start += _LENGTH.size
         messages.append(raw[start : start + size])
         start += size
-    if not count or start != len(raw):
+    if start != len(raw):
         raise ValueError("a packet of another length than it says")
     return messages

@@ -81,6 +81,11 @@ class Pipe:
         if self._keeping is None:
             self._keeping = asyncio.get_running_loop().create_task(self._keep())
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether there has been a connection, and is none that takes commands."""
+        return bool(self._last_run_id) and (self._link is None or self._link.is_overdue)
+
     async def call(self, *command: Any) -> Any:
         """The reply to the command.
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -12,8 +14,9 @@ from typing import Any, Final
 from redis.asyncio import ConnectionPool
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
 
-from bus.contract import Idempotency, IdempotencyConflict, LimitReached, Limits, Reason, Since
+from bus.contract import Held, Idempotency, IdempotencyConflict, LimitReached, Limits, Reason, Since
 from bus.redis import entry
 from bus.redis.address import make_pool
 from bus.redis.connection import address
@@ -49,6 +52,15 @@ _POSITIONS: Final = _script("positions.lua")
 _HISTORY: Final = _script("history.lua")
 _GROUPS: Final = _script("groups.lua")
 _PAGE: Final = _script("page.lua")
+_HELD: Final = _script("held.lua")
+_RETAIN: Final = _script("retain.lua")
+_QUESTIONS: Final = [_POSITIONS, _HISTORY, _GROUPS, _PAGE, _HELD, _RETAIN]
+
+_SLICE: Final = 100
+_SLICE_SECONDS: Final = 1.0
+"""Streams that are looked at whether they are to be dropped, and how often."""
+_SAMPLE: Final = 20
+"""Streams that are looked at to say how much memory all of them take."""
 
 
 class Shard:
@@ -74,13 +86,16 @@ class Shard:
         self._host = host
         self._prefix = prefix
         self._history_ms = int(history_seconds * 1_000)
-        self._publish_options = (channel_prefix, history_ticks if self._history_ms else 0, self._history_ms, *limits)
+        counts = (limits.streams, limits.keys)
+        self._publish_options = (channel_prefix, history_ticks if self._history_ms else 0, self._history_ms, *counts)
+        self._retain_ms = int(limits.seconds * 1_000)
         self._pool: ConnectionPool | None = None
         self._following: asyncio.Task[None] | None = None
+        self._retaining: asyncio.Task[None] | None = None
         self.refusals = Refusals(lambda: address(self._get_pool()), refused)
         make_pipe = partial(Pipe, self._get_pool, opened=self._on_opened, misplaced=self._on_misplaced)
         self._publishing = make_pipe(PUBLISH_SECONDS, [_PUBLISH])
-        self._asking = make_pipe(ASK_SECONDS, [_POSITIONS, _HISTORY, _GROUPS, _PAGE])
+        self._asking = make_pipe(ASK_SECONDS, _QUESTIONS)
         self._sending = make_pipe(host.get("socket_timeout") or SEND_SECONDS, [])
         self._pipes = (self._publishing, self._asking, self._sending)
         self.listener = Listener(self._get_pool, partial(deliver, self), self._on_lost, partial(restored, self))
@@ -90,6 +105,8 @@ class Shard:
         """Connects in the background."""
         self.listener.start()
         self._get_pool()
+        if self._retaining is None and self._retain_ms:
+            self._retaining = asyncio.get_running_loop().create_task(self._keep_retaining())
 
     def _on_opened(self, link: Link) -> None:
         if self.listener.is_up and self.listener.run_id != link.run_id:
@@ -116,6 +133,11 @@ class Shard:
         await self.listener.add([channel])
 
     # Publishing
+
+    def check_open(self) -> None:
+        """Raises if the connection to publish over was lost, for who is not to wait for another one."""
+        if self._publishing.is_lost:
+            raise RedisConnectionError("There is no connection to Redis.")
 
     async def publish(self, channel: str, message: bytes) -> None:
         """An ordinary consumer's message, as channels_redis's own connection publishes it: it waits for Redis."""
@@ -150,8 +172,12 @@ class Shard:
         reply = await self._publishing.perform(partial(self._publish, self._prefix + aside, arguments))
         if reply is None:
             return None
-        epoch, seqs = reply[0].decode(), reply[1:]
-        return {group: Since(epoch, seq) for group, seq in zip(singles + several, seqs, strict=True)}
+        epoch, ends = reply[0].decode(), singles + several
+        places = {group: Since(epoch, seq) for group, seq in zip(ends, reply[1:], strict=False)}
+        others = reply[1 + len(ends) :]
+        for index, own in zip(others[::2], others[1::2], strict=True):
+            places[ends[index]] = places[ends[index]]._replace(epoch=own.decode())
+        return places
 
     async def _publish(
         self, prefix: str, arguments: Sequence[bytes | str | int], link: Link, give_up: float
@@ -187,7 +213,7 @@ class Shard:
     # Asking
 
     async def positions(self, groups: Sequence[str]) -> tuple[str, list[bytes | None]]:
-        """The epoch, and the packet of each group's last message, None if it never had one."""
+        """The epoch of streams that begin now, and the packet of each group's last message, None if there is none."""
         epoch, *packets = await self._ask(_POSITIONS, *groups)
         return epoch.decode(), packets
 
@@ -202,14 +228,33 @@ class Shard:
     async def names(self) -> list[str]:
         return [group.decode() for group in await self._ask(_GROUPS)]
 
+    async def held(self, seconds: float) -> Held:
+        """``seconds``: how long idempotency keys are kept."""
+        return Held(*await self._ask(_HELD, _SAMPLE, max(1, int(seconds * 1_000))))
+
     async def page(self, first: int, most: int, after: str) -> tuple[int, list[str]]:
         total, groups = await self._ask(_PAGE, after, first, most)
         return total, [group.decode() for group in groups]
 
     async def check(self, patterns: Sequence[str]) -> list[str]:
         """Holds the conversation of bus/redis/entry.py."""
-        scripts = [_PUBLISH, _POSITIONS, _HISTORY, _GROUPS, _PAGE]
-        return await entry.check(self._get_pool(), self._prefix, patterns, scripts)
+        return await entry.check(self._get_pool(), self._prefix, patterns, [_PUBLISH, *_QUESTIONS])
+
+    async def retain(self) -> int:
+        """Drops, of a slice of the streams, those without a message for a time: how many, -1 if others just did it."""
+        return int(
+            await self._ask(_RETAIN, self._retain_ms, _SLICE, int(_SLICE_SECONDS * 900), self._publish_options[0])
+        )
+
+    async def _keep_retaining(self) -> None:
+        """One of all gateways does it, and the others look from time to time whether it still does."""
+        rest = _SLICE_SECONDS
+        while True:
+            await asyncio.sleep(rest)
+            dropped = -1
+            with contextlib.suppress(RedisError, OSError):  # whoever publishes is told why
+                dropped = await self.retain()
+            rest = _SLICE_SECONDS if dropped >= 0 else random.uniform(5, 15) * _SLICE_SECONDS  # noqa: S311
 
     async def _ask(self, script: Script, *arguments: str | int) -> Any:
         async def ask(link: Link, _: float) -> Any:
@@ -219,10 +264,12 @@ class Shard:
 
     async def close(self) -> None:
         """Ends all connections."""
-        following, self._following = self._following, None
-        if following is not None:
-            following.cancel()
-            await asyncio.wait([following])
+        tasks = [task for task in (self._following, self._retaining) if task is not None]
+        self._following = self._retaining = None
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
         await self.listener.close()
         for pipe in self._pipes:
             await pipe.close()

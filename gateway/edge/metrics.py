@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from django.conf import settings
+
 from bus.contract import BusUnavailable, Reason
 from bus.layers import get_bus
 from gateway.edge.process import get_node
@@ -50,8 +52,9 @@ _HELP = {
     "pings_total": "Pings sent among ticks, to find out how far clients have read.",
     "stale_total": "Times a client fell behind because it had not read what it was sent long before.",
     "io_uring": "1 if this process writes to many clients in one system call (io_uring), else 0.",
-    "bus_connected": "1 if this process hears from the bus, else 0.",
-    "bus_lost_total": "Times this process lost the bus.",
+    "bus_connected": "1 if this process hears from the bus, from each of its hosts, else 0.",
+    "bus_hosts_away": "Hosts of the bus that this process does not hear from; the symbols of the others are served.",
+    "bus_lost_total": "Times this process lost the bus, or one of its hosts.",
     "bus_refused_total": "What the bus did not do for this process, by reason: publications, questions, subscriptions.",
     "malformed_total": "Messages on the bus that were not ticks or could not be read.",
     "queue_dropped_total": "Messages dropped because the queue of an ordinary Channels consumer was full.",
@@ -69,6 +72,8 @@ _HELP = {
     "record_dropped_total": "Ticks that were not written to the database: the queue was full, or it refused them.",
     "record_waiting": "Ticks waiting to be written to the database.",
     "streams": "Symbols that the bus keeps, at most MARKETMUX_MAX_STREAMS; the same for all workers.",
+    "idempotency_keys": "Idempotency keys that came lately, those that the bus still keeps among them.",
+    "stream_bytes": "Memory that the bus takes for symbols and their history, in bytes, estimated from some of them.",
 }
 """What Grafana shows beside each metric, and docs/reference/api.md."""
 
@@ -105,10 +110,10 @@ async def held() -> dict[str, float]:
     """What the bus holds, in the same way; nothing if it does not say."""
     try:
         async with asyncio.timeout(_HELD_SECONDS):
-            total, _ = await get_bus().page(0, 0)
+            what = await get_bus().held(settings.MARKETMUX_IDEMPOTENCY_SECONDS)
     except (BusUnavailable, TimeoutError):
         return {}
-    return {"streams": total}
+    return {"streams": what.streams, "idempotency_keys": what.keys, "stream_bytes": what.bytes}
 
 
 def render(values: Mapping[str, Value]) -> str:

@@ -18,7 +18,7 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 from rest_framework.exceptions import APIException
 
-from bus.contract import BusUnavailable, Idempotency, IdempotencyConflict, LimitReached, Reason
+from bus.contract import BusUnavailable, Idempotency, IdempotencyConflict, LimitReached, Reason, Refusal
 from gateway import VERSION
 from gateway.edge.auth import expiry, refresh
 from gateway.edge.watch import get_watch
@@ -41,7 +41,7 @@ from ticks.access.credentials import Audience
 from ticks.access.grant import Grant, Scope
 from ticks.address import client_address
 from ticks.decode import decode
-from ticks.errors import InvalidTicks, explain, explain_denied
+from ticks.errors import InvalidTicks, about, explain, explain_denied
 from ticks.grammar import now
 from ticks.publish import MAX_KEY_LENGTH, denied_symbols, is_key
 from ticks.tick import MAX_BATCH, MAX_BODY_BYTES, Tick
@@ -180,14 +180,15 @@ class PublishConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
     def report(self, message: Message) -> None:
         code, reason = ErrorCode.BUS_UNAVAILABLE, None
         error = None if message.publication.cancelled() else message.publication.exception()
+        symbols = publish.concerned(error) if isinstance(error, Refusal) else []
         if isinstance(error, IdempotencyConflict):
-            code, detail = ErrorCode.IDEMPOTENCY_KEY_REUSED, "The key was used for other ticks."
+            code, detail = ErrorCode.IDEMPOTENCY_KEY_REUSED, explain(error)
         elif isinstance(error, LimitReached):
             code, detail = ErrorCode(f"too_many_{error.what}"), explain(error)
         else:
             reason = error.reason if isinstance(error, BusUnavailable) else Reason.AWAY
-            detail = f"The message is not confirmed: {reason.sentence} Send it again."
-        self.outbox.reply(error_frame(ProtocolError(code, detail, message.number, reason=reason)))
+            detail = f"The message is not confirmed: {reason.sentence}{about(symbols)} Send it again."
+        self.outbox.reply(error_frame(ProtocolError(code, detail, message.number, reason=reason, symbols=symbols)))
 
     def refuse(self, error: ProtocolError) -> None:
         self.outbox.reply(error_frame(error))

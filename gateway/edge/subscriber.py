@@ -39,7 +39,8 @@ from gateway.wires.choose import wire_for
 from ticks.access.credentials import Audience
 from ticks.access.grant import Grant, Scope
 from ticks.address import client_address
-from ticks.errors import explain_denied
+from ticks.errors import about, explain_denied
+from ticks.publish import concerned
 
 __all__ = ["TickConsumer"]
 
@@ -143,6 +144,7 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
                 if action is Action.UNSUBSCRIBE:
                     self.hub.unsubscribe(self.outbox, command.symbols)
                 self.answer(symbols_frame(action, self.hub.symbols(self.outbox), command.request_id))
+                self.hub.outage.tell(self.outbox)
 
     async def subscribe(self, command: Command) -> None:
         self.check_covered(command)
@@ -160,8 +162,11 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
         except BusUnavailable as error:
             # Only debug: the listener has logged that the bus is away, and thousands of clients may retry meanwhile.
             logger.debug("Could not join the groups of %d symbols: %s", len(command.symbols), error)
-            detail = f"Nothing was subscribed: {error.reason.sentence} Try again in a second."
-            raise ProtocolError(ErrorCode.BUS_UNAVAILABLE, detail, command.request_id, reason=error.reason) from None
+            refused = [symbol for symbol in concerned(error) if symbol in command.symbols]
+            detail = f"Nothing was subscribed: {error.reason.sentence}{about(refused)} Try again in a second."
+            raise ProtocolError(
+                ErrorCode.BUS_UNAVAILABLE, detail, command.request_id, reason=error.reason, symbols=refused
+            ) from None
         try:
             self.check_covered(command)
         except ProtocolError:
@@ -172,6 +177,7 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
         answer = subscribed_frame(symbols, reception.positions, command.request_id, command.rate)
         self.answer(answer, reception.frames)
         self.budget.charge(reception.rest * _POSITION_BYTES)
+        self.hub.outage.tell(self.outbox)
         if self.is_idle and symbols:
             self.is_idle = False
             await stand(self.scope, self.base_send, Standing.GUEST, client_address(self.scope))

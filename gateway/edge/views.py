@@ -100,11 +100,16 @@ async def upgrade_required(request: HttpRequest) -> HttpResponse:
 
 @read_only
 async def healthz(_request: HttpRequest) -> HttpResponse:
-    """200 if what is published would be taken in time, else 503: for load balancers and container health checks."""
-    reason = await _refusal()
+    """200 if what is published would be taken in time, else 503: for load balancers and container health checks.
+
+    While one of several Redis hosts is away it is 200 too: the others' symbols are served, here as anywhere.
+    """
+    status, reason = await _usability()
     about = {"bus": "redis" if settings.REDIS_URL else "memory", "version": VERSION}
     if reason is None:
-        response: HttpResponse = JsonResponse({"status": "ok", **about})
+        response: HttpResponse = JsonResponse({"status": status, **about})
+    elif status == "degraded":
+        response = JsonResponse({"status": status, **about, "code": reason.value, "detail": reason.sentence})
     else:
         response = answer(503, reason.value, reason.sentence, {"Retry-After": "1"}, about)
     add_never_cache_headers(response)
@@ -152,16 +157,16 @@ async def asyncapi(request: HttpRequest) -> HttpResponse:
     return response
 
 
-async def _refusal() -> Reason | None:
-    """Why the bus cannot be published on, None if it can; the bus logs it."""
+async def _usability() -> tuple[str, Reason | None]:
+    """Whether the bus can be published on, and why not, or not on all of its hosts; the bus logs it."""
     try:
         async with asyncio.timeout(PING_TIMEOUT):
-            await get_bus().ping()
+            reason = await get_bus().ping()
     except BusUnavailable as error:
-        return error.reason
+        return "unavailable", error.reason
     except TimeoutError:
-        return Reason.AWAY
+        return "unavailable", Reason.AWAY
     except Exception:
         logger.exception("Whether the bus can be used is not known")
-        return Reason.AWAY
-    return None
+        return "unavailable", Reason.AWAY
+    return "ok" if reason is None else "degraded", reason

@@ -10,6 +10,7 @@ A stream in doubt goes on all the while: what follows from where it is never com
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
@@ -79,20 +80,23 @@ class Doubts:
     async def _ask(self, symbols: list[str]) -> None:
         places = {symbol: self._places.pop(symbol) for symbol in symbols}
         before = {symbol: self._packets.pop(symbol) for symbol in symbols}
-        while True:
-            try:
-                positions = await self._positions(symbols)
-                break
-            except BusUnavailable:
-                await asyncio.sleep(_RETRY_SECONDS)
+        positions: Mapping[str, Position] = {}
+        with contextlib.suppress(BusUnavailable):
+            positions = await self._positions(symbols)
         self._settle(positions, places)
         for symbol, packets in before.items():
-            self._count(positions[symbol], packets)
+            if symbol in positions:
+                self._count(positions[symbol], packets)
+            else:  # its host is away
+                self._packets[symbol] = deque([*packets, *self._packets.pop(symbol, ())], _KEPT)
+                self._places.setdefault(symbol, places[symbol])
         self._packets = {symbol: packets for symbol, packets in self._packets.items() if packets}
+        if len(positions) < len(symbols):
+            await asyncio.sleep(_RETRY_SECONDS)
 
     def _count(self, position: Position, packets: Collection[Packet]) -> None:
         for symbol, epoch, seq, bodies in packets:
-            if epoch == position.epoch and seq + len(bodies) - 1 <= position.seq:
+            if not bodies or (epoch == position.epoch and seq + len(bodies) - 1 <= position.seq):
                 continue
             self.refuted += 1
             if self.refuted == 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from heapq import nlargest
 from itertools import islice
 from typing import Final
@@ -158,44 +158,72 @@ class Heartbeat:
 
 
 class Outage:
-    """Tells each client once that the bus is away and once that it is back.
+    """Tells each client of which of its symbols the bus is away, once, and once that it is back.
 
     A round goes over the clients a slice at a time and may be broken off, so it is known of each what it was told.
     """
 
-    def __init__(self, clients: Collection[Outbox]) -> None:
-        self._clients = clients
-        self._told: set[Outbox] = set()
-        self.is_on = False
+    def __init__(self, subscriptions: Subscriptions, hosts: int = 1) -> None:
+        """``hosts``: how many the bus has."""
+        self._clients = subscriptions.clients
+        self._streams = subscriptions.streams
+        self._hosts = hosts
+        self.away: set[int] = set()
+        """The hosts that are."""
+        self._told: dict[Outbox, tuple[str, ...]] = {}
+        self._everything: tuple[str, ...] | None = None
+        """What who takes everything is told; None: to be made."""
 
-    def begin(self) -> Iterator[None]:
-        """The bus went away."""
-        self.is_on = True
-        for index, outbox in enumerate([outbox for outbox in self._clients if outbox not in self._told]):
+    @property
+    def is_on(self) -> bool:
+        return bool(self.away)
+
+    def begin(self, host: int = 0) -> Iterator[None]:
+        """A host went away."""
+        self._everything = None
+        self.away.add(host)
+        return self._round()
+
+    def end(self, host: int = 0) -> Iterator[None]:
+        """A host is back."""
+        self._everything = None
+        self.away.discard(host)
+        return self._round()
+
+    def _round(self) -> Iterator[None]:
+        for index, outbox in enumerate(list(self._clients)):
             if index % _SLICE == _SLICE - 1:
                 yield
             if outbox in self._clients:
                 self.tell(outbox)
 
-    def end(self) -> Iterator[None]:
-        """The bus is back."""
-        self.is_on = False
-        for index, outbox in enumerate([outbox for outbox in self._clients if outbox in self._told]):
-            if index % _SLICE == _SLICE - 1:
-                yield
-            if outbox in self._told:
-                self._told.remove(outbox)
-                outbox.reply(bus_frame(True))
-
     def tell(self, outbox: Outbox) -> None:
-        """Tells a client that the bus is away, if it is."""
-        if self.is_on and outbox not in self._told:
-            self._told.add(outbox)
-            outbox.reply(bus_frame(False))
+        """Tells a client what is away of its symbols, unless it knows."""
+        concerned = self._concerned(self._clients[outbox])
+        if concerned == self._told.get(outbox):
+            return
+        if concerned is None:
+            del self._told[outbox]
+            outbox.reply(bus_frame(True))
+        else:
+            self._told[outbox] = concerned
+            outbox.reply(bus_frame(False, concerned))
+
+    def _concerned(self, held: Mapping[str, float | None]) -> tuple[str, ...] | None:
+        """Those of a client's symbols that are away: none of them by name if it may be all, None if it is none."""
+        if not self.away:
+            return None
+        if len(self.away) == self._hosts:
+            return ()
+        if EVERYTHING not in held:
+            return tuple(symbol for symbol in held if self._streams[symbol].host in self.away) or None
+        if self._everything is None:
+            self._everything = tuple(symbol for symbol, stream in self._streams.items() if stream.host in self.away)
+        return self._everything
 
     def forget(self, outbox: Outbox) -> None:
         """The client is gone."""
-        self._told.discard(outbox)
+        self._told.pop(outbox, None)
 
 
 def _frames(now: str, seqs: Mapping[str, int]) -> bytes:

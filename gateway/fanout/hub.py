@@ -11,7 +11,7 @@ Here a group is known by its symbol, and a message by its body, which is what ``
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from bus.contract import Packet, Since
@@ -56,21 +56,24 @@ class Hub:
         *,
         room: Room = NO_ROOM,
         staleness: float = 0.0,
+        hosts: int = 1,
+        host_of: Callable[[str], int] = lambda _: 0,
     ) -> None:
         """``history`` is asked for what clients missed, and ``positions`` where streams are; ``ring`` writes to many
         sockets at once, where there is one; ``room`` is what streams may keep for clients that come back.
-        ``staleness``: how old what a client reads may be, in seconds; 0 for as old as it likes.
+        ``staleness``: how old what a client reads may be, in seconds; 0 for as old as it likes. ``hosts``: how many
+        the bus has, and ``host_of`` on which of them a symbol is.
         """
         self._writer = writer = Writer(ring, staleness)
         self._memberships = memberships
         self.freshness = writer.freshness
-        self.subscriptions = Subscriptions(writer, room)
+        self.subscriptions = Subscriptions(writer, memberships.is_wanted, room, host_of)
         self.delivery = Delivery(self.subscriptions, writer)
         self.recovery = Recovery(self.subscriptions, self.delivery, history, positions)
         self.heartbeat = Heartbeat(self.subscriptions, writer)
         self.introductions = Introductions(self.subscriptions)
         self._widenings: dict[Outbox, asyncio.Task[None]] = {}
-        self.outage = Outage(self.subscriptions.clients)
+        self.outage = Outage(self.subscriptions, hosts)
 
     def deliver(self, packets: Iterable[Packet]) -> None:
         """One pass: brings ticks to their subscribers, each client in at most one write.

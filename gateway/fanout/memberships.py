@@ -5,13 +5,15 @@ member of. Whatever changes the first only wakes one reconciling task, which mak
 held and not joined, leaves what nobody has held for the delay, and ends when there is nothing left to do. One task
 makes all changes, so a join and a leave of the same symbol never overlap, and everything that was asked for while the
 bus was busy goes to it in one batch.
+
+Where the bus has several hosts each has a lane with a task of its own, so that nobody waits for another's.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Sequence
 from typing import TypeAlias
 
 logger = logging.getLogger(__name__)
@@ -27,25 +29,37 @@ class Memberships:
 
     ``join`` and ``leave`` change the memberships of a batch of symbols; ``delay`` is how long a symbol without holders
     keeps its membership, in seconds, so that a client that reconnects or flips a page costs the bus nothing. Those who
-    waited for a join, maybe all of a crowd, go on one after the other, as ``turn`` lets them.
+    waited for a join, maybe all of a crowd, go on one after the other, as ``turn`` lets them. ``lane``: a symbol's.
     """
 
-    def __init__(self, join: Change, leave: Change, delay: float, turn: Turn | None = None) -> None:
+    def __init__(
+        self,
+        join: Change,
+        leave: Change,
+        delay: float,
+        turn: Turn | None = None,
+        lane: Callable[[str], Hashable] = lambda _: None,
+    ) -> None:
         self._join = join
         self._turn = turn
         self._leave = leave
         self._delay = delay
+        self._lane = lane
         self._holds: dict[str, int] = {}
         self._joined: set[str] = set()
         self._waiting: dict[str, asyncio.Future[None]] = {}
         self._expiring: dict[str, float] = {}
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: dict[Hashable, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     @property
     def joined(self) -> Collection[str]:
         """The symbols whose groups this process is a member of."""
         return self._joined
+
+    def is_wanted(self, symbol: str) -> bool:
+        """Whether this process is a member of the group, or about to be."""
+        return symbol in self._joined or symbol in self._waiting
 
     async def acquire(self, symbols: Collection[str]) -> None:
         """Holds every symbol once more; when it returns their groups are joined.
@@ -81,23 +95,26 @@ class Memberships:
         future = self._waiting.get(symbol)
         if future is None:
             future = self._waiting[symbol] = asyncio.get_running_loop().create_future()
-            self._wake()
+            self._wake(self._lane(symbol))
         return future
 
-    def _wake(self) -> None:
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._reconcile())
+    def _wake(self, lane: Hashable) -> None:
+        if lane not in self._tasks:
+            self._tasks[lane] = asyncio.get_running_loop().create_task(self._reconcile(lane))
 
-    async def _reconcile(self) -> None:
+    async def _reconcile(self, lane: Hashable) -> None:
         try:
-            while await self._join_wanted() or await self._leave_expired():
+            while await self._join_wanted(lane) or await self._leave_expired(lane):
                 pass
         finally:
-            self._task = None
+            del self._tasks[lane]
             self._schedule_leave()
 
-    async def _join_wanted(self) -> bool:
-        wanted = list(self._waiting)
+    def _of(self, lane: Hashable, symbols: Iterable[str]) -> list[str]:
+        return [symbol for symbol in symbols if self._lane(symbol) == lane]
+
+    async def _join_wanted(self, lane: Hashable) -> bool:
+        wanted = self._of(lane, self._waiting)
         if not wanted:
             return False
         try:
@@ -118,9 +135,8 @@ class Memberships:
                 future.set_exception(error)
                 future.exception()  # marks it as seen: everybody who waited may have left
 
-    async def _leave_expired(self) -> bool:
-        now = asyncio.get_running_loop().time()
-        expired = [symbol for symbol, deadline in self._expiring.items() if deadline <= now]
+    async def _leave_expired(self, lane: Hashable) -> bool:
+        expired = self._of(lane, self._expired())
         for symbol in expired:
             del self._expiring[symbol]
         leaving = [symbol for symbol in expired if symbol in self._joined]
@@ -134,12 +150,21 @@ class Memberships:
             logger.exception("Leaving %d groups failed; their ticks are ignored.", len(leaving))
         return True
 
+    def _expired(self) -> list[str]:
+        now = asyncio.get_running_loop().time()
+        return [symbol for symbol, deadline in self._expiring.items() if deadline <= now]
+
     def _schedule_leave(self) -> None:
-        if self._expiring and self._timer is None and self._task is None:
-            # The delay is the same for all, so the first in is the first to expire.
-            deadline = next(iter(self._expiring.values()))
+        if not self._expiring or self._timer is not None:
+            return
+        # The delay is the same for all, so the first in is the first to expire. A task looks for itself.
+        idle = (deadline for symbol, deadline in self._expiring.items() if self._lane(symbol) not in self._tasks)
+        deadline = next(idle, None)
+        if deadline is not None:
             self._timer = asyncio.get_running_loop().call_at(deadline, self._on_expiry)
 
     def _on_expiry(self) -> None:
         self._timer = None
-        self._wake()
+        for lane in set(map(self._lane, self._expired())):
+            self._wake(lane)
+        self._schedule_leave()

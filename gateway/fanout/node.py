@@ -71,17 +71,28 @@ class Node:
         self._beating: asyncio.Task[None] | None = None
         self._staleness = staleness
         self._looking: asyncio.Task[None] | None = None
-        self._syncing: asyncio.Task[None] | None = None
-        self.memberships = Memberships(self._join, self._leave, leave_delay, turn)
-        self.hub = Hub(self.memberships, self._history, self._positions, ring, room=room, staleness=staleness)
+        self._syncing: dict[int, asyncio.Task[None]] = {}
+        """What is being told of each of the bus's hosts."""
+        self.memberships = Memberships(self._join, self._leave, leave_delay, turn, self._lane)
+        self.hub = Hub(
+            self.memberships,
+            self._history,
+            self._positions,
+            ring,
+            room=room,
+            staleness=staleness,
+            hosts=bus.hosts,
+            host_of=self._host_of,
+        )
         self._collector = collector
         self.losses = Losses()
         """Messages that are no ticks."""
         self.lost = 0
         bus.tap(self)
-        self._is_heard = bus.is_connected
-        if not self._is_heard:
-            self._sync(self._tell_unless_heard())
+        self._unheard = set(bus.away)
+        """Hosts of which nothing was heard since the start."""
+        for host in self._unheard:
+            self._sync(host, self._tell_unless_heard(host))
 
     def open(self, wire: Wire) -> Outbox:
         """Takes in a client that is reached through ``wire``."""
@@ -117,23 +128,34 @@ class Node:
 
     # Memberships
 
+    def _host_of(self, symbol: str) -> int:
+        return self._bus.host_of(group_name(symbol))
+
+    def _lane(self, symbol: str) -> int:
+        if self._bus.hosts == 1:
+            return 0
+        return -1 if symbol == EVERYTHING else self._host_of(symbol)
+
     async def _join(self, symbols: Sequence[str]) -> None:
         """Joins the groups and learns where their streams are; what arrives in between finds its stream already."""
         self.hub.subscriptions.open(symbols)
         groups = [_group(symbol) for symbol in symbols]
         try:
             await self._bus.join(groups)
+            new: Iterable[str] = symbols
             if EVERYTHING in symbols:
                 await self._open_all()
+                new = list(self.hub.subscriptions.unplaced)
             # A stream that has been running all along is ahead of what the bus answers.
-            await self._settle(self.hub.subscriptions.unplaced)
+            unplaced = self.hub.subscriptions.unplaced
+            await self._settle([symbol for symbol in new if symbol in unplaced])
         except BaseException:
-            await _in_slices(self.hub.subscriptions.drop(symbols, self.memberships.joined))
+            await _in_slices(self.hub.subscriptions.drop(symbols))
             await self._bus.leave(groups)
             raise
 
     async def _leave(self, symbols: Sequence[str]) -> None:
-        await _in_slices(self.hub.subscriptions.drop(symbols, self.memberships.joined))
+        await _in_slices(self.hub.subscriptions.drop(symbols))
         await self._bus.leave([_group(symbol) for symbol in symbols])
 
     async def _open_all(self) -> None:
@@ -145,11 +167,22 @@ class Node:
             self.hub.subscriptions.open(symbol for symbol in symbols if symbol is not None)
             await asyncio.sleep(0)
 
-    async def _settle(self, symbols: Collection[str]) -> None:
-        asked = list(symbols)
-        for start in range(0, len(asked), _CHUNK):
-            self.hub.recovery.settle(await self._positions(asked[start : start + _CHUNK]))
+    async def _settle(self, symbols: Sequence[str]) -> None:
+        """Asks where streams are; those on a host that is away, while others are there, are placed when it is back."""
+        for start in range(0, len(symbols), _CHUNK):
+            if asked := self._present(symbols[start : start + _CHUNK]):
+                positions = await self._positions(asked)
+                self.hub.recovery.settle(positions)
+                if missing := self._present([symbol for symbol in asked if symbol not in positions]):
+                    raise BusUnavailable(f"It is not known where {len(missing)} streams are.")
             await asyncio.sleep(0)
+
+    def _present(self, symbols: Sequence[str]) -> Sequence[str]:
+        """Those whose hosts are not away, or all if all hosts are."""
+        away = self._bus.away
+        if not away or len(away) == self._bus.hosts:
+            return symbols
+        return [symbol for symbol in symbols if self._host_of(symbol) not in away]
 
     async def _positions(self, symbols: Collection[str]) -> dict[str, Position]:
         """Where the streams of symbols are; what arrived before the answer has been delivered."""
@@ -195,46 +228,49 @@ class Node:
             self._lingering_since = boottime()
         self._lingering.extend(packets)
 
-    def bus_lost(self) -> None:
+    def bus_lost(self, host: int = 0) -> None:
         self.lost += 1
-        self._sync(self._tell_lost())
+        self._sync(host, self._tell_lost(host))
 
-    def bus_restored(self) -> None:
-        self._sync(self._catch_up())
+    def bus_restored(self, host: int = 0) -> None:
+        self._sync(host, self._catch_up(host))
 
-    def _sync(self, work: Coroutine[Any, Any, None]) -> None:
-        """Only the latest news of the bus is worth telling."""
-        if self._syncing is not None:
-            self._syncing.cancel()
-        self._syncing = asyncio.get_running_loop().create_task(work)
+    def _sync(self, host: int, work: Coroutine[Any, Any, None]) -> None:
+        """Only the latest news of a host is worth telling."""
+        if host in self._syncing:
+            self._syncing[host].cancel()
+        self._syncing[host] = asyncio.get_running_loop().create_task(work)
 
-    async def _tell_unless_heard(self) -> None:
+    async def _tell_unless_heard(self, host: int) -> None:
         """Begins as cut off. Where the first client makes the node it need not be told: most often the bus is there."""
         await asyncio.sleep(_FIRST_SECONDS)
-        await self._tell_lost()
+        await self._tell_lost(host)
 
-    async def _tell_lost(self) -> None:
-        await _in_slices(self.hub.outage.begin())
+    async def _tell_lost(self, host: int) -> None:
+        await _in_slices(self.hub.outage.begin(host))
 
-    async def _catch_up(self) -> None:
-        """Tells the clients what they missed while the bus was away, and then that it is back."""
+    async def _catch_up(self, host: int) -> None:
+        """Tells the clients what they missed while a host was away, and then that it is back."""
+        streams = self.hub.subscriptions.streams
         while True:
             try:
                 if self.hub.subscriptions.keeps_all:
                     await self._open_all()
-                await self._settle(self.hub.subscriptions.streams)
+                await self._settle([symbol for symbol, stream in streams.items() if stream.host == host])
                 break
             except BusUnavailable as error:
                 logger.warning("The bus is back but does not say where its streams are, trying again: %s", error)
                 await asyncio.sleep(_RETRY_SECONDS)
-        self._is_heard = True
-        await _in_slices(self.hub.outage.end())
+        self._unheard.discard(host)
+        await _in_slices(self.hub.outage.end(host))
 
     def _deliver_lingering(self) -> None:
         packets, self._lingering = self._lingering, []
         if packets and boottime() - self._lingering_since > self._linger + STALL_SECONDS:
-            self.bus_lost()  # the loop stood still, and they are as old as that was long
-            self.bus_restored()
+            # The loop stood still, and they are as old as that was long.
+            for host in set(range(self._bus.hosts)).difference(self._bus.away):
+                self.bus_lost(host)
+                self.bus_restored(host)
         elif packets:
             self.hub.deliver(self._arrivals(packets))
 
@@ -277,9 +313,11 @@ class Node:
         return tick.json()
 
     def counts(self) -> dict[str, int]:
+        away = self._unheard | self.hub.outage.away
         return {
             **self.hub.counts(),
-            "bus_connected": int(self._is_heard and not self.hub.outage.is_on),
+            "bus_connected": int(not away),
+            "bus_hosts_away": len(away),
             "bus_lost_total": self.lost,
             "malformed_total": self.losses.malformed + self._bus.losses.malformed,
             "queue_dropped_total": self._bus.losses.overflowed,

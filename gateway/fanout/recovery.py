@@ -16,6 +16,8 @@ from gateway.protocol.messages import gap_frame
 __all__ = ["Recovery"]
 
 _NOWHERE: Final = Since("", 0)
+_EPOCHS: Final = 100
+"""How many are known: the first packet of any other is asked for."""
 
 
 class Recovery:
@@ -32,8 +34,8 @@ class Recovery:
         self._delivery = delivery
         self.replay = Replay(history)
         self.doubts = Doubts(positions, self.settle)
-        self._epochs: set[str] = set()
-        """Those that the bus has named."""
+        self._epochs: dict[str, None] = {}
+        """Those that the bus has named lately."""
         self.counts = dict.fromkeys(("gaps_total", "missed_total", "recovered_total", "not_recovered_total"), 0)
 
     # What arrives
@@ -96,15 +98,22 @@ class Recovery:
         it was asked; a stream that was ahead of it then has believed a packet that was not the bus's.
         """
         for symbol, position in positions.items():
-            self._epochs.add(position.epoch)
+            self._know(position.epoch)
             stream = self._subscriptions.streams.get(symbol)
             if stream is None:
                 if not self._subscriptions.keeps_all or not position.seq:
                     continue
                 stream = self._subscriptions.discover(symbol)
             self._place(stream, position, (asked or {}).get(symbol, _NOWHERE))
+            if not position.seq and self._subscriptions.forget(symbol):
+                continue
             for packet in self.doubts.following(symbol, stream):
                 self._follow(stream, packet)
+
+    def _know(self, epoch: str) -> None:
+        self._epochs[epoch] = None
+        if len(self._epochs) > _EPOCHS:
+            del self._epochs[next(iter(self._epochs))]
 
     def _place(self, stream: Stream, position: Position, asked: Since) -> None:
         epoch, seq, body = position

@@ -68,6 +68,7 @@ class Stream:
         "behind",
         "body",
         "epoch",
+        "host",
         "is_quiet",
         "number",
         "paces",
@@ -85,12 +86,16 @@ class Stream:
         room: Room = NO_ROOM,
         number: int = 0,
         followers: Followers = _nobody,
+        *,
+        host: int = 0,
     ) -> None:
         """``room``: how much of what it delivers is kept for clients that come back. ``number``: higher than those of
-        all streams before it. ``followers``: who gets it at a rate without being in its tables.
+        all streams before it. ``followers``: who gets it at a rate without being in its tables. ``host``: where the
+        bus has it.
         """
         self.symbol = symbol
         self.number = number
+        self.host = host
         self.recent = Recent(room)
         self._followers = followers
         self._writer = writer

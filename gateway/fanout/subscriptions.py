@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from gateway.fanout.everything import NOTHING, Everything
@@ -26,8 +26,18 @@ class Subscriptions:
     chose for all. It is in no stream's tables (gateway/fanout/everything.py).
     """
 
-    def __init__(self, writer: Writer, room: Room = NO_ROOM) -> None:
-        """``room`` is what the streams may keep between them."""
+    def __init__(
+        self,
+        writer: Writer,
+        is_wanted: Callable[[str], bool],
+        room: Room = NO_ROOM,
+        host_of: Callable[[str], int] = lambda _: 0,
+    ) -> None:
+        """``is_wanted``: whether the process is in a symbol's own group, or about to join it. ``room`` is what the
+        streams may keep between them; ``host_of`` says where a symbol is on the bus.
+        """
+        self._is_wanted = is_wanted
+        self._host_of = host_of
         self._writer = writer
         self._room = room
         self.streams: dict[str, Stream] = {}
@@ -53,21 +63,21 @@ class Subscriptions:
             elif symbol not in self.streams:
                 self.discover(symbol)
 
-    def drop(self, symbols: Iterable[str], joined: Collection[str]) -> Iterator[None]:
-        """Lets go of the streams of symbols whose groups are left, a slice at a time; ``joined``: those that are not.
+    def drop(self, symbols: Iterable[str]) -> Iterator[None]:
+        """Lets go of the streams of symbols whose groups are left, a slice at a time.
 
-        Until it is done no group may be joined.
+        Until it is done none of these groups may be joined.
         """
-        leaving = list(symbols)
-        if EVERYTHING in leaving:
+        left = set(symbols)
+        leaving = list(left)
+        if EVERYTHING in left:
             self.keeps_all = False
-            leaving = [symbol for symbol in self.streams if symbol not in joined]
+            leaving = list(self.streams)
         elif self.keeps_all:
             return
         for count, symbol in enumerate(leaving, 1):
-            self.unplaced.pop(symbol, None)
-            if stream := self.streams.pop(symbol, None):
-                stream.close()
+            if symbol in left or not self._is_wanted(symbol):  # looked at now: others are joined meanwhile
+                self._let_go(symbol)
             if not count % _SLICE:
                 yield
         self._room.divide(len(self.streams))
@@ -75,7 +85,8 @@ class Subscriptions:
     def discover(self, symbol: str) -> Stream:
         """A new stream."""
         self._number += 1
-        stream = Stream(symbol, self._writer, self._room, self._number, self.everything.who_takes)
+        host = self._host_of(symbol)
+        stream = Stream(symbol, self._writer, self._room, self._number, self.everything.who_takes, host=host)
         self.streams[symbol] = stream
         self.unplaced[symbol] = None
         self._room.divide(len(self.streams))
@@ -85,6 +96,19 @@ class Subscriptions:
         """The bus has told where a stream is."""
         stream.place(epoch, seq, body)
         self.unplaced.pop(stream.symbol, None)
+
+    def forget(self, symbol: str) -> bool:
+        """Lets go of a stream that has no tick any more, if only those who take everything had it; says whether."""
+        if not self.keeps_all or self._is_wanted(symbol):
+            return False
+        self._let_go(symbol)
+        self._room.divide(len(self.streams))
+        return True
+
+    def _let_go(self, symbol: str) -> None:
+        self.unplaced.pop(symbol, None)
+        if stream := self.streams.pop(symbol, None):
+            stream.close()
 
     # Clients
 

@@ -112,7 +112,7 @@ class ProtocolError(Exception):
     """A message the server cannot act on: a code, a sentence for the developer, and the request's ``id`` if any.
 
     ``details``: what is wrong with which part, where the message has parts: the first of ``count`` mistakes.
-    ``reason``: with BUS_UNAVAILABLE, why. ``symbols``: with ACCESS_DENIED, those that it concerns.
+    ``reason``: with BUS_UNAVAILABLE, why. ``symbols``: those that it is about, where it is not about all.
     """
 
     def __init__(

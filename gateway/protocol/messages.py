@@ -94,6 +94,9 @@ class Bus(Event):
     """Whether the gateway hears from the bus. While it does not, prices may be stale."""
 
     connected: bool
+    symbols: Annotated[
+        Collection[Symbol], Meta(description="Where it is not heard of these alone; the client's others are live.")
+    ] = ()
 
 
 class Closing(Event):
@@ -187,7 +190,13 @@ class Error(Event):
     code: ErrorCode
     message: Annotated[str, Meta(description="For the developer; may change.")]
     reason: BusReason | None = None
-    symbols: Annotated[Symbols, Meta(description="With `access_denied`: those that are not covered.")] = ()
+    symbols: Annotated[
+        Symbols,
+        Meta(
+            description="With `access_denied`: those that are not covered. With `bus_unavailable`, on a bus of several "
+            "hosts: those that were not published or subscribed."
+        ),
+    ] = ()
     id: RequestId | None = None
 
 

@@ -108,7 +108,7 @@ class Client:
         self._end: ClientError | Exception | None = None
         self._failure: BaseException | None = None
         self._is_connected = False
-        self._has_bus = True
+        self._bus = BusState(connected=True)
         self.server_time: str | None = None
         """The gateway's clock at its last heartbeat: RFC 3339 in UTC. None until there was one."""
 
@@ -194,8 +194,9 @@ class Client:
         quote = self._books.last(text("symbol", symbol))
         if quote is None:
             return None
-        is_live = self._is_connected and self._has_bus
-        is_fresh = is_live and self._books.is_current(symbol)
+        bus = self._bus
+        has_bus = bus.connected or (bool(bus.symbols) and symbol not in bus.symbols)
+        is_fresh = self._is_connected and has_bus and self._books.is_current(symbol)
         return Latest(quote, not is_fresh)
 
     async def __aenter__(self) -> Self:
@@ -288,7 +289,7 @@ class Client:
 
     async def _serve(self, session: Session) -> None:
         """Reads until the connection ends, while another task asks for what is wanted."""
-        self._is_connected = self._has_bus = True
+        self._is_connected, self._bus = True, BusState(connected=True)
         self._refusals.welcomed()
         self._inbox.put(Connected(session.version))
         if self._opened is not None and not self._opened.done():
@@ -338,8 +339,8 @@ class Client:
         elif kind in _ANSWERS:
             session.answered(message)
         elif kind == "bus":
-            self._has_bus = bool(message["connected"])
-            self._inbox.put(BusState(self._has_bus))
+            self._bus = BusState(bool(message["connected"]), frozenset(message.get("symbols", ())))
+            self._inbox.put(self._bus)
         elif kind == "access":
             self._subscriptions.limit(message.get("lost", ()), message["patterns"])
         elif kind == "closing":

@@ -97,9 +97,10 @@ class Conflated:
 
 @dataclass(frozen=True, slots=True)
 class BusState:
-    """Whether the gateway hears from the bus. While it does not, every price may be stale."""
+    """Whether the gateway hears from the bus. While it does not, prices may be stale: all, or of ``symbols``."""
 
     connected: bool
+    symbols: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

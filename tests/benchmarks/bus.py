@@ -51,7 +51,7 @@ class Sink:
         if self.count >= self._due:
             self._arrived.set()
 
-    def bus_lost(self) -> None:
+    def bus_lost(self, host: int) -> None:
         """Who waits finds out by the time-out."""
 
     bus_restored = bus_lost

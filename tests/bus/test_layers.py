@@ -85,12 +85,12 @@ class Tap:
         self.passes.append(list(packets))
         self._changed.set()
 
-    def bus_lost(self) -> None:
-        self.news.append("lost")
+    def bus_lost(self, host: int) -> None:
+        self.news.append("lost" if not host else f"lost {host}")
         self._changed.set()
 
-    def bus_restored(self) -> None:
-        self.news.append("restored")
+    def bus_restored(self, host: int) -> None:
+        self.news.append("restored" if not host else f"restored {host}")
         self._changed.set()
 
     @property
@@ -275,10 +275,10 @@ async def test_what_other_threads_sent_while_the_loop_stood_still_is_told_as_los
         def arrived(self, packets: Sequence[Packet]) -> None:
             news.extend(packet.seq for packet in packets)
 
-        def bus_lost(self) -> None:
+        def bus_lost(self, _: int) -> None:
             news.append("lost")
 
-        def bus_restored(self) -> None:
+        def bus_restored(self, _: int) -> None:
             news.append("restored")
 
     bus.tap(Tap())
@@ -764,19 +764,20 @@ async def test_groups_are_spread_over_several_redis(
     assert sorted(tap.places) == sorted((group, seq) for group in groups for seq in (1, 2))
 
 
-async def test_a_key_is_known_whatever_redis_its_groups_are_on(
+async def test_a_key_is_known_on_each_redis_that_its_batch_was_on(
     make_redis_layer: MakeLayer, redis_url: str, redis_server: RedisServer
 ) -> None:
     layer = make_redis_layer(redis_url, redis_server.url)
     batch = [(f"ticks.S{number}", tick(1)) for number in range(20)]
     for name in range(10):
         key = Idempotency(str(name), "digest", 60)
-        assert await send_batch(layer.bus, batch[name : name + 1], key) is True
-        assert await send_batch(layer.bus, batch[name : name + 1], key) is False
-        with pytest.raises(IdempotencyConflict):
-            await send_batch(layer.bus, batch[name + 1 :], Idempotency(str(name), "other", 60))
+        assert await send_batch(layer.bus, batch, key) is True
+        assert await send_batch(layer.bus, batch, key) is False
+        with pytest.raises(IdempotencyConflict) as refused:
+            await send_batch(layer.bus, batch[name : name + 7], Idempotency(str(name), "other", 60))
+        assert (sorted(refused.value.groups), refused.value.places) == (sorted(dict(batch[name : name + 7])), {})
     positions = await layer.bus.positions([group for group, _ in batch])
-    assert [position.seq for position in positions.values()] == [1] * 10 + [0] * 10
+    assert [position.seq for position in positions.values()] == [10] * 20
 
 
 async def test_one_subscription_a_process_and_group(make_redis_layer: MakeLayer, redis: Redis) -> None:
@@ -978,8 +979,9 @@ async def test_without_redis_everything_says_so(make_redis_layer: MakeLayer, red
     for action in actions:
         with pytest.raises((BusUnavailable, RedisError)):
             await action()
-    assert not layer.bus._joined
-    assert not layer.bus._wanted
+    (members,) = layer.bus._members.values()
+    assert not members.joined
+    assert not members.wanted
     assert not layer.channels
     assert not layer.bus.shards[0].listener._channels.wanted
     assert not layer.bus.shards[0].listener._patterns.wanted
@@ -1014,15 +1016,15 @@ async def test_a_bus_that_was_never_there_is_not_connected(
     redis_server.kill()
     layer = make_redis_layer(redis_server.url)
     tap = Tap(layer)
-    assert not layer.bus.is_connected
+    assert layer.bus.away
     await until(lambda: "No connection to Redis" in caplog.text)
     assert tap.news == []
     redis_server.start()
     await tap.until(lambda: tap.news == ["restored"])
-    assert layer.bus.is_connected
+    assert not layer.bus.away
     redis_server.kill()
     await tap.until(lambda: tap.news == ["restored", "lost"])
-    assert not layer.bus.is_connected
+    assert layer.bus.away
 
 
 async def test_a_bus_whose_password_is_wrong_is_not_connected(
@@ -1032,10 +1034,10 @@ async def test_a_bus_whose_password_is_wrong_is_not_connected(
     layer = make_redis_layer(redis_server.url.replace("//", "//:wrong@"))
     tap = Tap(layer)
     await until(lambda: "invalid username-password pair" in caplog.text)
-    assert (layer.bus.is_connected, tap.news) == (False, [])
+    assert (layer.bus.away, tap.news) == ({0}, [])
 
 
-async def test_the_tap_is_told_once_however_many_redis_are_away(
+async def test_the_tap_is_told_which_redis_is_away(
     make_redis_layer: MakeLayer, redis_server: RedisServer, tmp_path: Path
 ) -> None:
     (tmp_path / "other").mkdir()
@@ -1045,17 +1047,18 @@ async def test_the_tap_is_told_once_however_many_redis_are_away(
         layer = make_redis_layer(redis_server.url, other.url)
         tap = Tap(layer)
         await layer.bus.join(["ticks.*"])
-        await tap.until(lambda: tap.news == ["restored"])
+        await tap.until(lambda: sorted(tap.news) == ["restored", "restored 1"])
         tap.news.clear()
         redis_server.kill()
         await tap.until(lambda: tap.news == ["lost"])
+        assert layer.bus.away == {0}
         other.kill()
-        await until(lambda: len(layer.bus._lost) == 2)
+        await tap.until(lambda: tap.news == ["lost", "lost 1"])
         redis_server.start()
-        await until(lambda: len(layer.bus._lost) == 1)
-        assert tap.news == ["lost"]
+        await tap.until(lambda: tap.news == ["lost", "lost 1", "restored"])
+        assert layer.bus.away == {1}
         other.start()
-        await tap.until(lambda: tap.news == ["lost", "restored"])
+        await tap.until(lambda: tap.news == ["lost", "lost 1", "restored", "restored 1"])
     finally:
         other.stop()
 

@@ -444,14 +444,17 @@ class FakeBus:
     async def _join(self, symbols: Sequence[str]) -> None:
         self.hub.subscriptions.open(symbols)
         if self.is_away:
-            list(self.hub.subscriptions.drop(symbols, self.memberships.joined))
+            list(self.hub.subscriptions.drop(symbols))
             raise ConnectionError("away")
+        new: Iterable[str] = symbols
         if EVERYTHING in symbols:
             self.hub.subscriptions.open(self._bodies)
-        self.hub.recovery.settle({symbol: self.place(symbol) for symbol in self.hub.subscriptions.unplaced})
+            new = list(self.hub.subscriptions.unplaced)
+        unplaced = self.hub.subscriptions.unplaced
+        self.hub.recovery.settle({symbol: self.place(symbol) for symbol in new if symbol in unplaced})
 
     async def _leave(self, symbols: Sequence[str]) -> None:
-        list(self.hub.subscriptions.drop(symbols, self.memberships.joined))
+        list(self.hub.subscriptions.drop(symbols))
 
     async def _history(self, since: Mapping[str, Since]) -> dict[str, list[tuple[int, str]] | None]:
         self.asked.append(dict(since))

@@ -37,7 +37,10 @@ end
 local answer = {}
 for i = 4, #ARGV, 3 do
   local epoch, known = place(ARGV, i, i)
-  local newest = known[2] and struct.unpack('>I8', known[2], SEQ) or 0
+  local newest = 0
+  if known[2] then
+    epoch, newest = string.sub(known[2], OWN, OWN_END), struct.unpack('>I8', known[2], SEQ)
+  end
   answer[#answer + 1] = epoch == ARGV[i + 1] and missed(epoch, ARGV[i], tonumber(ARGV[i + 2]), newest)
 end
 return answer

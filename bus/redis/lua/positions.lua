@@ -1,5 +1,5 @@
--- Where streams are. ARGV after the first two: groups. Returns the epoch, and the packet of each one's last message, nil
--- for a group that never had one.
+-- Where streams are. ARGV after the first two: groups. Returns the epoch of those that have not begun, and the packet of
+-- each one's last message, which names its epoch, or nil.
 
 local answer = {}
 for from = 3, #ARGV, CHUNK do

@@ -7,7 +7,9 @@
 -- the last one begins.
 --
 -- Returns the time in ms and what became of the batch: 'late', 'repeated', 'reused', or 'streams' or 'keys' where there
--- are too many of them, if it was not published, else 'published', the epoch, and the last seq of each group: first those with a single message, then the others.
+-- are too many of them, if it was not published, else 'published', the epoch of those that begin now, and the last seq of
+-- each group: first those with a single message, then the others. Behind them, for each group that is in another epoch,
+-- which it is, counted from 0, and its epoch.
 
 local latest, channels = tonumber(ARGV[3]), ARGV[4]
 local history_ticks, history_ms = tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -93,12 +95,16 @@ if ARGV[9] ~= '' then
   end
 end
 
-local answer = {now, 'published', epoch or ''}
+-- Packets begin, and histories are called, by the epoch of their stream: nearly always that of the one before.
+local stamp, current, head, history = struct.pack('>I8', now), nil, nil, nil
+local function enter(own)
+  current, head, history = own, '\193\1' .. own .. stamp, prefix .. ':history:' .. own .. ':'
+end
+
+local answer, others = {now, 'published', epoch or ''}, {}
 for from = 1, #groups, CHUNK do
   local to = math.min(from + CHUNK - 1, #groups)
   local known = places[from]
-  local history = prefix .. ':history:' .. epoch .. ':'
-  local head = '\193\1' .. epoch .. struct.pack('>I8', now)
   local retained, size = {}, 0
   local new, fresh = {}, 0
   for i = from, to do
@@ -107,7 +113,17 @@ for from = 1, #groups, CHUNK do
     local sent, before, newest, packet = 0, 0, nil, nil
     if last then
       sent, before = struct.unpack('>I8I8', last, TIME)
+      local own = string.sub(last, OWN, OWN_END)
+      if own ~= current then
+        enter(own)
+      end
+      if own ~= epoch then
+        others[#others + 1], others[#others + 2] = i - 1, own
+      end
     else
+      if epoch ~= current then
+        enter(epoch)
+      end
       new[fresh + 1], new[fresh + 2] = 0, group
       fresh = fresh + 2
     end
@@ -132,5 +148,8 @@ for from = 1, #groups, CHUNK do
   if fresh > 0 then
     call('ZADD', names, unpack(new))
   end
+end
+for i = 1, #others do
+  answer[#answer + 1] = others[i]
 end
 return answer

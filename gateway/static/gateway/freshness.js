@@ -10,6 +10,11 @@ export class Freshness {
   #isHeard = false;
   #hasBus = true;
   /**
+   * Symbols of which alone the gateway does not hear from the bus.
+   * @type {Set<string>}
+   */
+  #away = new Set();
+  /**
    * Symbols with a price from an earlier connection whose positions this one has not sent yet.
    * @type {Set<string>}
    */
@@ -37,6 +42,7 @@ export class Freshness {
   welcomed() {
     this.#isHeard = true;
     this.#hasBus = true;
+    this.#away.clear();
   }
 
   /** The connection is lost: all prices may be old until the next one confirms them. */
@@ -46,9 +52,13 @@ export class Freshness {
     this.check();
   }
 
-  /** @param {boolean} isConnected */
-  bus(isConnected) {
-    this.#hasBus = isConnected;
+  /**
+   * @param {boolean} isConnected
+   * @param {string[]} symbols the ones that are away, where others are not
+   */
+  bus(isConnected, symbols = []) {
+    this.#hasBus = isConnected || symbols.length > 0;
+    this.#away = new Set(symbols);
     this.check();
   }
 
@@ -65,7 +75,8 @@ export class Freshness {
   check(symbols = this.#table.symbols()) {
     const isTrusted = this.#isHeard && this.#hasBus;
     for (const symbol of symbols) {
-      const isCurrent = isTrusted && !this.#unconfirmed.has(symbol) && this.#positions.holds(symbol);
+      const isHere = isTrusted && !this.#away.has(symbol);
+      const isCurrent = isHere && !this.#unconfirmed.has(symbol) && this.#positions.holds(symbol);
       this.#table.markStale(symbol, !isCurrent);
     }
   }

@@ -25,6 +25,7 @@ const REFUSED =
   "The gateway refused the WebSocket: it wants a login first, or this page\u2019s origin is not one it allows.";
 
 const BUS_AWAY = "The gateway has lost the bus that prices come from: they may be stale.";
+const PART_AWAY = "The gateway has lost the part of the bus that these prices come from, and they may be stale:";
 const BUS_BACK = "The gateway hears the bus again.";
 
 const $ = (/** @type {string} */ id) => find(document, `#${id}`, HTMLElement);
@@ -104,11 +105,13 @@ const handlers = {
     freshness.check([message.symbol]);
   },
   heartbeat: (message) => askAgain(positions.heartbeat(message)),
-  bus({ connected }) {
-    status.showBus(connected);
-    freshness.bus(connected);
-    if (connected) subscriptions.askDue();
-    notices.add(connected ? BUS_BACK : BUS_AWAY, connected ? "info" : "warning");
+  bus({ connected, symbols = [] }) {
+    const isThere = connected || symbols.length > 0;
+    status.showBus(isThere);
+    freshness.bus(connected, symbols);
+    if (isThere) subscriptions.askDue();
+    if (symbols.length > 0) notices.add(`${PART_AWAY} ${listed(symbols)}`, "warning");
+    else notices.add(connected ? BUS_BACK : BUS_AWAY, connected ? "info" : "warning");
   },
   access({ patterns, lost = [] }) {
     subscriptions.ended(lost);

@@ -83,6 +83,8 @@ export interface Access {
 export interface Bus {
   type: "bus";
   connected: boolean;
+  /** Of which it is so, where it is not so of others. */
+  symbols?: string[];
 }
 
 export interface Pong {

@@ -97,7 +97,7 @@ class Witness:
                 self.prices[packet.group].append((seq, message["price"]))
         self._changed.set()
 
-    def bus_lost(self) -> None:
+    def bus_lost(self, _: int) -> None:
         raise AssertionError("the witness was not to be disturbed")
 
     bus_restored = bus_lost

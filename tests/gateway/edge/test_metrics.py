@@ -17,7 +17,7 @@ async def test_every_metric_has_a_help_and_every_help_a_metric() -> None:
 
 def test_a_metric_has_its_help_its_type_and_the_workers_number() -> None:
     assert render({"bus_lost_total": 2, "behind": 3}).splitlines() == [
-        "# HELP marketmux_bus_lost_total Times this process lost the bus.",
+        "# HELP marketmux_bus_lost_total Times this process lost the bus, or one of its hosts.",
         "# TYPE marketmux_bus_lost_total counter",
         f'marketmux_bus_lost_total{{worker="{os.getpid()}"}} 2',
         "# HELP marketmux_behind Clients that do not keep up.",

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from bus.contract import BusUnavailable, Idempotency, Losses, Packet, Position, Reason, Since, Tap
+from bus.contract import BusUnavailable, Held, Idempotency, Losses, Packet, Position, Reason, Since, Tap
+from bus.memory import MemoryBus
 from gateway.edge.process import get_node
 from gateway.fanout.node import Node
 from tests.gateway.fakes import NEVER, Books, FakeClient, until
@@ -34,7 +35,8 @@ class FakeBus:
         self.asked: list[Sequence[str]] = []
         """Groups whose positions were asked for, by call."""
         self.is_away = False
-        self.is_connected = True
+        self.hosts = 1
+        self.away: set[int] = set()
         self.refused: dict[Reason, int] = {}
         self.has_positions = True
         self.answers = asyncio.Event()
@@ -46,6 +48,9 @@ class FakeBus:
 
     def tap(self, tap: Tap) -> None:
         self.taps.append(tap)
+
+    def host_of(self, group: str) -> int:
+        return 0
 
     async def check(self, patterns: Sequence[str] = ()) -> Sequence[str]:
         return ()
@@ -66,6 +71,9 @@ class FakeBus:
             self._names = sorted(self.messages)
         start = bisect_right(self._names, after) if after else first
         return len(self._names), self._names[start : start + most]
+
+    async def held(self, seconds: float) -> Held:
+        return Held(len(self.messages), 0, 0)
 
     async def positions(self, groups: Sequence[str]) -> dict[str, Position]:
         self._reach()
@@ -305,7 +313,7 @@ async def test_a_bus_that_does_not_answer_for_its_history_is_no_error(bus: FakeB
 async def outage(bus: FakeBus, node: Node) -> None:
     """The bus goes away, and everybody was told."""
     for tap in bus.taps:
-        tap.bus_lost()
+        tap.bus_lost(0)
     await until(lambda: node.hub.outage.is_on)
 
 
@@ -384,7 +392,7 @@ async def test_a_bus_that_goes_away_again_before_it_has_answered_is_still_away(b
 
 
 async def test_a_bus_that_was_not_heard_yet_is_away_and_clients_are_told(bus: FakeBus) -> None:
-    bus.is_connected = False
+    bus.away = {0}
     node = Node(bus, 1.0, 30.0)
     none = await subscriber(node)
     assert node.counts()["bus_connected"] == 0
@@ -395,7 +403,7 @@ async def test_a_bus_that_was_not_heard_yet_is_away_and_clients_are_told(bus: Fa
 
 
 async def test_a_bus_that_is_heard_at_once_is_not_mentioned(bus: FakeBus) -> None:
-    bus.is_connected = False
+    bus.away = {0}
     node = Node(bus, 1.0, 30.0)
     none = await subscriber(node)
     node.bus_restored()
@@ -557,3 +565,24 @@ async def test_heartbeats_come_while_there_are_clients_and_no_longer(bus: FakeBu
 async def test_without_heartbeats_nothing_runs(bus: FakeBus, node: Node) -> None:
     await subscriber(node, "A")
     await until(lambda: asyncio.all_tasks() == {asyncio.current_task()})
+
+
+async def test_a_stream_that_the_bus_dropped_is_let_go_of_and_begins_again() -> None:
+    bus = MemoryBus()
+    node = Node(bus, leave_delay=0, patience=30.0)
+    holder, everything = await subscriber(node, "A"), await subscriber(node, "*")
+    for symbol in ("A", "B"):
+        await bus.publish({group_name(symbol): [Tick(symbol, "1", WHEN).message()]})
+    for stream in bus._streams.values():
+        stream.at -= 8 * 86_400
+    assert bus.retain() == 2
+    await until(lambda: node.hub.recovery.doubts.is_over)
+    assert node.counts()["symbols"] == 1, "the one that is wanted by its name"
+    assert (node.counts()["gaps_total"], node.counts()["refuted_total"]) == (2, 0)
+    late = await subscriber(node, "A")
+    for symbol in ("A", "B"):
+        await bus.publish({group_name(symbol): [Tick(symbol, "2", WHEN).message()]})
+    await until(lambda: node.hub.recovery.doubts.is_over)
+    assert holder.news() == ["=A1", "A gap ?", "=A1"]
+    assert late.news() == ["=A1"]
+    assert everything.news() == ["=A1", "=B1", "A gap ?", "B gap ?", "=A1", "=B1"]

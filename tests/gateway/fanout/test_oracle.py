@@ -70,11 +70,11 @@ class _Line:
         if not self._bus.is_cut:
             self._tap.arrived(packets)
 
-    def bus_lost(self) -> None:
-        self._tap.bus_lost()
+    def bus_lost(self, host: int) -> None:
+        self._tap.bus_lost(host)
 
-    def bus_restored(self) -> None:
-        self._tap.bus_restored()
+    def bus_restored(self, host: int) -> None:
+        self._tap.bus_restored(host)
 
 
 class Reader:
@@ -293,8 +293,8 @@ class Play:
         await self.settled()
 
     async def settled(self) -> None:
-        if self.node._syncing is not None:
-            await asyncio.wait([self.node._syncing])
+        if self.node._syncing:
+            await asyncio.wait(self.node._syncing.values())
 
     def check(self) -> None:
         for client in self.clients:

@@ -97,12 +97,16 @@ FRAMES: Final = {
         heartbeat_frame("2026-05-12T15:04:05.123456Z"),
         heartbeat_frame("2026-05-12T15:04:06.123456Z", {"AAPL": 1049}),
         bus_frame(False),
+        bus_frame(False, ["AAPL"]),
         bus_frame(True),
         access_frame(["AAPL", "MSFT"], ["BTC-USD"]),
         error_frame(ProtocolError(ErrorCode.ACCESS_DENIED, "No access to BTC-USD.", 3, symbols=["BTC-USD"])),
         closing_frame(SERVICE_RESTART),
         error_frame(ProtocolError(ErrorCode.INVALID_SYMBOL, 'Not "x".', 3)),
         error_frame(ProtocolError(ErrorCode.BUS_UNAVAILABLE, REFUSED, 3, reason=Reason.OUT_OF_MEMORY)),
+        error_frame(
+            ProtocolError(ErrorCode.BUS_UNAVAILABLE, REFUSED, 3, reason=Reason.OUT_OF_MEMORY, symbols=["AAPL"])
+        ),
     ],
     PUBLISHERS: [
         publisher_welcome_frame("0.1.0", PublisherLimits(1000, 1_048_576)),

@@ -35,6 +35,17 @@ describe("freshness", () => {
     assert.deepEqual(staleOnes(), []);
   });
 
+  test("is lost by the symbols of which the bus is away", () => {
+    freshness.bus(false, ["MSFT"]);
+    assert.deepEqual(staleOnes(), ["MSFT"]);
+    freshness.bus(false);
+    assert.deepEqual(staleOnes(), ["AAPL", "MSFT"]);
+    freshness.bus(false, ["AAPL"]);
+    assert.deepEqual(staleOnes(), ["AAPL"]);
+    freshness.bus(true);
+    assert.deepEqual(staleOnes(), []);
+  });
+
   test("takes both the gateway and the bus", () => {
     freshness.heard(false);
     freshness.bus(true);
