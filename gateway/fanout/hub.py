@@ -142,9 +142,12 @@ class Hub:
         wanted = dict.fromkeys(symbols)
         await self._memberships.acquire(wanted)
         try:
-            if EVERYTHING in wanted:
-                await self.introductions.over(outbox)
-            missed = await self.recovery.resume(since, self.deliver)
+            while True:
+                if EVERYTHING in wanted:
+                    await self._told(outbox)
+                missed = await self.recovery.resume(since, self.deliver)
+                if EVERYTHING not in wanted or not self._is_telling(outbox):
+                    break
         except BaseException:
             self._memberships.release(wanted)
             raise
@@ -192,6 +195,16 @@ class Hub:
             else:
                 everything.limit(outbox, patterns)
         return lost
+
+    def _is_telling(self, outbox: Outbox) -> bool:
+        """Whether the client is being told of everything, or is about to be told what else it may see of it."""
+        return outbox in self._widenings or self.introductions.is_telling(outbox)
+
+    async def _told(self, outbox: Outbox) -> None:
+        while self._is_telling(outbox):
+            if outbox in self._widenings:
+                await asyncio.wait([self._widenings[outbox]])
+            await self.introductions.over(outbox)
 
     async def _widen(self, outbox: Outbox, patterns: Patterns) -> None:
         """One after the other: a client is told of everything before it is told of what it may see besides."""

@@ -40,6 +40,9 @@ class Introductions:
         self.slice = _SLICE
         """Streams of which a client is told at once."""
 
+    def is_telling(self, outbox: Outbox) -> bool:
+        return outbox in self._tasks
+
     async def over(self, outbox: Outbox) -> None:
         """Returns when the client has been told of everything."""
         if outbox in self._tasks:
