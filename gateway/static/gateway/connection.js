@@ -1,6 +1,9 @@
 // A WebSocket that reconnects, with exponential backoff and full jitter, unless the server says that there is no point.
 // Probes notice a connection that died without a close.
 
+import { Refresher, subprotocols } from "./tokens.js";
+
+/** @import { TokenSource } from "./tokens.js" */
 /** @import { Closure, ConnectionState, Loss } from "./types.js" */
 
 const BACKOFF_BASE_MS = 500;
@@ -44,6 +47,9 @@ export class Connection {
   #url;
   #handlers;
   #closures;
+  #token;
+  #refresher;
+  #opening = 0;
   /** @type {WebSocket | null} */
   #socket = null;
   #attempt = 0;
@@ -66,8 +72,12 @@ export class Connection {
    * @param {URL} url
    * @param {Record<string, Closure>} closures by close code, for a server that did not announce the close
    * @param {ConnectionHandlers} handlers
+   * @param {TokenSource} [token] is asked for a token before each attempt, and before a connection ends by itself;
+   *   without one the browser shows the cookies of the session
    */
-  constructor(url, closures, handlers) {
+  constructor(url, closures, handlers, token) {
+    this.#token = token;
+    this.#refresher = new Refresher(token, (command) => this.send(command));
     this.#url = url;
     this.#closures = closures;
     this.#handlers = handlers;
@@ -85,7 +95,21 @@ export class Connection {
     this.#awaitingPong = this.#silent = false;
     this.#announced = null;
     this.#handlers.onState({ name: "connecting" });
-    const socket = new WebSocket(this.#url);
+    if (this.#token === undefined) this.#connect([]);
+    else this.#connectWithToken();
+  }
+
+  async #connectWithToken() {
+    const opening = ++this.#opening;
+    const offered = await subprotocols(this.#token).catch(() => null);
+    if (opening !== this.#opening || this.#socket !== null) return;
+    if (offered === null) this.#lost(1006, "no token to be had");
+    else this.#connect(offered);
+  }
+
+  /** @param {string[]} offered subprotocols */
+  #connect(offered) {
+    const socket = new WebSocket(this.#url, offered);
     socket.onmessage = (event) => this.#received(event.data);
     socket.onclose = (event) => this.#lost(event.code, event.reason);
     this.#socket = socket;
@@ -117,6 +141,14 @@ export class Connection {
    */
   expectHeartbeats(seconds) {
     this.#silence = seconds > 0 ? Math.max(LEAST_SILENCE_MS, MISSED_HEARTBEATS * seconds * 1_000) : SILENCE_MS;
+  }
+
+  /**
+   * The server closes then, unless it is shown another token before; undefined: it does not.
+   * @param {string} [at]
+   */
+  expectExpiry(at) {
+    this.#refresher.expect(at);
   }
 
   /**
@@ -198,6 +230,7 @@ export class Connection {
    */
   #lost(code, reason) {
     const wasLive = this.live;
+    this.#refresher.stop();
     if (wasLive && performance.now() - this.#liveAt > STABLE_MS) this.#attempt = 0;
     this.#socket = null;
     this.#liveAt = 0;

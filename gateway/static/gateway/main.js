@@ -81,6 +81,7 @@ const handlers = {
   welcome(message) {
     $("version").textContent = `v${message.version}`;
     connection.expectHeartbeats(Number(message.heartbeat ?? 0));
+    connection.expectExpiry(message.expires_at);
     freshness.welcomed();
     status.showBus(true);
     subscriptions.welcomed(message);
@@ -120,6 +121,7 @@ const handlers = {
     const what = lost.length > 0 ? `No more access to ${listed(lost)}.` : "What you may see has changed.";
     notices.add(what, "warning", "access");
   },
+  auth: (message) => connection.expectExpiry(message.expires_at),
   pong() {
     $("latency").textContent = `${Math.max(1, Math.round(performance.now() - pingedAt))} ms`;
   },

@@ -32,6 +32,8 @@ export interface Welcome {
   limits?: { symbols?: Digits; message_bytes?: Digits; commands_per_second?: Digits };
   /** Seconds between heartbeats; "0" where there are none. */
   heartbeat?: Digits;
+  /** When the connection ends by itself, unless another token is shown before. */
+  expires_at?: string;
 }
 
 export interface Acknowledgement {
@@ -80,6 +82,12 @@ export interface Access {
   lost?: string[];
 }
 
+export interface Auth {
+  type: "auth";
+  /** As in Welcome. */
+  expires_at?: string;
+}
+
 export interface Bus {
   type: "bus";
   connected: boolean;
@@ -115,6 +123,7 @@ export type Message =
   | Gap
   | Heartbeat
   | Access
+  | Auth
   | Bus
   | Pong
   | Closing
