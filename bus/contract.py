@@ -30,6 +30,7 @@ __all__ = [
     "Refusal",
     "Since",
     "Tap",
+    "Wish",
 ]
 
 logger = logging.getLogger(__name__)
@@ -157,6 +158,15 @@ class Idempotency(NamedTuple):
     seconds: float
 
 
+class Wish(NamedTuple):
+    """How much a worker wants of what has a limit for all workers together; ``spare``: more, where there is some."""
+
+    name: str
+    limit: int
+    amount: int
+    spare: bool = True
+
+
 class Tap(Protocol):
     """What a bus tells the process that taps it. Called on the event loop; must not block."""
 
@@ -252,6 +262,18 @@ class Bus(Protocol):
     async def page(self, first: int, most: int, after: str = "") -> tuple[int, list[str]]:
         """How many groups have a stream, and ``most`` of them by name: behind the name ``after`` or, without one, from
         the place ``first`` on. Those of hosts that are ``away`` when it is called are left out.
+        """
+
+    async def lease(self, worker: str, wishes: Sequence[Wish], seconds: float) -> tuple[int, list[int]]:
+        """How many workers have leases, and how much this one may have of each for so long.
+
+        All leases of a name are together at no time more than its limit. What is not renewed goes back by itself.
+        """
+
+    async def spend(self, account: str, amount: int, most: int, seconds: float) -> float:
+        """Takes an amount from the ``most`` that may be spent in so many seconds from the first one on.
+
+        0 if it was taken, else, and nothing is, in how many seconds they are over.
         """
 
     async def held(self, seconds: float) -> Held:

@@ -27,6 +27,7 @@ from bus.contract import (
     Reason,
     Since,
     Tap,
+    Wish,
 )
 from bus.stall import STALL_SECONDS, boottime
 
@@ -102,6 +103,7 @@ class MemoryBus:
             self._names: list[str] = []
             """In order."""
             self._keys: dict[str, tuple[str, float]] = {}
+            self._accounts: dict[str, tuple[int, float]] = {}
 
     def flush(self) -> None:
         """Makes it like new, except for its tap."""
@@ -243,6 +245,20 @@ class MemoryBus:
         with self._lock:
             start = bisect_right(self._names, after) if after else first
             return len(self._names), self._names[start : start + most]
+
+    async def lease(self, worker: str, wishes: Sequence[Wish], seconds: float) -> tuple[int, list[int]]:
+        """There is one worker, which may have it all."""
+        return 1, [wish.limit if wish.spare else min(wish.amount, wish.limit) for wish in wishes]
+
+    async def spend(self, account: str, amount: int, most: int, seconds: float) -> float:
+        with self._lock:
+            now = self._clock()
+            self._accounts = {name: entry for name, entry in self._accounts.items() if entry[1] > now}
+            spent, until = self._accounts.get(account, (0, now + seconds))
+            if spent + amount > most:
+                return until - now
+            self._accounts[account] = spent + amount, until
+            return 0.0
 
     def _missed(self, group: str, since: Since) -> list[Packet] | None:
         stream = self._streams.get(group) or _Stream(self._epoch)

@@ -6,6 +6,7 @@ long as what was asked.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Final, TypedDict
 
@@ -14,10 +15,12 @@ from rest_framework.response import Response
 from rest_framework.views import exception_handler as default_handler
 
 from bus.contract import BusUnavailable, IdempotencyConflict, LimitReached, Reason, Refusal
+from ticks.access.shares import OverShare
 from ticks.access.users import EntitlementsUnavailable
 from ticks.lookups import DatabaseUnavailable
 from ticks.problems import problem
 from ticks.publish import MAX_KEY_LENGTH, concerned
+from ticks.shares import rate_limit
 
 __all__ = [
     "MAX_ERRORS",
@@ -29,6 +32,7 @@ __all__ = [
     "ItemError",
     "ServiceUnavailable",
     "TooLarge",
+    "TooMuch",
     "TooMuchKept",
     "about",
     "exception_handler",
@@ -127,6 +131,17 @@ class ServiceUnavailable(exceptions.APIException):
         super().__init__(f"{reason.sentence}{about(symbols)} Try again.", reason.value)
 
 
+class TooMuch(exceptions.APIException):
+    """Somebody has had a share of what all may have; ``wait`` says when there is more."""
+
+    status_code = status.HTTP_429_TOO_MANY_REQUESTS
+
+    def __init__(self, error: OverShare) -> None:
+        super().__init__(error.message, f"too_many_{error.what}")
+        self.wait = math.ceil(error.wait)
+        self.headers = rate_limit(error.what, error.limit, 0, error.wait)
+
+
 class TooMuchKept(exceptions.APIException):
     """The bus keeps as much as it may; nothing was published."""
 
@@ -174,6 +189,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         error = IdempotencyKeyReused(explain(error))
     elif isinstance(error, LimitReached):
         error = TooMuchKept(error)
+    elif isinstance(error, OverShare):
+        error = TooMuch(error)
     response = default_handler(error, context)
     if response is not None and isinstance(response.data, dict):
         body = problem(response.status_code, _code(response), str(response.data.get("detail", "")))
@@ -182,6 +199,9 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         if isinstance(error, InvalidTicks):
             body["errors"] = error.errors
             body["error_count"] = error.count
+        elif isinstance(error, TooMuch):
+            for name, value in error.headers.items():
+                response.headers[name] = value
         response.data = body
     return response
 

@@ -105,6 +105,19 @@ _TABLE: Final = (
     ),
     Problem("upgrade_required", 426, "A WebSocket", "the request to a WebSocket's path came without `Upgrade`"),
     Problem("head_too_large", 431, "The head is too large", "the headers have more than 16 KB"),
+    Problem(
+        "too_many_ticks",
+        429,
+        "Too many ticks",
+        "more a second than the key, or each address, may publish; nothing was published. `Retry-After` says when to "
+        "come back",
+    ),
+    Problem(
+        "too_many_new_symbols",
+        429,
+        "Too many new symbols",
+        "more symbols that never ticked before than the key may begin in a day; nothing was published",
+    ),
     Problem("internal_error", 500, "The gateway failed", "something went wrong; the ticks may or may not be published"),
     *(Problem(reason.value, 503, "The bus cannot be used", reason.sentence) for reason in Reason),
     Problem(

@@ -23,7 +23,7 @@ from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 from rest_framework.views import APIView
 
-from ticks import lookups, publish
+from ticks import lookups, publish, shares
 from ticks.access import door, tokens
 from ticks.access.grant import Grant, Scope
 from ticks.access.patterns import Patterns
@@ -149,9 +149,9 @@ class TickListView(AsyncAPIView):
         if key is not None:
             return await self._post_once(request, key)
         ticks = _ticks_of(request)
-        _check_publishable(request, ticks)
+        headers = await _admitted(request, ticks)
         await publish.publish(ticks, None, grant_of(request))
-        return _accepted(ticks)
+        return _accepted(ticks, headers)
 
     async def _post_once(self, request: Request, key: str) -> Response:
         """Publishes the ticks unless they were published under the same key before."""
@@ -160,10 +160,10 @@ class TickListView(AsyncAPIView):
         # The same ticks may come again, and those without a time of their own were received at another then.
         received = request.parser_context["received"] = now()
         ticks = _ticks_of(request)
-        _check_publishable(request, ticks)
+        headers = await _admitted(request, ticks)
         grant = grant_of(request)
         is_published = await publish.publish(ticks, publish.idempotency(key, grant.owner, ticks, received), grant)
-        response = _accepted(ticks)
+        response = _accepted(ticks, headers)
         if not is_published:
             response.headers["Idempotency-Replayed"] = "true"
         return response
@@ -266,9 +266,14 @@ def _ticks_of(request: Request) -> list[Tick]:
     return ticks
 
 
-def _check_publishable(request: Request, ticks: list[Tick]) -> None:
-    if denied := publish.denied_symbols(grant_of(request), ticks):
+async def _admitted(request: Request, ticks: list[Tick]) -> Mapping[str, str]:
+    """Headers that say what is left to who may publish the ticks."""
+    grant = grant_of(request)
+    if denied := publish.denied_symbols(grant, ticks):
         raise AccessDenied(denied)
+    headers = shares.take(grant, len(ticks))
+    await shares.check_new(grant, ticks)
+    return headers
 
 
 def _check_covered(grant: Grant, scopes: Mapping[Scope, Patterns]) -> None:
@@ -282,10 +287,10 @@ def _check_covered(grant: Grant, scopes: Mapping[Scope, Patterns]) -> None:
         raise AccessDenied(denied)
 
 
-def _accepted(ticks: list[Tick]) -> Response:
+def _accepted(ticks: list[Tick], headers: Mapping[str, str]) -> Response:
     accepted = len(ticks)
     ticks.clear()  # the request is a cycle, and lives until the collector comes by; its ticks need not
-    return Response({"accepted": accepted}, status=status.HTTP_202_ACCEPTED)
+    return Response({"accepted": accepted}, status=status.HTTP_202_ACCEPTED, headers=headers or None)
 
 
 def represent_grant(grant: Grant, symbol: str | None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
-from bus.contract import BusUnavailable, Held, Idempotency, Limits, Losses, Packet, Position, Reason, Since, Tap
+from bus.contract import BusUnavailable, Held, Idempotency, Limits, Losses, Packet, Position, Reason, Since, Tap, Wish
 from bus.redis.listener import RawMessage
 from bus.redis.membership import Membership, Names, beginning, names_of
 from bus.redis.packing import MAGIC, is_consecutive, unpack
@@ -297,6 +297,24 @@ class RedisBus:
         """What all hosts say that are not away."""
         shards = [shard for shard in self.shards if not self._is_away(shard)]
         return await asyncio.gather(*(_told(shard, ask(shard)) for shard in shards))
+
+    async def lease(self, worker: str, wishes: Sequence[Wish], seconds: float) -> tuple[int, list[int]]:
+        workers, leases = 1, [0] * len(wishes)
+        by_shard: dict[Shard, list[int]] = {}
+        for number, wish in enumerate(wishes):
+            by_shard.setdefault(self._shard_of(wish.name), []).append(number)
+        for shard, numbers in by_shard.items():
+            with shard.refusals.told():
+                found, some = await shard.lease(worker, [wishes[number] for number in numbers], seconds)
+            workers = max(workers, found)
+            for number, lease in zip(numbers, some, strict=True):
+                leases[number] = lease
+        return workers, leases
+
+    async def spend(self, account: str, amount: int, most: int, seconds: float) -> float:
+        shard = self._shard_of(account)
+        with shard.refusals.told():
+            return await shard.spend(account, amount, most, seconds)
 
     def _groups_by_shard(self, groups: Iterable[str]) -> Iterator[tuple[Shard, list[str]]]:
         for shard, channels in self._by_shard(self._channel_prefix + group for group in groups):

@@ -16,7 +16,7 @@ from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
-from bus.contract import Held, Idempotency, IdempotencyConflict, LimitReached, Limits, Reason, Since
+from bus.contract import Held, Idempotency, IdempotencyConflict, LimitReached, Limits, Reason, Since, Wish
 from bus.redis import entry
 from bus.redis.address import make_pool
 from bus.redis.connection import address
@@ -54,7 +54,9 @@ _GROUPS: Final = _script("groups.lua")
 _PAGE: Final = _script("page.lua")
 _HELD: Final = _script("held.lua")
 _RETAIN: Final = _script("retain.lua")
-_QUESTIONS: Final = [_POSITIONS, _HISTORY, _GROUPS, _PAGE, _HELD, _RETAIN]
+_LEASE: Final = _script("lease.lua")
+_SPEND: Final = _script("spend.lua")
+_QUESTIONS: Final = [_POSITIONS, _HISTORY, _GROUPS, _PAGE, _HELD, _RETAIN, _LEASE, _SPEND]
 
 _SLICE: Final = 100
 _SLICE_SECONDS: Final = 1.0
@@ -235,6 +237,17 @@ class Shard:
     async def page(self, first: int, most: int, after: str) -> tuple[int, list[str]]:
         total, groups = await self._ask(_PAGE, after, first, most)
         return total, [group.decode() for group in groups]
+
+    async def lease(self, worker: str, wishes: Sequence[Wish], seconds: float) -> tuple[int, list[int]]:
+        arguments: list[str | int] = [worker, int(seconds * 1_000)]
+        for name, limit, amount, spare in wishes:
+            arguments += (name, limit, amount, int(spare))
+        workers, *leases = await self._ask(_LEASE, *arguments)
+        return workers, leases
+
+    async def spend(self, account: str, amount: int, most: int, seconds: float) -> float:
+        milliseconds: int = await self._ask(_SPEND, account, amount, most, int(seconds * 1_000))
+        return milliseconds / 1_000
 
     async def check(self, patterns: Sequence[str]) -> list[str]:
         """Holds the conversation of bus/redis/entry.py."""

@@ -76,7 +76,9 @@ class Access:
             # Routing takes it, but a proxy's rule for the path may not have known it in this spelling.
             await _refuse(scope, receive, send)
             return
+        address = share_of(client_address(scope))
         try:
+            _count_handshake(address)
             grant = await self._grant(headers, scope)
         except InvalidCredential as error:
             await _refuse(scope, receive, send, 401, _CHALLENGE, encode(401, error.code, str(error)))

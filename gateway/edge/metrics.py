@@ -22,6 +22,7 @@ from gateway.server.refusals import refusals
 from gateway.server.visitors import turned_away
 from ticks import logins, lookups, recorder
 from ticks.access import journal
+from ticks.access.shares import limited
 
 __all__ = ["collect", "held", "render"]
 
@@ -89,7 +90,7 @@ def collect() -> dict[str, Value]:
     return {
         **get_node().counts(),
         "handshakes_refused_total": refusals.count,
-        "limited_total": turned_away,
+        "limited_total": {**turned_away, **limited},
         "bus_refused_total": {reason: get_bus().refused.get(reason, 0) for reason in Reason},
         "tasks": len(asyncio.all_tasks()),
         "open_files": _open_files(),

@@ -36,9 +36,10 @@ from gateway.protocol.messages import (
 from gateway.server.visitors import Standing, stand
 from gateway.wires.asgi import SendEvent
 from gateway.wires.choose import wire_for
-from ticks import publish
+from ticks import publish, shares
 from ticks.access.credentials import Audience
 from ticks.access.grant import Grant, Scope
+from ticks.access.shares import OverShare
 from ticks.address import client_address
 from ticks.decode import decode
 from ticks.errors import InvalidTicks, about, explain, explain_denied
@@ -115,7 +116,7 @@ class PublishConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
             number += 1
             try:
                 if (auth := _auth(event.get("text"))) is None:
-                    self.publish(number, event)
+                    await self.publish(number, event)
                 else:
                     await self.authenticate(auth, number)
             except ProtocolError as error:
@@ -135,7 +136,7 @@ class PublishConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
             await self.settle(0)
             self.outbox.reply(authenticated_frame(expiry(self.grant), number))
 
-    def publish(self, number: int, event: dict[str, Any]) -> None:
+    async def publish(self, number: int, event: dict[str, Any]) -> None:
         body = checked_text(event.get("text"), MAX_BODY_BYTES, number).encode()
         keyed = _keyed(body)
         try:
@@ -150,6 +151,17 @@ class PublishConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
         except APIException as error:
             raise ProtocolError(ErrorCode.INVALID_JSON, str(error.detail), number) from None
         if denied := denied_symbols(self.grant, ticks):
+            raise ProtocolError(ErrorCode.ACCESS_DENIED, explain_denied(denied), number, symbols=denied)
+        try:
+            shares.take(self.grant, len(ticks))
+            await shares.check_new(self.grant, ticks)  # before the next message is read: they stay in their order
+        except OverShare as error:
+            code = ErrorCode(f"too_many_{error.what}")
+            raise ProtocolError(code, error.message, number, retry_after=error.wait) from None
+        except BusUnavailable as error:
+            detail = f"Nothing was published: {error.reason.sentence} Send it again."
+            raise ProtocolError(ErrorCode.BUS_UNAVAILABLE, detail, number, reason=error.reason) from None
+        if denied := denied_symbols(self.grant, ticks):  # the grant may have been narrowed meanwhile
             raise ProtocolError(ErrorCode.ACCESS_DENIED, explain_denied(denied), number, symbols=denied)
         publication = asyncio.get_running_loop().create_task(publish.publish(ticks, idempotency, self.grant))
         publication.add_done_callback(self.acknowledge)

@@ -36,8 +36,10 @@ from gateway.protocol.values import EVERYTHING
 from gateway.server.visitors import Standing, stand
 from gateway.wires.asgi import SendEvent
 from gateway.wires.choose import wire_for
+from ticks import shares
 from ticks.access.credentials import Audience
 from ticks.access.grant import Grant, Scope
+from ticks.access.shares import OverShare
 from ticks.address import client_address
 from ticks.errors import about, explain_denied
 from ticks.publish import concerned
@@ -63,6 +65,7 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
         self.base_send = send
         self.grant: Grant = scope["grant"]
         self.is_idle = not self.grant.stands_on
+        self.holder, self.holding = self.grant.owner, 0
         await receive()  # websocket.connect
         await self.accept(scope.get("subprotocol"))
         node = get_node()
@@ -78,6 +81,7 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
         finally:
             watch.discard(self)
             node.close(self.outbox)
+            shares.let_go(self.holder, "symbols", self.holding)
 
     is_publisher = False
     ticks = 0
@@ -95,6 +99,7 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
             self.outbox.close(closure)
         elif grant.subscribe != before.subscribe:
             lost = self.hub.limit(self.outbox, grant.subscribe)
+            self.give_back()
             self.outbox.reply(access_frame(list(grant.subscribe), tuple(lost)))
 
     def greet(self) -> None:
@@ -143,18 +148,40 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
             case action:
                 if action is Action.UNSUBSCRIBE:
                     self.hub.unsubscribe(self.outbox, command.symbols)
+                    self.give_back()
                 self.answer(symbols_frame(action, self.hub.symbols(self.outbox), command.request_id))
                 self.hub.outage.tell(self.outbox)
 
     async def subscribe(self, command: Command) -> None:
         self.check_covered(command)
         held = self.hub.symbols(self.outbox)
-        if len(held) + sum(symbol not in held for symbol in command.symbols) > self.limits.symbols:
+        new = sum(symbol not in held for symbol in command.symbols)
+        if len(held) + new > self.limits.symbols:
             raise ProtocolError(
                 ErrorCode.TOO_MANY_SYMBOLS,
                 f"A connection has at most {self.limits.symbols} symbols; nothing was subscribed.",
                 command.request_id,
             )
+        try:
+            self.holding += await shares.hold(self.grant, "symbols", new)
+        except OverShare as error:
+            detail = f"{error.message} Nothing was subscribed."
+            raise ProtocolError(
+                ErrorCode.TOO_MANY_SYMBOLS, detail, command.request_id, retry_after=error.wait
+            ) from None
+        try:
+            await self.receive_ticks(command)
+        finally:
+            self.give_back()
+
+    def give_back(self) -> None:
+        """Lets go of what is held for symbols that are not, or no longer, subscribed to."""
+        surplus = self.holding - len(self.hub.symbols(self.outbox)) if self.holding else 0
+        if surplus > 0:
+            self.holding -= surplus
+            shares.let_go(self.holder, "symbols", surplus)
+
+    async def receive_ticks(self, command: Command) -> None:
         try:
             reception = await self.hub.subscribe(
                 self.outbox, command.symbols, snapshot=command.snapshot, rate=command.rate, since=command.since

@@ -6,6 +6,7 @@ They are part of the protocol: a code never changes its meaning. docs/reference/
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -52,6 +53,8 @@ class ErrorCode(StrEnum):
     IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused"
     TOO_MANY_STREAMS = "too_many_streams"
     TOO_MANY_KEYS = "too_many_keys"
+    TOO_MANY_TICKS = "too_many_ticks"
+    TOO_MANY_NEW_SYMBOLS = "too_many_new_symbols"
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,9 @@ ERRORS: Final = {
         "after a second",
     ),
     ErrorCode.TOO_MANY_SYMBOLS: ErrorKind(
-        "the connection would have more symbols than `limits.symbols`; nothing was subscribed", "after unsubscribing"
+        "the connection would have more symbols than `limits.symbols` or, with `retry_after`, all connections of the "
+        "key more than it may have; nothing was subscribed",
+        "after unsubscribing",
     ),
     ErrorCode.TOO_MANY_COMMANDS: ErrorKind("more than `limits.commands_per_second`; not carried out", "after a second"),
     ErrorCode.MESSAGE_TOO_BIG: ErrorKind(
@@ -105,6 +110,16 @@ ERRORS: Final = {
     ErrorCode.TOO_MANY_KEYS: ErrorKind(
         "`/ws/publish` only: more keys than may come in their time; nothing of the message was published", "later"
     ),
+    ErrorCode.TOO_MANY_TICKS: ErrorKind(
+        "`/ws/publish` only: more ticks a second than the key or address may publish; nothing of the message was "
+        "published",
+        "after `retry_after`",
+    ),
+    ErrorCode.TOO_MANY_NEW_SYMBOLS: ErrorKind(
+        "`/ws/publish` only: more symbols that never ticked before than the key may begin in a day; nothing of the "
+        "message was published",
+        "after `retry_after`",
+    ),
 }
 
 
@@ -113,6 +128,7 @@ class ProtocolError(Exception):
 
     ``details``: what is wrong with which part, where the message has parts: the first of ``count`` mistakes.
     ``reason``: with BUS_UNAVAILABLE, why. ``symbols``: those that it is about, where it is not about all.
+    ``retry_after``: in how many seconds there is use in sending it again.
     """
 
     def __init__(
@@ -125,8 +141,10 @@ class ProtocolError(Exception):
         *,
         reason: Reason | None = None,
         symbols: Sequence[str] = (),
+        retry_after: float | None = None,
     ) -> None:
-        super().__init__(code, message, request_id, details, count, reason, symbols)
+        super().__init__(code, message, request_id, details, count, reason, symbols, retry_after)
+        self.retry_after = None if retry_after is None else math.ceil(retry_after * 1_000) / 1_000
         self.reason = reason
         self.symbols = symbols
         self.code = code

@@ -197,6 +197,7 @@ class Error(Event):
             "hosts: those that were not published or subscribed."
         ),
     ] = ()
+    retry_after: Annotated[float | None, Meta(description="Seconds after which it may be sent again.")] = None
     id: RequestId | None = None
 
 
@@ -339,7 +340,7 @@ def error_frame(error: ProtocolError) -> bytes:
         return text_frame(
             _encode(PublisherError(code=code, message=message, errors=errors, error_count=count, id=request_id))
         )
-    return text_frame(_encode(Error(code, message, error.reason, error.symbols, request_id)))
+    return text_frame(_encode(Error(code, message, error.reason, error.symbols, error.retry_after, request_id)))
 
 
 def published_frame(number: int, messages: int, ticks: int) -> bytes:

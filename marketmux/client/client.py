@@ -27,7 +27,7 @@ from marketmux.client.events import BusState, Connected, Disconnected, Event, Qu
 from marketmux.client.inbox import Inbox
 from marketmux.client.session import Session
 from marketmux.client.subscriptions import Subscriptions
-from marketmux.client.target import Proxy, Target, reason_of
+from marketmux.client.target import Proxy, Target, reason_of, retry_after
 from marketmux.client.tokens import Token, Tokens
 
 __all__ = ["Client", "Latest"]
@@ -260,7 +260,7 @@ class Client:
             return self._try_again(error, min(left, self._backoff.next()))
         except (OSError, websockets.WebSocketException) as error:
             self._refusals.interrupted()
-            return self._try_again(error, self._backoff.next())
+            return self._try_again(error, retry_after(error) + self._backoff.next())
         return await self._use(session)
 
     def _try_again(self, error: Exception, wait: float) -> float:

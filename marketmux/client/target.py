@@ -17,7 +17,7 @@ from websockets.uri import parse_uri
 from marketmux.client.arguments import header_fields, text
 from marketmux.client.errors import Refused
 
-__all__ = ["Proxy", "Target", "reason_of"]
+__all__ = ["Proxy", "Target", "reason_of", "retry_after"]
 
 Proxy: TypeAlias = str | Literal[True] | None
 """The URL of a proxy; True for the one that the environment names, if any; None for none."""
@@ -75,6 +75,14 @@ def _is_loopback(host: str) -> bool:
         return False
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return (mapped or address).is_loopback
+
+
+def retry_after(error: BaseException) -> float:
+    """For how many seconds the gateway asked not to be troubled; a minute at most, 0 if it did not say."""
+    if not isinstance(error, websockets.InvalidStatus):
+        return 0.0
+    text = error.response.headers.get("Retry-After", "")
+    return min(60.0, float(text)) if text.isascii() and text.isdigit() else 0.0
 
 
 def reason_of(error: BaseException) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from bus.contract import BusUnavailable, Held, Idempotency, Losses, Packet, Position, Reason, Since, Tap
+from bus.contract import BusUnavailable, Held, Idempotency, Losses, Packet, Position, Reason, Since, Tap, Wish
 from bus.memory import MemoryBus
 from gateway.edge.process import get_node
 from gateway.fanout.node import Node
@@ -61,6 +61,12 @@ class FakeBus:
 
     async def leave(self, groups: Sequence[str]) -> None:
         self.joined.difference_update(groups)
+
+    async def lease(self, worker: str, wishes: Sequence[Wish], seconds: float) -> tuple[int, list[int]]:
+        raise NotImplementedError
+
+    async def spend(self, account: str, amount: int, most: int, seconds: float) -> float:
+        raise NotImplementedError
 
     async def names(self) -> list[str]:
         raise AssertionError("a node asks for a page at a time")
