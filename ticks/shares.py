@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import math
 import secrets
 from collections.abc import Iterable, Mapping
@@ -24,9 +25,12 @@ from bus.contract import BusUnavailable, Wish
 from bus.layers import get_bus
 from ticks.access.grant import Grant
 from ticks.access.shares import Flow, OverShare
+from ticks.address import share_of
 from ticks.tick import Tick, group_name
 
-__all__ = ["Held", "Shares", "check_new", "get_shares", "hold", "let_go", "most", "take"]
+__all__ = ["Held", "Shares", "check_new", "get_shares", "hold", "let_go", "most", "rate_limit", "take"]
+
+logger = logging.getLogger(__name__)
 
 _WINDOWS: Final = {"ticks": ";w=1", "new_symbols": ";w=86400", "handshakes": ";w=1"}
 LEASE_SECONDS: Final = 0.5
@@ -155,7 +159,10 @@ class Shares:
         while self.flows or self.held:
             self._nudge.clear()
             now = self._loop.time()
-            await self._renew(now, max(now - before, 1e-3))
+            try:
+                await self._renew(now, max(now - before, 1e-3))
+            except Exception:
+                logger.exception("Could not lease the limits of owners; they stay as they are")
             before = now
             await asyncio.sleep(0.05)  # those who come meanwhile go together
             with contextlib.suppress(TimeoutError):
@@ -168,8 +175,11 @@ class Shares:
             del self.flows[owner]
         flows = list(self.flows.items())
         wishes = [Wish(f"ticks:{owner}", flow.limit, flow.wish(seconds)) for owner, flow in flows]
-        idle = [name for name, held in self.held.items() if not held.count]
-        wishes += [Wish(name, held.limit, held.count, spare=False) for name, held in self.held.items()]
+        # Who is about to take some asks itself: what is asked here must not take it back.
+        settled = [(name, held) for name, held in self.held.items() if not held.users]
+        idle = [name for name, held in settled if not held.count]
+        wishes += [Wish(name, held.limit, held.count, spare=False) for name, held in settled]
+        leases: list[int] = []
         try:
             if wishes:
                 self.workers, leases = await get_bus().lease(self.worker, wishes, _LASTS_SECONDS)
@@ -200,14 +210,14 @@ def take(grant: Grant, count: int) -> Mapping[str, str]:
     limit = most(grant, "ticks_per_second")
     if limit is None:
         return {}
-    return rate_limit("ticks", limit, get_shares().take(grant.owner, limit, count).left(), 1)
+    return rate_limit("ticks", limit, get_shares().take(_sharer(grant.owner), limit, count).left(), 1)
 
 
 async def check_new(grant: Grant, ticks: Iterable[Tick]) -> None:
     """Counts the symbols among those of ticks that never ticked before. :class:`OverShare`."""
     limit = most(grant, "new_symbols")
     if limit is not None:
-        await get_shares().check_new(grant.owner, limit, (tick.symbol for tick in ticks))
+        await get_shares().check_new(_sharer(grant.owner), limit, (tick.symbol for tick in ticks))
 
 
 async def hold(grant: Grant, what: str, count: int = 1) -> int:
@@ -215,14 +225,20 @@ async def hold(grant: Grant, what: str, count: int = 1) -> int:
     limit = most(grant, what)
     if limit is None or not count:
         return 0
-    await get_shares().hold(grant.owner, limit, what, count)
+    await get_shares().hold(_sharer(grant.owner), limit, what, count)
     return count
 
 
 def let_go(owner: str, what: str, count: int) -> None:
     """Gives back what was held."""
     if count:
-        get_shares().let_go(owner, what, count)
+        get_shares().let_go(_sharer(owner), what, count)
+
+
+def _sharer(owner: str) -> str:
+    """Who a limit is for: of IPv6 addresses without a credential all of a network."""
+    kind, _, address = owner.partition(":")
+    return f"{kind}:{share_of(address)}" if kind == "anonymous" else owner
 
 
 def rate_limit(what: str, limit: int, left: int, seconds: float) -> Mapping[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from io import BytesIO
 from typing import Any, Final
@@ -16,12 +17,14 @@ from django.http.request import validate_host
 from gateway.protocol.problems import MEDIA_TYPE, encode
 from gateway.server.visitors import Standing, stand
 from gateway.wires.choose import is_over_tls
-from ticks import lookups, origins
+from ticks import lookups, origins, shares
 from ticks.access import door
 from ticks.access.credentials import Audience, InvalidCredential, refuse_in_url
 from ticks.access.grant import Grant, Scope
+from ticks.access.shares import Buckets, OverShare
 from ticks.access.users import EntitlementsUnavailable
-from ticks.address import client_address
+from ticks.address import client_address, share_of
+from ticks.shares import rate_limit
 
 __all__ = ["Access", "origin_allowed"]
 
@@ -43,8 +46,8 @@ Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 
 class Access:
     """ASGI middleware that finds out who opens a WebSocket: a handshake that is not allowed is answered with 403, one
-    with a wrong credential with 401, one whose Host is none of ``ALLOWED_HOSTS`` with 400, and with 503 where the
-    database does not say who it is.
+    with a wrong credential with 401, one too many of an address or owner with 429, one whose Host is none of
+    ``ALLOWED_HOSTS`` with 400, and with 503 where the database does not say who it is.
 
     The application finds the :class:`~ticks.access.grant.Grant` in the scope, as ``grant``, and as ``subprotocol`` what
     it has to accept with.
@@ -76,23 +79,31 @@ class Access:
             # Routing takes it, but a proxy's rule for the path may not have known it in this spelling.
             await _refuse(scope, receive, send)
             return
-        address = share_of(client_address(scope))
         try:
-            _count_handshake(address)
+            _count_handshake(share_of(client_address(scope)))
             grant = await self._grant(headers, scope)
+            if grant.stands_on:
+                _count_handshake(grant.owner)
+            held = await shares.hold(grant, "connections")
+        except OverShare as error:
+            await _refuse(scope, receive, send, 429, more=_headers(error))
+            return
         except InvalidCredential as error:
             await _refuse(scope, receive, send, 401, _CHALLENGE, encode(401, error.code, str(error)))
             return
         except (lookups.DatabaseUnavailable, EntitlementsUnavailable):
             await _refuse(scope, receive, send, 503, (b"retry-after", b"1"))
             return
-        if grant.of(self._scope):
-            scope["grant"] = grant  # a copy of the scope would stay as long as the client
-            await stand(scope, send, Standing.KNOWN if grant.stands_on else Standing.IDLE)
-            scope["subprotocol"] = _SUBPROTOCOL if _SUBPROTOCOL in scope.get("subprotocols", ()) else None
-            await self._application(scope, receive, send)
-        else:
-            await _refuse(scope, receive, send)
+        try:
+            if grant.of(self._scope):
+                scope["grant"] = grant  # a copy of the scope would stay as long as the client
+                await stand(scope, send, Standing.KNOWN if grant.stands_on else Standing.IDLE)
+                scope["subprotocol"] = _SUBPROTOCOL if _SUBPROTOCOL in scope.get("subprotocols", ()) else None
+                await self._application(scope, receive, send)
+            else:
+                await _refuse(scope, receive, send)
+        finally:
+            shares.let_go(grant.owner, "connections", held)
 
     async def _grant(self, headers: dict[bytes, bytes], scope: dict[str, Any]) -> Grant:
         refuse_in_url(scope.get("query_string", b"").decode("latin1"))
@@ -112,6 +123,27 @@ def _authorization(headers: Sequence[tuple[bytes, bytes]], subprotocols: Sequenc
     if len(shown) > 1:
         raise InvalidCredential("Show one key or one token, and not several.", "several_credentials")
     return shown[0] if shown else b""
+
+
+_BURST_SECONDS: Final = 10
+_handshakes: dict[int, Buckets] = {}
+
+
+def _count_handshake(owner: str) -> None:
+    """:class:`OverShare` if the address or the owner opens too many WebSockets a second."""
+    rate = settings.MARKETMUX_MAX_HANDSHAKES_PER_SECOND
+    buckets = _handshakes.get(rate)
+    if buckets is None:
+        buckets = _handshakes[rate] = Buckets(rate, _BURST_SECONDS * rate)
+    wait = buckets.take(owner)
+    if wait:
+        raise OverShare("handshakes", rate, f"More than {rate} handshakes a second.", wait)
+
+
+def _headers(error: OverShare) -> list[tuple[bytes, bytes]]:
+    limit = rate_limit(error.what, error.limit, 0, error.wait)
+    headers = {"Retry-After": str(math.ceil(error.wait)), **limit}
+    return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 
 
 def origin_allowed(origin: bytes | None, host: bytes, *, secure: bool = False) -> bool:
@@ -167,12 +199,13 @@ async def _refuse(  # noqa: PLR0917 - three of them are ASGI's
     status: int = 403,
     header: tuple[bytes, bytes] | None = None,
     body: bytes = b"",
+    more: Sequence[tuple[bytes, bytes]] = (),
 ) -> None:
     await receive()  # websocket.connect
     if status == 403 or "websocket.http.response" not in scope.get("extensions", {}):
         await send({"type": "websocket.close"})  # which servers answer with 403
         return
-    headers = [] if header is None else [header]
+    headers = [*more] if header is None else [header, *more]
     if body:
         headers.append((b"content-type", MEDIA_TYPE))
     await send({"type": "websocket.http.response.start", "status": status, "headers": headers})

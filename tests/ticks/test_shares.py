@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+from pytest_django.fixtures import Settings
 
 from bus.contract import BusUnavailable, Wish
 from bus.memory import MemoryBus
