@@ -206,6 +206,8 @@ async def command(connection: ClientConnection, action: str, *symbols: str) -> A
 
 async def test_new_symbols_of_a_key_are_counted_by_the_day(pair: Pair) -> None:
     key = pair.key(new_symbols=2)
+    async with httpx.AsyncClient(base_url=pair.gateways[0].http, timeout=30) as others:
+        assert (await others.post("/api/v1/ticks", json=tick("AAPL", 1))).status_code == 202
     async with clients(pair, key) as (one, two):
         assert (await one.post("/api/v1/ticks", json=[tick("NEW1", 1), tick("AAPL", 1)])).status_code == 202
         assert (await two.post("/api/v1/ticks", json=[tick("NEW1", 1), tick("NEW2", 1)])).status_code == 202
