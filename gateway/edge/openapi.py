@@ -89,7 +89,7 @@ _REPLAYED: Final = OpenApiParameter(
     response=[202],
 )
 _TAKEN: Final = (*_ASKED, 413, 415)
-_PUBLISHED: Final = (*_TAKEN, 422, 507)
+_PUBLISHED: Final = (*_TAKEN, 422, 429, 507)
 
 
 class Ticks(OpenApiViewExtension):

@@ -169,7 +169,7 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, A
     as_user: dict[str, Any] = {}
     if os.geteuid() == 0 and user is not None:  # PostgreSQL does not run as root
         as_user = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
-        for path in (directory, *directory.parents[:2]):
+        for path in (directory, *directory.parents[:3]):
             path.chmod(0o755)
         os.chown(directory, user.pw_uid, user.pw_gid)
     data, port = directory / "data", free_port()
