@@ -162,7 +162,7 @@ async def test_a_slow_consumer_is_told_what_was_left_out(start_gateway: StartGat
 
 async def test_without_a_key_it_is_refused(start_gateway: StartGateway) -> None:
     gateway = start_gateway(MARKETMUX_ANONYMOUS="0")
-    with pytest.raises(Refused, match="403"):
+    with pytest.raises(Refused, match="401"):
         await Client(gateway.ws, key="mmx_wrong").open()
     key = gateway.manage("create_key", "Desk").split()[-1]
     async with Client(gateway.ws, key=key) as client:

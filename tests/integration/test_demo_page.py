@@ -358,6 +358,6 @@ def test_publishing_with_a_key(driver: webdriver.Chrome, start_gateway: StartGat
     page = Page(driver, gateway.http).open("refused")
 
     page.publish(symbol="AAPL", price="1.0", key="wrong")
-    page.wait_for_text("#publish output", "unknown or revoked")
+    page.wait_for_text("#publish output", "unknown, revoked or expired")
     page.publish(symbol="AAPL", price="1.0", key=key)
     page.wait_for_text("#publish output", "Accepted: AAPL at 1.0")
