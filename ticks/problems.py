@@ -48,7 +48,9 @@ _TABLE: Final = (
         "the head of the request, or a WebSocket's handshake, is not what HTTP says, or can be read in two ways",
     ),
     Problem("not_authenticated", 401, "No credential", "the request has no key"),
-    Problem("authentication_failed", 401, "A credential that fails", "the key is unknown, revoked, expired or malformed"),
+    Problem(
+        "authentication_failed", 401, "A credential that fails", "the key is unknown, revoked, expired or malformed"
+    ),
     Problem("token_invalid", 401, "Not a token", "the token is malformed, or not signed by whom it should be"),
     Problem("token_expired", 401, "An old token", "the token is genuine, but its time is over"),
     Problem("token_not_yet_valid", 401, "An early token", "the token is genuine, but its time has not come"),

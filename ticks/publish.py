@@ -64,7 +64,7 @@ async def publish(ticks: Sequence[Tick], idempotency: Idempotency | None = None,
         return False
     recorder.offer(_placed(ticks, batch, places))
     if settings.MARKETMUX_JOURNAL:
-        began = [group for group, messages in batch.items() if places[group].seq == len(messages)]
+        began = [group for group, end in places.items() if end.seq == len(batch[group])]
         if began:
             journal.began(grant, map(symbol_of, began))
     return True

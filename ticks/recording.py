@@ -160,14 +160,15 @@ class RecordingProcess:
         return f"the process that writes them ended with status {status}"
 
     def _end(self) -> int | None:
-        if self._socket is not None:
-            with contextlib.suppress(OSError):
-                self._socket.shutdown(socket.SHUT_RDWR)  # a write that waits for an answer wakes up
-            self._socket.close()
-            self._socket = None
-        if self._process is None:
-            return None
+        # Taken out first: a write that fails meanwhile, in its own thread, comes here too.
+        ours, self._socket = self._socket, None
         process, self._process = self._process, None
+        if ours is not None:
+            with contextlib.suppress(OSError):
+                ours.shutdown(socket.SHUT_RDWR)  # a write that waits for an answer wakes up
+            ours.close()
+        if process is None:
+            return None
         try:
             return process.wait(END_SECONDS)
         except subprocess.TimeoutExpired:

@@ -57,6 +57,8 @@ class Lateness:
             self.seconds, self.refused = sorted(result["seconds"]), result["refused"]
 
     def __str__(self) -> str:
+        if not self.seconds:
+            return "no tick of a bystander, as it was over before"
         return (
             f"of {len(self.seconds)} ticks of a bystander the latest {self.seconds[-1] * 1000:.0f} ms, 99 % "
             f"{self.p99 * 1000:.0f} ms, the median {self.seconds[len(self.seconds) // 2] * 1000:.0f} ms late"

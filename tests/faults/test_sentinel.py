@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,7 +56,8 @@ class Guarded:
 
     def is_at_primary(self) -> bool:
         """Whether the gateway listens there."""
-        return any(f" sub={len(SYMBOLS)} " in line for line in self.primary.lines("CLIENT LIST TYPE pubsub"))
+        clients = " ".join(self.primary.lines("CLIENT LIST TYPE pubsub"))
+        return any(int(count) >= len(SYMBOLS) for count in re.findall(r" sub=(\d+) ", clients))
 
     def fail_over(self) -> None:
         before = self.primary

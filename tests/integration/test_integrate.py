@@ -75,14 +75,10 @@ def start_project(tmp_path: Path) -> Iterator[Callable[[int, str, str], str]]:
         (tmp_path / "view.py").write_text(at(BLOCKS["python"], port, websocket))
         (tmp_path / "page.js").write_text(at(BLOCKS["js"], port, websocket))
         command = [sys.executable, "project.py", str(port), secret]
-        process = subprocess.Popen(
-            command,
-            cwd=tmp_path,
-            env=clean_environment(),
-            stdout=subprocess.PIPE,
-            stderr=(tmp_path / "log").open("w"),
-            text=True,
-        )
+        with (tmp_path / "log").open("w") as log:
+            process = subprocess.Popen(
+                command, cwd=tmp_path, env=clean_environment(), stdout=subprocess.PIPE, stderr=log, text=True
+            )
         started.append(process)
         assert process.stdout is not None
         with process.stdout:

@@ -10,6 +10,7 @@ collector waits for when it frees a cursor on the event loop. Its connection is 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -134,7 +135,8 @@ class Journal:
     def _run(self) -> None:
         while True:
             self._offered.wait()
-            time.sleep(self._interval)
+            with contextlib.suppress(OSError):  # while the clock is being set
+                time.sleep(self._interval)
             # Cleared before the queue is emptied: a line that comes meanwhile sets it again.
             self._offered.clear()
             while lines := self._take():

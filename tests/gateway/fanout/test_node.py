@@ -20,6 +20,7 @@ from bus.memory import MemoryBus
 from gateway.edge.process import get_node
 from gateway.fanout.node import Node
 from tests.gateway.fakes import NEVER, Books, FakeClient, until
+from tests.worst import SLOWNESS
 from ticks.tick import GROUP_PREFIX, Tick, group_name
 
 WHEN = "2026-05-12T15:04:05Z"
@@ -469,7 +470,7 @@ async def test_who_takes_everything_is_told_of_it_in_bounded_messages_and_holds_
     async with turns(lambda: bus.tick("A", names[0], names[50_000], names[-1])) as seconds:
         await client.subscribe("*")
         await until(lambda: not node.hub.subscriptions.everything.tours)
-    assert max(seconds) < 0.1
+    assert max(seconds) < 0.1 * SLOWNESS
     assert max(map(len, client.wire.texts)) < 64_000
     assert other.news()[:2] == ["A1", "A2"]
     client.news()  # the books balance
@@ -495,7 +496,7 @@ async def test_heartbeats_and_the_end_of_everything_hold_up_nobody(bus: FakeBus,
     async with turns(look) as beating:
         for _ in beat():
             await asyncio.sleep(0)
-    assert max(beating) < 0.1
+    assert max(beating) < 0.1 * SLOWNESS
     assert max(after - before for before, after in pairwise(lengths)) <= 3  # a heartbeat, and ticks
     beats = [text for text in fast.wire.texts if '"seqs"' in text]
     assert len(beats) >= 200
