@@ -66,7 +66,7 @@ class Lateness:
 
     @property
     def p99(self) -> float:
-        return self.seconds[int(0.99 * len(self.seconds))]
+        return self.seconds[int(0.99 * len(self.seconds))] if self.seconds else 0.0
 
 
 class Bystander:
