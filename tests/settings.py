@@ -20,3 +20,5 @@ MARKETMUX_JOURNAL = False
 
 # Of an engine that is not Django's own pytest-django would think that it needs a file.
 DATABASES["default"]["TEST"] = {"NAME": ":memory:"}  # noqa: F405
+# There connections share a cache, and a reader in another thread would be a reason to refuse a write at once.
+DATABASES["default"]["OPTIONS"]["init_command"] += " PRAGMA read_uncommitted=1;"  # noqa: F405
