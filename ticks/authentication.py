@@ -34,10 +34,10 @@ class CredentialAuthentication(authentication.BaseAuthentication):
         try:
             refuse_in_url(request.META.get("QUERY_STRING", ""))
             # DRF's helper would build a mapping of all headers for each request.
-            grant = door.find(request.META.get("HTTP_AUTHORIZATION", "").encode("latin1"), address=_address(request))
+            grant = door.of_header(request.META.get("HTTP_AUTHORIZATION", "").encode("latin1"))
         except door.InvalidCredential as error:
             raise AuthenticationFailed(str(error), error.code) from error
-        if not grant.stands_on:
+        if grant is None:
             return None
         _note(request, grant)
         return AnonymousUser(), grant
@@ -60,8 +60,11 @@ class SessionAuthentication(authentication.SessionAuthentication):
 
 
 def grant_of(request: Request) -> Grant:
-    """What an authenticated request may do."""
-    return request.auth if isinstance(request.auth, Grant) else door.anonymous(_address(request))
+    """What an authenticated request may do; of who has shown nothing it is found when it is first asked for."""
+    if not isinstance(request.auth, Grant):
+        request.auth = door.anonymous(address_of_request(request))
+    grant: Grant = request.auth
+    return grant
 
 
 def _note(request: Request, grant: Grant) -> None:
@@ -69,10 +72,6 @@ def _note(request: Request, grant: Grant) -> None:
     scope = getattr(request, "scope", None)
     if scope is not None:
         scope["grant"] = grant
-
-
-def _address(request: Request) -> str:
-    return address_of_request(request)
 
 
 class MayPublish(BasePermission):

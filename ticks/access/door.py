@@ -19,7 +19,17 @@ from ticks.access.keys import grant_of_key
 from ticks.access.patterns import ALL
 from ticks.access.users import grant_of_session
 
-__all__ = ["BEARER", "SCHEME", "InvalidCredential", "anonymous", "find", "find_from_loop", "key_in_header", "prepare"]
+__all__ = [
+    "BEARER",
+    "SCHEME",
+    "InvalidCredential",
+    "anonymous",
+    "find",
+    "find_from_loop",
+    "key_in_header",
+    "of_header",
+    "prepare",
+]
 
 SCHEME: Final = "Api-Key"
 """The scheme of the ``Authorization`` header that holds a key."""
@@ -33,7 +43,7 @@ def find(authorization: bytes, session: str = "", address: str = "", audience: A
     ``audience``: what for. Asks the database about what is not in a cache. :class:`InvalidCredential` if the header
     holds a wrong one. A session that has ended is none: browsers show what they have.
     """
-    return _of_header(authorization, audience) or (grant_of_session(session) if session else None) or anonymous(address)
+    return of_header(authorization, audience) or (grant_of_session(session) if session else None) or anonymous(address)
 
 
 async def find_from_loop(
@@ -45,7 +55,7 @@ async def find_from_loop(
     """
     await prepare(authorization)
     try:
-        if grant := _of_header(authorization, audience):
+        if grant := of_header(authorization, audience):
             return grant
     except SynchronousOnlyOperation:  # raised before anything is asked of the database
         pass
@@ -88,8 +98,8 @@ def _word(authorization: bytes, wanted: str, what: str) -> str | None:
     return words[0].decode("ascii")
 
 
-def _of_header(authorization: bytes, audience: Audience) -> Grant | None:
-    """What the credential in the header allows, None if it holds none of ours."""
+def of_header(authorization: bytes, audience: Audience = Audience.HTTP) -> Grant | None:
+    """What the credential in the header allows, None if it holds none of ours. Asks as :func:`find` does."""
     token = _word(authorization, BEARER, "token")
     if token is not None:
         return _of_token(token, audience)
