@@ -276,6 +276,12 @@ class Bus(Protocol):
         0 if it was taken, else, and nothing is, in how many seconds they are over.
         """
 
+    async def announce(self, worker: str, record: bytes, seconds: float) -> None:
+        """Keeps what a worker says of itself for so long, in place of what it said before."""
+
+    async def announced(self) -> Mapping[str, bytes]:
+        """What workers have said of themselves and is still kept, by worker."""
+
     async def held(self, seconds: float) -> Held:
         """What is kept on the hosts that are not ``away``. ``seconds``: how long idempotency keys are."""
 

@@ -104,6 +104,7 @@ class MemoryBus:
             """In order."""
             self._keys: dict[str, tuple[str, float]] = {}
             self._accounts: dict[str, tuple[int, float]] = {}
+            self._records: dict[str, tuple[bytes, float]] = {}
 
     def flush(self) -> None:
         """Makes it like new, except for its tap."""
@@ -259,6 +260,16 @@ class MemoryBus:
                 return until - now
             self._accounts[account] = spent + amount, until
             return 0.0
+
+    async def announce(self, worker: str, record: bytes, seconds: float) -> None:
+        with self._lock:
+            self._records[worker] = record, self._clock() + seconds
+
+    async def announced(self) -> dict[str, bytes]:
+        with self._lock:
+            now = self._clock()
+            self._records = {name: entry for name, entry in self._records.items() if entry[1] > now}
+            return {name: record for name, (record, _) in self._records.items()}
 
     def _missed(self, group: str, since: Since) -> list[Packet] | None:
         stream = self._streams.get(group) or _Stream(self._epoch)

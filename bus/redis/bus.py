@@ -316,6 +316,14 @@ class RedisBus:
         with shard.refusals.told():
             return await shard.spend(account, amount, most, seconds)
 
+    async def announce(self, worker: str, record: bytes, seconds: float) -> None:
+        """To every host: whichever of them is away, a worker is heard of."""
+        await self._ask_all(lambda shard: shard.announce(worker, record, seconds))
+
+    async def announced(self) -> dict[str, bytes]:
+        records = await self._ask_all(Shard.announced)
+        return {worker: record for some in records for worker, record in some.items()}
+
     def _groups_by_shard(self, groups: Iterable[str]) -> Iterator[tuple[Shard, list[str]]]:
         for shard, channels in self._by_shard(self._channel_prefix + group for group in groups):
             yield shard, [channel[self._channel_prefix_size :] for channel in channels]

@@ -56,7 +56,12 @@ _HELD: Final = _script("held.lua")
 _RETAIN: Final = _script("retain.lua")
 _LEASE: Final = _script("lease.lua")
 _SPEND: Final = _script("spend.lua")
-_QUESTIONS: Final = [_POSITIONS, _HISTORY, _GROUPS, _PAGE, _HELD, _RETAIN, _LEASE, _SPEND]
+_ANNOUNCE: Final = _script("announce.lua")
+_ANNOUNCED: Final = _script("announced.lua")
+_QUESTIONS: Final = [
+    *(_POSITIONS, _HISTORY, _GROUPS, _PAGE, _HELD, _RETAIN, _LEASE, _SPEND),
+    *(_ANNOUNCE, _ANNOUNCED),
+]
 
 _SLICE: Final = 100
 _SLICE_SECONDS: Final = 1.0
@@ -249,6 +254,13 @@ class Shard:
         milliseconds: int = await self._ask(_SPEND, account, amount, most, int(seconds * 1_000))
         return milliseconds / 1_000
 
+    async def announce(self, worker: str, record: bytes, seconds: float) -> None:
+        await self._ask(_ANNOUNCE, worker, record, int(seconds * 1_000))
+
+    async def announced(self) -> dict[str, bytes]:
+        answer = await self._ask(_ANNOUNCED)
+        return {worker.decode(): record for worker, record in zip(answer[::2], answer[1::2], strict=True)}
+
     async def check(self, patterns: Sequence[str]) -> list[str]:
         """Holds the conversation of bus/redis/entry.py."""
         return await entry.check(self._get_pool(), self._prefix, patterns, [_PUBLISH, *_QUESTIONS])
@@ -269,7 +281,7 @@ class Shard:
                 dropped = await self.retain()
             rest = _SLICE_SECONDS if dropped >= 0 else random.uniform(5, 15) * _SLICE_SECONDS  # noqa: S311
 
-    async def _ask(self, script: Script, *arguments: str | int) -> Any:
+    async def _ask(self, script: Script, *arguments: bytes | str | int) -> Any:
         async def ask(link: Link, _: float) -> Any:
             return await link.evaluate(script, lambda: (self._prefix, link.run_id, *arguments))
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from gateway.edge.picture import Picture
 from gateway.protocol.commands import PublishedTick
 from gateway.protocol.schemas import named_schemas
 from gateway.protocol.values import SENT_FIELDS, Count, Epoch, Seq
@@ -105,9 +106,40 @@ Access = msgspec.defstruct(
 )
 
 
+class Connected(msgspec.Struct):
+    """A WebSocket that is open."""
+
+    id: str
+    since: Annotated[float, Meta(description="In seconds since 1970.")]
+    owner: Annotated[str, Meta(description="The key, user or address that it stands on.")]
+    who: str
+    address: str
+    publishes: bool
+    symbols: Annotated[Count, Meta(description="How many it is subscribed to.")]
+    named: Annotated[list[str], Meta(description="The first of them.")]
+    behind: Annotated[bool, Meta(description="Whether ticks wait because it does not keep up.")]
+    ticks: Annotated[int | None, Meta(description="How many it published.")]
+    worker: str
+
+
+class Connections(msgspec.Struct):
+    """Who is connected, the oldest first."""
+
+    count: Annotated[Count, Meta(description="How many are meant; the results are the first of them.")]
+    connections: Annotated[Count, Meta(description="How many there are in all.")]
+    publishers: Count
+    behind: Count
+    workers: Annotated[Count, Meta(description="How many workers answered.")]
+    is_whole: Annotated[bool, Meta(description="False if the bus could not be asked.")]
+    results: list[Connected]
+
+
 def _schemas() -> dict[str, Any]:
     return named_schemas(
-        [PublishedTick, LatestTick, TickPage, Accepted, TokenRequest, Token, Problem, Kind, Health, Access]
+        [
+            *(PublishedTick, LatestTick, TickPage, Accepted, TokenRequest, Token, Problem, Kind, Health, Access),
+            *(Picture, Connections),
+        ]
     )
 
 

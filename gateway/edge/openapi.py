@@ -193,6 +193,51 @@ class Tokens(OpenApiViewExtension):
         return Described
 
 
+class Nodes(OpenApiViewExtension):
+    """``/api/v1/nodes``."""
+
+    target_class = "gateway.edge.staff.NodesView"
+
+    def view_replacement(self) -> type:
+        @extend_schema_view(
+            get=extend_schema(
+                operation_id="listNodes",
+                summary="All workers of all gateways, and their figures",
+                description="For staff. Each worker says every two seconds how it is.",
+                parameters=_headers(_ASKED),
+                responses=_answers(200, "Picture", "The workers.", *_ASKED),
+            )
+        )
+        class Described(self.target_class):  # type: ignore[misc,name-defined]
+            pass
+
+        return Described
+
+
+class Connections(OpenApiViewExtension):
+    """``/api/v1/connections``."""
+
+    target_class = "gateway.edge.staff.ConnectionsView"
+
+    def view_replacement(self) -> type:
+        @extend_schema_view(
+            get=extend_schema(
+                operation_id="listConnections",
+                summary="Who is connected",
+                description="For staff that may view connections: the oldest 500 of those that are meant.",
+                parameters=[
+                    _query("q", {"type": "string"}, "Part of a key's name, a user's or an address."),
+                    *_headers(_ASKED),
+                ],
+                responses=_answers(200, "Connections", "The connections.", *_ASKED),
+            )
+        )
+        class Described(self.target_class):  # type: ignore[misc,name-defined]
+            pass
+
+        return Described
+
+
 class Credential(OpenApiAuthenticationExtension):
     target_class = "ticks.authentication.CredentialAuthentication"
     name = "apiKey"
@@ -213,6 +258,7 @@ class Session(OpenApiAuthenticationExtension):
 
 # The other views
 
+_FOR_STAFF: Final = {"listNodes", "listConnections"}
 _FOR_ALL: Final = {"getAccess"}
 """What nobody needs a credential for, and answers according to it."""
 
@@ -224,7 +270,9 @@ def complete(result: Json, **_: Any) -> Json:
     result["components"]["schemas"] = {**SCHEMAS, "After": after}
     for operation in (each for path in result["paths"].values() for each in path.values()):
         operation["responses"].setdefault("405", _refusal(405))
-        if "security" in operation and (settings.MARKETMUX_ANONYMOUS or operation["operationId"] in _FOR_ALL):
+        if operation["operationId"] in _FOR_STAFF:
+            operation["security"] = [{Session.name: []}]
+        elif "security" in operation and (settings.MARKETMUX_ANONYMOUS or operation["operationId"] in _FOR_ALL):
             operation["security"].append({})
     result["paths"]["/api/v1/ticks"]["post"]["requestBody"]["required"] = True
     result["servers"] = [{"url": "/"}]

@@ -52,12 +52,17 @@ class Roster(NamedTuple):
 # Asking
 
 
-async def ask(watch: Watch, wanted: str = "", ids: Collection[str] = ()) -> Roster:
-    """Who is connected: those in whose owner, name or address ``wanted`` is, or those with ``ids``."""
+async def ask(watch: Watch | None, wanted: str = "", ids: Collection[str] = ()) -> Roster:
+    """Who is connected: those in whose owner, name or address ``wanted`` is, or those with ``ids``.
+
+    ``watch``: this worker, for when the bus is away; without one that is an error.
+    """
     question = {"type": _ASK, "wanted": wanted, "ids": list(ids)}
     try:
         answers = await _answers(question)
     except (BusUnavailable, TimeoutError):
+        if watch is None:
+            raise
         return _roster([await _answer(watch, question)], is_whole=False)
     return _roster(answers, is_whole=True)
 

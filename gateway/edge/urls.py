@@ -3,6 +3,7 @@
 from django.urls import path
 
 from gateway.edge.documents import api_page, openapi, problem_kind
+from gateway.edge.staff import ConnectionsView, NodesView
 from gateway.edge.views import asyncapi, healthz, index, metrics, upgrade_required
 
 urlpatterns = [
@@ -14,5 +15,7 @@ urlpatterns = [
     path("api/v1/asyncapi.json", asyncapi, name="asyncapi"),
     path("api/v1/openapi.json", openapi, name="openapi"),
     path("api/v1/docs", api_page, name="api"),
+    path("api/v1/nodes", NodesView.as_view(), name="nodes"),
+    path("api/v1/connections", ConnectionsView.as_view(), name="connections"),
     path("api/v1/problems/<slug:code>", problem_kind),
 ]

@@ -14,7 +14,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError
 
-from gateway.edge import process
+from gateway.edge import process, reports
 from gateway.management.commands import serve
 from gateway.protocol.codes import SERVICE_RESTART
 from gateway.server.worker import BACKLOG
@@ -141,7 +141,7 @@ def test_a_worker_serves_on_the_sockets_that_it_was_handed(server: mock.Mock) ->
         assert listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
         assert lifeline.family == socket.AF_UNIX
     assert (options["max_body_bytes"], options["restart"]) == (MAX_BODY_BYTES, SERVICE_RESTART)
-    assert options["jobs"] == [serve._watch_for_stalls]
+    assert options["jobs"] == [serve._watch_for_stalls, reports.run]
     assert options["usable"] is process.bus_usable
     server.return_value.run.assert_called_once_with()
 
@@ -151,7 +151,7 @@ def test_a_worker_that_makes_up_ticks_does_so_beside_the_server(server: mock.Moc
     options = server.call_args.kwargs
     server.call_args.args[1].close()
     options["lifeline"].close()
-    [_, job] = options["jobs"]
+    [_, _, job] = options["jobs"]
     assert 7 in job.args
 
 

@@ -147,6 +147,8 @@ class Door:
                         return "".join(scopes) or "none"
                 case "admin":
                     answer = http.get("/admin/ticks/apikey/", headers=headers)
+                case "nodes" | "connections":
+                    answer = http.get(f"/api/v1/{what}", headers=headers)
                 case "metrics":
                     answer = http.get("/metrics", headers=headers)
                 case _:

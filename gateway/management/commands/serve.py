@@ -20,6 +20,7 @@ from django.db import DatabaseError, connections
 from django.db.migrations.executor import MigrationExecutor
 
 from bus import stall
+from gateway.edge import reports
 from gateway.edge.process import bus_usable
 from gateway.protocol.codes import SERVICE_RESTART
 from gateway.server.supervisor import Supervisor, bind, url
@@ -88,7 +89,7 @@ class Command(BaseCommand):
 def _work(listen_fd: int, lifeline_fd: int, feed_rate: int | None) -> None:
     """Serves as one worker on the descriptors that the supervisor has handed over."""
     raise_open_file_limit()
-    jobs: list[Job] = [_watch_for_stalls]
+    jobs: list[Job] = [_watch_for_stalls, reports.run]
     if feed_rate is not None:
         jobs.append(partial(feed.run, None, feed_rate, publish.publish))
     application = get_default_application()

@@ -69,6 +69,12 @@ class FakeBus:
     async def spend(self, account: str, amount: int, most: int, seconds: float) -> float:
         raise NotImplementedError
 
+    async def announce(self, worker: str, record: bytes, seconds: float) -> None:
+        raise NotImplementedError
+
+    async def announced(self) -> dict[str, bytes]:
+        raise NotImplementedError
+
     async def names(self) -> list[str]:
         raise AssertionError("a node asks for a page at a time")
 
