@@ -31,8 +31,9 @@ class Pair:
 
     def __init__(self, directory: Path, database: Path, redis: RedisServer) -> None:
         self.first = GatewayProcess(directory / "first", database=database, redis_url=redis.url, workers=2)
-        shared = {"DATABASE_URL": self.first.environment["DATABASE_URL"]}
-        self.second = GatewayProcess(directory / "second", redis_url=redis.url, **shared)
+        self.second = GatewayProcess(
+            directory / "second", redis_url=redis.url, DATABASE_URL=self.first.environment["DATABASE_URL"]
+        )
         with Office(self.first.environment) as office:
             self.sessions = office.do(ISSUE)
 
