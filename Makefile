@@ -1,4 +1,4 @@
-# make run    a gateway to look at, on http://127.0.0.1:8000/ (make run PORT=8123)
+# make run    a gateway to look at, on http://127.0.0.1:8000/ (make run PORT=8123 FEED_RATE=500)
 # make check  lint, and the tests that start no servers
 # make test   all tests (make test ARGS="-k hub -x")
 # make coverage  all tests, and how much of the code they run
@@ -11,6 +11,7 @@
 
 HOST ?= 127.0.0.1
 PORT ?= 8000
+FEED_RATE ?= 20
 MINUTES ?= 5
 
 VENV := .venv
@@ -18,7 +19,13 @@ PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed
 INSTALLED_DEV := $(VENV)/installed-dev
 SECRET := $(VENV)/secret-key
-PIP := $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes
+PIP := $(PY) -m pip install --disable-pip-version-check --require-hashes --progress-bar off
+# Names what pip is at, so that a minute of it is no silence; its errors come beside. A pipe has the status of its end.
+SHOWN := while read -r word what _; do case $$word in \
+	Collecting) echo "  fetching $$what" ;; \
+	Installing) echo "  unpacking all of it (the longest step) ..." ;; \
+	failed) exit 1 ;; \
+	esac; done
 # The tests' settings, and modules that are compiled once for all processes that tests start.
 TESTING := env -u DJANGO_SETTINGS_MODULE -u PYTHONDONTWRITEBYTECODE
 # Four tests side by side: most wait for servers and timers more than they compute (ARGS=-n0 runs them in one process,
@@ -37,12 +44,8 @@ PLAIN := env -u DJANGO_SETTINGS_MODULE DATABASE_URL=sqlite://:memory:
 .PHONY: run check test coverage lint format clean hooks
 
 run: $(INSTALLED) $(SECRET)
-	@echo "Preparing the database ..."
 	@export SECRET_KEY="$${SECRET_KEY:-$$(cat $(SECRET))}" MARKETMUX_ANONYMOUS=1; \
-	$(PY) manage.py migrate --verbosity 0 && \
-	$(PY) manage.py seed_instruments && \
-	echo "Starting the gateway with a mock price feed (Ctrl-C stops it) ..." && \
-	exec $(PY) manage.py serve --host $(HOST) --port $(PORT) --feed
+	exec $(PY) manage.py serve --host $(HOST) --port $(PORT) --feed --feed-rate $(FEED_RATE) --prepare
 
 check: lint
 	@$(PYTEST) -m "not soak and not servers" $(ARGS)
@@ -111,13 +114,13 @@ lock: $(INSTALLED_DEV)
 	$(LOCK) requirements-dev.txt --constraints requirements.lock --output-file requirements-dev.lock $(ARGS)
 
 $(INSTALLED): requirements.lock | $(PY)
-	@echo "Installing what the gateway needs ..."
-	@$(PIP) -r requirements.lock
+	@echo "Installing what the gateway needs: half a minute to two, this once ..."
+	@{ $(PIP) -r requirements.lock || echo failed; } | $(SHOWN)
 	@touch $@
 
 $(INSTALLED_DEV): requirements-dev.lock | $(PY)
 	@echo "Installing what tests and linters need ..."
-	@$(PIP) -r requirements-dev.lock
+	@{ $(PIP) -r requirements-dev.lock || echo failed; } | $(SHOWN)
 	@touch $(INSTALLED) $@
 
 $(NODE_MODULES): package-lock.json .npmrc | $(INSTALLED_DEV)

@@ -180,15 +180,17 @@ class Market:
         """Makes ``symbols`` the ones that trade; one that traded before goes on from its last price."""
         self._symbols = list(dict.fromkeys(symbols))
         self._weights = [listing_of(symbol).weight for symbol in self._symbols]
-        # What has not traded yet goes first, so that a symbol that trades rarely has a price soon.
-        self._opening = [symbol for symbol in reversed(self._symbols) if symbol not in self._walks]
+        self._opening = [symbol for symbol in self._symbols if symbol not in self._walks]
 
     def trades(self, count: int) -> list[Tick]:
-        """The next ``count`` trades; none if nothing is listed."""
+        """The next ``count`` trades; none if nothing is listed.
+
+        What has not traded yet trades now, even if more than ``count`` do: a page that has just been opened has prices.
+        """
         if not self._symbols:
             return []
-        opening = [self._opening.pop() for _ in range(min(count, len(self._opening)))]
-        others = self._random.choices(self._symbols, self._weights, k=count - len(opening))
+        opening, self._opening = self._opening, []
+        others = self._random.choices(self._symbols, self._weights, k=max(0, count - len(opening)))
         return [self._walk(symbol).trade(now()) for symbol in opening + others]
 
     def _walk(self, symbol: str) -> Walk:

@@ -12,7 +12,7 @@ from urllib.parse import SplitResult
 from asgiref.sync import iscoroutinefunction
 from corsheaders.middleware import CorsMiddleware
 from csp.middleware import CSPMiddleware
-from django.http import HttpRequest, HttpResponseBase, HttpResponsePermanentRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponsePermanentRedirect
 from django.middleware.common import CommonMiddleware
 from django.utils.decorators import sync_and_async_middleware
 
@@ -47,10 +47,17 @@ def kept(request: HttpRequest, response: Response) -> Response:
 
 
 class Hosts(CommonMiddleware):
-    """Refuses a Host that is not allowed, except of those who ask whether the gateway lives."""
+    """Refuses a Host that is not allowed, except of those who ask whether the gateway lives. Whatever view made a JSON
+    answer, it ends its line before its length is counted: a shell prompt behind it begins another.
+    """
 
     def process_request(self, request: HttpRequest) -> HttpResponsePermanentRedirect | None:
         return None if request.path_info in PROBES else super().process_request(request)
+
+    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        if isinstance(response, HttpResponse) and "json" in response.get("Content-Type", ""):
+            response.content += b"" if response.content.endswith(b"\n") or not response.content else b"\n"
+        return super().process_response(request, response)
 
 
 class Policy(CSPMiddleware):

@@ -170,5 +170,5 @@ def problem(status: int, code: str, detail: str) -> dict[str, Any]:
 
 
 def encode(status: int, code: str, detail: str) -> bytes:
-    """The same as JSON."""
-    return msgspec.json.encode(problem(status, code, detail))
+    """The same as JSON, a line of its own."""
+    return msgspec.json.encode(problem(status, code, detail)) + b"\n"

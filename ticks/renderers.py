@@ -42,7 +42,7 @@ class ExactJSONRenderer(JSONRenderer):
     ) -> bytes:
         if data is None:
             return b""
-        text = msgspec.json.encode(data, enc_hook=str)
+        text = msgspec.json.encode(data, enc_hook=str) + b"\n"  # a line of its own, for curl
         context = dict(renderer_context or {})
         response = context.get("response")
         if response is not None and response.exception and response.accepted_renderer is self:
@@ -50,4 +50,4 @@ class ExactJSONRenderer(JSONRenderer):
         if "indent" not in context and ";" not in (accepted_media_type or ""):
             return text  # what publishers get
         indent = self.get_indent(accepted_media_type or "", context)
-        return msgspec.json.format(text, indent=indent) if indent else text
+        return msgspec.json.format(text, indent=indent) + b"\n" if indent else text

@@ -31,7 +31,7 @@ def answer(
     more: Mapping[str, Any] | None = None,
 ) -> HttpResponse:
     """A problem, with ``more`` members."""
-    body = msgspec.json.encode({**problem(status, code, detail), **(more or {})})
+    body = msgspec.json.encode({**problem(status, code, detail), **(more or {})}) + b"\n"
     return HttpResponse(body, status=status, content_type=MEDIA_TYPE, headers=headers)
 
 

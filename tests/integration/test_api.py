@@ -37,7 +37,7 @@ def test_one_tick_is_accepted_and_can_be_read(http: httpx.Client) -> None:
     place = latest.json()
     assert latest.text == (
         '{"symbol":"BRK.B","price":150.250,"timestamp":"2026-05-12T15:04:05.120Z",'
-        f'"seq":{place["seq"]},"epoch":"{place["epoch"]}"}}'
+        f'"seq":{place["seq"]},"epoch":"{place["epoch"]}"}}\n'
     )
 
 

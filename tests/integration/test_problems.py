@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Iterator
+from http.client import HTTPResponse
 from typing import Any
 
 import httpx
 import pytest
+from django.urls import URLResolver, get_resolver
 
 from tests.conftest import StartGateway
 from tests.servers import GatewayProcess
@@ -16,9 +20,16 @@ COOKIE = {"cookie": "theme=dark"}
 """A request with a cookie takes Django's way."""
 
 
+def is_a_line(response: httpx.Response) -> bool:
+    """What curl shows ends before the next prompt, and its length is that of what came."""
+    length = response.headers.get("content-length", str(len(response.content)))
+    return response.content.endswith(b"}\n") and length == str(len(response.content))
+
+
 def held(response: httpx.Response) -> dict[str, Any]:
     """The problem in an answer, which is one with all that the RFC asks for."""
     assert response.headers["content-type"] == MEDIA_TYPE, response.text
+    assert is_a_line(response)
     body: dict[str, Any] = response.json()
     kind = PROBLEMS[body["code"]]
     assert (body["type"], body["title"]) == (TYPES + kind.code, kind.title)
@@ -65,6 +76,41 @@ def test_each_refusal_is_a_problem(  # noqa: PLR0917
     content = {} if method == "GET" else {"json": TICK}
     response = httpx.request(method, gateway.http + path, headers={**headers, **cookie}, **content)  # type: ignore[arg-type]
     assert held(response)["code"] == code
+
+
+def paths(resolver: URLResolver, prefix: str = "/") -> Iterator[str]:
+    """Every path of the project that has no part to fill in."""
+    for pattern in resolver.url_patterns:
+        path = prefix + str(pattern.pattern).lstrip("^").rstrip("$")
+        if isinstance(pattern, URLResolver):
+            yield from paths(pattern, path)
+        elif not set("<(\\") & set(path):
+            yield path
+
+
+@pytest.mark.parametrize("query", ["", "?format=json", "?indent=2"])
+def test_every_json_answer_is_a_line(gateway: GatewayProcess, query: str) -> None:
+    httpx.post(f"{gateway.http}/api/v1/ticks", json=TICK).raise_for_status()
+    with httpx.Client(base_url=gateway.http, timeout=30) as client:
+        asked = [*paths(get_resolver()), "/api/v1/ticks/A", f"{TYPES}parse_error"]
+        answers = {path: client.get(path + query) for path in asked if "stream" not in path}
+        answers["posted"] = client.post("/api/v1/ticks", json=TICK)
+        answers["by Django"] = client.post(f"/api/v1/ticks{query}", json=TICK, headers=COOKIE)
+    json = {path: answer for path, answer in answers.items() if "json" in answer.headers.get("content-type", "")}
+    assert json.keys() >= {"/healthz", "/api/v1/ticks", "/api/v1/openapi.json", "/api/v1/access", "posted", "by Django"}
+    assert [path for path, answer in json.items() if not is_a_line(answer)] == []
+
+
+@pytest.mark.parametrize(
+    "head", [b"GET / HTTP/1.1\r\n folded\r\n\r\n", b"GET /ws HTTP/1.1\r\nUpgrade: websocket\r\n\r\n"]
+)
+def test_what_the_server_itself_answers_is_a_line(gateway: GatewayProcess, head: bytes) -> None:
+    with socket.create_connection((gateway.host, gateway.port)) as connection:
+        connection.sendall(head)
+        answer = HTTPResponse(connection)
+        answer.begin()
+        assert answer.headers["content-type"] == MEDIA_TYPE
+        assert answer.read().endswith(b"}\n")
 
 
 def test_a_browser_gets_pages_and_no_problems(gateway: GatewayProcess) -> None:

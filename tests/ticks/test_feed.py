@@ -126,10 +126,14 @@ def test_counts_of_increments_are_written_exactly(increment: str, count: int, di
 # The market
 
 
-def test_before_any_symbol_trades_twice_each_has_traded_once() -> None:
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_however_slow_the_market_each_symbol_has_a_price_at_once(count: int) -> None:
     market = Market(seeded(1))
     market.relist(["AAPL", "^VIX", "BRK.B"])
-    assert [tick.symbol for tick in market.trades(2) + market.trades(1)] == ["AAPL", "^VIX", "BRK.B"]
+    assert [tick.symbol for tick in market.trades(count)] == ["AAPL", "^VIX", "BRK.B"]
+    assert len(market.trades(2)) == 2
+    market.relist(["AAPL", "MSFT"])
+    assert market.trades(count)[0].symbol == "MSFT"
 
 
 def test_popular_symbols_trade_more() -> None:

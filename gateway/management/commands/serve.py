@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import socket
@@ -15,6 +16,7 @@ from typing import Any, Final
 
 from channels.routing import get_default_application
 from django.conf import settings
+from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, connections
 from django.db.migrations.executor import MigrationExecutor
@@ -52,6 +54,11 @@ class Command(BaseCommand):
         parser.add_argument(
             "--feed-rate", type=_within(1, 1_000_000), default=20, help="made-up ticks a second (default: %(default)s)"
         )
+        parser.add_argument(
+            "--prepare",
+            action="store_true",
+            help="first bring the database up to date, and add the mock market's instruments that it lacks",
+        )
         # What the supervisor tells the workers it starts.
         parser.add_argument("--listen-fd", type=int, help=SUPPRESS)
         parser.add_argument("--lifeline-fd", type=int, help=SUPPRESS)
@@ -64,11 +71,23 @@ class Command(BaseCommand):
             sys.exit(self._supervise(**options))
 
     def _supervise(
-        self, *, host: str, port: int, workers: int, feed: bool, feed_rate: int, verbosity: int, **_: Any
+        self,
+        *,
+        host: str,
+        port: int,
+        workers: int,
+        feed: bool,
+        feed_rate: int,
+        prepare: bool,
+        verbosity: int,
+        **_: Any,
     ) -> int:
         _check_workers(workers)
-        _check_migrations()
+        if not prepare:
+            _check_migrations()
         listeners = _bind(host, port, workers)
+        if prepare:  # now that the port is ours
+            self._prepare()
         _check_address(host)
         address = url(listeners[0])
         supervisor = Supervisor(
@@ -80,6 +99,13 @@ class Command(BaseCommand):
             silence=settings.MARKETMUX_HUNG_SECONDS,
         )
         return supervisor.run()
+
+    def _prepare(self) -> None:
+        self._say("Preparing the database ...")
+        call_command("migrate", verbosity=0, skip_checks=True)
+        call_command("seed_instruments", stdout=self.stdout)
+        connections.close_all()
+        self._say("Starting the gateway (Ctrl-C stops it) ...")
 
     def _say(self, text: str) -> None:
         self.stdout.write(text)
@@ -173,7 +199,9 @@ def _bind(host: str, port: int, count: int) -> list[socket.socket]:
     try:
         return bind(host, port, count)
     except OSError as error:
-        raise CommandError(f"Cannot listen on {host} port {port}: {error.strerror}") from error
+        others = f". Another program listens there; choose a free one, such as --port {port % 65_535 + 1}"
+        hint = others if error.errno == errno.EADDRINUSE else ""
+        raise CommandError(f"Cannot listen on {host} port {port}: {error.strerror}{hint}") from error
 
 
 def _bus() -> str:
