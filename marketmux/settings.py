@@ -139,6 +139,7 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
     "axes",
     "ticks",
+    "marketmux",  # manage.py watch
 ]
 
 MIDDLEWARE = [

@@ -6,13 +6,15 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 from marketmux.client import Client, ClientError, Conflated, Connected, Disconnected, Event, Gap, Snapshot, Tick
 
 __all__ = ["main"]
+
+Show = Callable[[Client], Coroutine[Any, Any, None]]
 
 _AT_FIRST: Final = 1.0
 _AGAIN: Final = 10.0
@@ -38,20 +40,23 @@ def line(event: Event) -> str:
             return f"# {event}"
 
 
-async def watch(client: Client, symbols: Sequence[str], max_rate: float | None) -> None:
-    """Prints until there is no going on. What it waits for goes to standard error."""
+async def watch(client: Client, symbols: Sequence[str], max_rate: float | None, *shows: Show) -> None:
+    """Runs ``shows`` with the client, one of which reads it, until there is no going on.
+
+    What it waits for goes to standard error.
+    """
     asking = asyncio.create_task(ask(client, symbols, max_rate))
     await asyncio.sleep(0)  # opening has begun
-    printing = asyncio.create_task(show(client))
+    tasks = [asking, *(asyncio.create_task(show(client)) for show in shows)]
     try:
-        done, _ = await asyncio.wait({asking, printing}, return_when=asyncio.FIRST_EXCEPTION)
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
         for task in done:
             task.result()
     finally:
         await client.close()
-        for task in (asking, printing):
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(asking, printing, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def ask(client: Client, symbols: Sequence[str], max_rate: float | None) -> None:
@@ -100,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         client = Client(options.url, key=options.key, proxy=options.proxy or True)
-        asyncio.run(watch(client, options.symbols, options.max_rate))
+        asyncio.run(watch(client, options.symbols, options.max_rate, show))
     except KeyboardInterrupt:
         return 130
     except (ClientError, ValueError) as error:
