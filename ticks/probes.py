@@ -4,4 +4,4 @@ from typing import Final
 
 __all__ = ["PROBES"]
 
-PROBES: Final = ("/healthz", "/metrics")
+PROBES: Final = ("/livez", "/readyz", "/healthz", "/metrics")

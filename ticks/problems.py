@@ -134,6 +134,7 @@ _TABLE: Final = (
         "It is unknown what you may do",
         "the callable of `MARKETMUX_ENTITLEMENTS` failed; nothing was published",
     ),
+    Problem("not_ready", 503, "Not ready", "`/readyz` only: send clients elsewhere; `reasons` says why"),
     Problem("no_answer", 503, "No answer in time", "the gateway took too long over the request"),
     Problem(
         "too_many_streams",

@@ -45,6 +45,13 @@ class Mistake(msgspec.Struct):
     message: str
 
 
+class Obstacle(msgspec.Struct):
+    """What is in the way."""
+
+    code: str
+    detail: str
+
+
 class Problem(msgspec.Struct):
     """What went wrong (RFC 9457)."""
 
@@ -57,6 +64,7 @@ class Problem(msgspec.Struct):
     code: Annotated[str, Meta(extra_json_schema={"enum": sorted(PROBLEMS)}, description="Never changes its meaning.")]
     errors: Annotated[list[Mistake], Meta(description="The first mistakes, with `invalid_ticks`.")] | UnsetType = UNSET
     error_count: Annotated[int, Meta(ge=1, description="How many there are in all.")] | UnsetType = UNSET
+    reasons: Annotated[list[Obstacle], Meta(description="What is in the way, with `not_ready`.")] | UnsetType = UNSET
 
 
 class Token(msgspec.Struct):
@@ -81,6 +89,23 @@ class Health(msgspec.Struct):
 
     status: Literal["ok"]
     bus: Literal["redis", "memory"]
+    version: str
+
+
+class Alive(msgspec.Struct):
+    """The worker's event loop turns."""
+
+    status: Literal["alive"]
+    version: str
+
+
+class Ready(msgspec.Struct):
+    """Clients and publishers may be sent here."""
+
+    status: Literal["ready"]
+    reasons: Annotated[
+        list[Obstacle], Meta(description="Why not all of it is: one of several hosts of the bus is away.")
+    ]
     version: str
 
 
@@ -137,8 +162,8 @@ class Connections(msgspec.Struct):
 def _schemas() -> dict[str, Any]:
     return named_schemas(
         [
-            *(PublishedTick, LatestTick, TickPage, Accepted, TokenRequest, Token, Problem, Kind, Health, Access),
-            *(Picture, Connections),
+            *(PublishedTick, LatestTick, TickPage, Accepted, TokenRequest, Token, Problem, Kind, Access),
+            *(Alive, Ready, Health, Picture, Connections),
         ]
     )
 

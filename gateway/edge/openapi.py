@@ -287,6 +287,8 @@ def _plain_paths() -> Json:
     text = {"text/plain": {"schema": {"type": "string"}}}
     anything = {_JSON: {"schema": {"type": "object"}}}
     return {
+        "/livez": _get("getAlive", "Whether the worker lives", _json("Alive"), {}),
+        "/readyz": _get("getReady", "Whether clients may be sent here", _json("Ready"), {"503": _refusal(503)}),
         "/healthz": _get("getHealth", "Whether the gateway is well", _json("Health"), {"503": _refusal(503)}),
         "/metrics": _get("getMetrics", "What a worker holds and has done, for Prometheus", text, {}),
         "/api/v1/openapi.json": _get("getOpenApi", "This document", anything, {}),

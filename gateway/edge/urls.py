@@ -3,13 +3,16 @@
 from django.urls import path
 
 from gateway.edge.documents import api_page, openapi, problem_kind
+from gateway.edge.probes import healthz, livez, readyz
 from gateway.edge.staff import ConnectionsView, NodesView
-from gateway.edge.views import asyncapi, healthz, index, metrics, upgrade_required
+from gateway.edge.views import asyncapi, index, metrics, upgrade_required
 
 urlpatterns = [
     path("", index, name="index"),
     path("ws", upgrade_required),
     path("ws/publish", upgrade_required),
+    path("livez", livez, name="livez"),
+    path("readyz", readyz, name="readyz"),
     path("healthz", healthz, name="healthz"),
     path("metrics", metrics, name="metrics"),
     path("api/v1/asyncapi.json", asyncapi, name="asyncapi"),

@@ -1,24 +1,19 @@
-"""The gateway's own pages: the demo page, health, metrics, and the WebSocket protocol as an AsyncAPI document."""
+"""The gateway's own pages: the demo page, metrics, and the WebSocket protocol as an AsyncAPI document."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from typing import Final, TypedDict
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render, resolve_url
 from django.urls import reverse
-from django.utils.cache import add_never_cache_headers, patch_cache_control
+from django.utils.cache import patch_cache_control
 from django.utils.crypto import constant_time_compare
 from django.utils.http import urlencode
 from django.views.decorators.csrf import csrf_exempt, ensure_csrf_cookie
 from django.views.decorators.http import require_safe
 
-from bus.contract import BusUnavailable, Reason
-from bus.layers import get_bus
-from gateway import VERSION
 from gateway.edge.failures import answer, read_only
 from gateway.edge.metrics import collect, held
 from gateway.edge.metrics import render as render_metrics
@@ -27,12 +22,7 @@ from gateway.protocol.codes import CLOSURES
 from ticks import lookups, origins
 from ticks.models import Instrument
 
-__all__ = ["asyncapi", "healthz", "index", "metrics", "upgrade_required"]
-
-logger = logging.getLogger(__name__)
-
-PING_TIMEOUT: Final = 1.0
-"""How long the bus may take to answer before the gateway counts as unavailable, in seconds."""
+__all__ = ["asyncapi", "index", "metrics", "upgrade_required"]
 
 _ASYNCAPI_MAX_AGE: Final = 300
 """How long a cache may keep the AsyncAPI document, in seconds."""
@@ -99,24 +89,6 @@ async def upgrade_required(request: HttpRequest) -> HttpResponse:
 
 
 @read_only
-async def healthz(_request: HttpRequest) -> HttpResponse:
-    """200 if what is published would be taken in time, else 503: for load balancers and container health checks.
-
-    While one of several Redis hosts is away it is 200 too: the others' symbols are served, here as anywhere.
-    """
-    status, reason = await _usability()
-    about = {"bus": "redis" if settings.REDIS_URL else "memory", "version": VERSION}
-    if reason is None:
-        response: HttpResponse = JsonResponse({"status": status, **about})
-    elif status == "degraded":
-        response = JsonResponse({"status": status, **about, "code": reason.value, "detail": reason.sentence})
-    else:
-        response = answer(503, reason.value, reason.sentence, {"Retry-After": "1"}, about)
-    add_never_cache_headers(response)
-    return response
-
-
-@read_only
 async def metrics(request: HttpRequest) -> HttpResponse:
     """What this worker holds and has done, for Prometheus; where there is a token, for who has it."""
     refusal = _metrics_refusal(request)
@@ -155,18 +127,3 @@ async def asyncapi(request: HttpRequest) -> HttpResponse:
     response = HttpResponse(encode(document(deployment)), content_type="application/json")
     patch_cache_control(response, public=True, max_age=_ASYNCAPI_MAX_AGE)
     return response
-
-
-async def _usability() -> tuple[str, Reason | None]:
-    """Whether the bus can be published on, and why not, or not on all of its hosts; the bus logs it."""
-    try:
-        async with asyncio.timeout(PING_TIMEOUT):
-            reason = await get_bus().ping()
-    except BusUnavailable as error:
-        return "unavailable", error.reason
-    except TimeoutError:
-        return "unavailable", Reason.AWAY
-    except Exception:
-        logger.exception("Whether the bus can be used is not known")
-        return "unavailable", Reason.AWAY
-    return "ok" if reason is None else "degraded", reason

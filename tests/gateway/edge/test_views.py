@@ -1,72 +1,15 @@
-"""The demo page's document, and ``/healthz``."""
+"""The demo page's document, and who may read the metrics."""
 
 from __future__ import annotations
-
-import asyncio
-from typing import Any
 
 import pytest
 from django.test import AsyncClient, Client
 from pytest_django import Settings
 
-from gateway import VERSION
-from gateway.edge import views
 from ticks.models import Instrument
 
 
-class Bus:
-    """One that only answers pings, or does not."""
-
-    def __init__(self, error: Exception | None = None, delay: float = 0.0) -> None:
-        self._error = error
-        self._delay = delay
-
-    async def ping(self) -> None:
-        await asyncio.sleep(self._delay)
-        if self._error is not None:
-            raise self._error
-
-
-def install(monkeypatch: pytest.MonkeyPatch, bus: Any) -> None:
-    monkeypatch.setattr(views, "get_bus", lambda: bus)
-
-
-async def test_healthz_is_ok_if_the_bus_answers(async_client: AsyncClient) -> None:
-    response = await async_client.get("/healthz")
-    assert response.status_code == 200
-    assert response.json() == {"status": "ok", "bus": "memory", "version": VERSION}
-
-
-async def test_healthz_is_not_cached(async_client: AsyncClient) -> None:
-    response = await async_client.get("/healthz")
-    assert "no-store" in response.headers["Cache-Control"]
-
-
-async def test_healthz_names_redis(async_client: AsyncClient, settings: Settings) -> None:
-    settings.REDIS_URL = "redis://somewhere"
-    assert (await async_client.get("/healthz")).json()["bus"] == "redis"
-
-
-@pytest.mark.parametrize("bus", [Bus(ConnectionError("refused")), Bus(RuntimeError("closed")), None])
-async def test_healthz_is_unavailable_if_the_bus_fails(
-    async_client: AsyncClient, monkeypatch: pytest.MonkeyPatch, bus: Any
-) -> None:
-    install(monkeypatch, bus)
-    response = await async_client.get("/healthz")
-    assert response.status_code == 503
-    assert response.headers["Content-Type"] == "application/problem+json"
-    assert (response.json()["status"], response.headers["Retry-After"]) == (503, "1")
-
-
-async def test_healthz_does_not_wait_for_a_bus_that_hangs(
-    async_client: AsyncClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    install(monkeypatch, Bus(delay=60))
-    monkeypatch.setattr(views, "PING_TIMEOUT", 0.01)
-    assert (await async_client.get("/healthz")).status_code == 503
-
-
-@pytest.mark.parametrize("path", ["/", "/healthz"])
+@pytest.mark.parametrize("path", ["/", "/livez", "/readyz", "/healthz"])
 def test_nothing_can_be_posted(client: Client, path: str) -> None:
     assert client.post(path).status_code == 405
 
@@ -154,6 +97,8 @@ async def test_metrics_of_a_public_gateway_are_closed_until_there_is_a_token(
     assert response.status_code == 200
 
 
-@pytest.mark.parametrize(("path", "status"), [("/healthz", 200), ("/metrics", 200), ("/api/v1/asyncapi.json", 400)])
+@pytest.mark.parametrize(
+    ("path", "status"), [("/livez", 200), ("/healthz", 200), ("/metrics", 200), ("/api/v1/asyncapi.json", 400)]
+)
 async def test_probes_need_not_know_the_gateways_name(async_client: AsyncClient, path: str, status: int) -> None:
     assert (await async_client.get(path, headers={"Host": "10.0.0.5:8000"})).status_code == status

@@ -1,0 +1,47 @@
+"""What an orchestrator sees while Redis, the database, or both are away: the gateway lives, and is not ready."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from pathlib import Path
+
+import httpx
+
+from tests.conftest import StartGateway
+from tests.servers import GatewayProcess, RedisServer, wait_until
+
+
+def probe(gateway: GatewayProcess, path: str) -> tuple[int, list[str]]:
+    """The status of a probe, and the codes of its reasons; as an orchestrator asks: by address, with its own Host."""
+    answer = httpx.get(gateway.http + path, headers={"host": "10.1.2.3:8000"}, timeout=30)
+    return answer.status_code, [each["code"] for each in answer.json().get("reasons", [])]
+
+
+def test_while_redis_is_away_a_gateway_lives_and_is_not_ready(
+    start_gateway: StartGateway, redis_server: RedisServer
+) -> None:
+    gateway = start_gateway(redis_server.url, workers=2, MARKETMUX_PUBLIC_URL="https://ticks.example.com")
+    wait_until(lambda: probe(gateway, "/readyz") == (200, []))
+    redis_server.pause()
+    wait_until(lambda: probe(gateway, "/readyz") == (503, ["bus_unavailable"]))
+    assert probe(gateway, "/livez") == (200, [])
+    redis_server.resume()
+    redis_server.kill()
+    wait_until(lambda: probe(gateway, "/readyz") == (503, ["bus_unavailable"]))
+    for _ in range(10):  # some at each worker
+        assert probe(gateway, "/livez") == (200, [])
+    redis_server.start()
+    wait_until(lambda: all(probe(gateway, "/readyz") == (200, []) for _ in range(5)))
+
+
+def test_while_the_database_is_locked_a_gateway_lives_and_is_not_ready(start_gateway: StartGateway) -> None:
+    gateway = start_gateway()
+    database = Path(gateway.environment["DATABASE_URL"].removeprefix("sqlite:///"))
+    with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+        connection.execute("BEGIN EXCLUSIVE")
+        assert probe(gateway, "/readyz") == (503, ["database_unavailable"])
+        assert probe(gateway, "/livez") == (200, [])
+        connection.execute("ROLLBACK")
+    wait_until(lambda: probe(gateway, "/readyz") == (200, []))
