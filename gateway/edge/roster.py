@@ -2,7 +2,8 @@
 
 A question goes to the group of all workers with the name of a channel for the answers. Each worker looks through its
 connections in slices, so that ticks come in between, and answers with counts of all and some rows. Who asks waits a
-second and has the answers that came by then.
+second and has the answers that came by then, or, if it names connections, until it has these: a form of the admin that
+names some holds SQLite's lock meanwhile.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ async def _answers(question: dict[str, Any]) -> list[dict[str, Any]]:
     answers: list[dict[str, Any]] = []
     async with asyncio.timeout(2 * ANSWER_SECONDS):
         channel = await layer.new_channel()
-        receiving = asyncio.create_task(_receive(channel, answers))
+        receiving = asyncio.create_task(_receive(channel, answers, len(question["ids"])))
         try:
             await asyncio.sleep(0)
             await layer.group_send(changes.GROUP, {**question, "reply": channel})
@@ -93,9 +94,10 @@ async def _answers(question: dict[str, Any]) -> list[dict[str, Any]]:
     return answers
 
 
-async def _receive(channel: str, answers: list[dict[str, Any]]) -> None:
+async def _receive(channel: str, answers: list[dict[str, Any]], asked: int) -> None:
+    """Until as many connections as were asked for by their ids were found; else goes on."""
     layer = get_channel_layer()
-    while True:
+    while not asked or sum(len(answer["rows"]) for answer in answers) < asked:
         answers.append(await layer.receive(channel))
 
 

@@ -93,7 +93,7 @@ class Watch:
         self.revoked = self.changed = 0
         changes.changed.connect(self._changed, dispatch_uid=f"watch {id(self)}")
         self._running = self._loop.create_task(self._run())
-        self._listening: asyncio.Task[None] | None = None
+        self._listening = self._loop.create_task(self._listen())
 
     # Connections
 
@@ -101,8 +101,6 @@ class Watch:
         """Watches over a connection."""
         self.connections[connection] = Standing(next(self._numbers), time.time())
         self._index(connection)
-        if self._listening is None:
-            self._listening = self._loop.create_task(self._listen())
         if not connection.grant.stands_on.isdisjoint(self._recent):  # it may have changed between the lookup and now
             self._due[connection] = None
             self._nudge.set()
@@ -166,8 +164,6 @@ class Watch:
             self._expire()
             if not self._by_subject and not changes.has_cached():
                 continue  # nobody here stands on anything, and a gateway without keys and users needs no database
-            if self._listening is None:
-                self._listening = self._loop.create_task(self._listen())
             try:
                 subjects = await lookups.ask(self._reader.read)
                 now = self._loop.time()
@@ -240,10 +236,9 @@ class Watch:
 
     async def close(self) -> None:
         """Stops; connections are watched over no more."""
-        tasks = [task for task in (self._running, self._listening) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
+        self._running.cancel()
+        self._listening.cancel()
+        await asyncio.wait([self._running, self._listening])
 
 
 _watches: WeakKeyDictionary[asyncio.AbstractEventLoop, Watch] = WeakKeyDictionary()

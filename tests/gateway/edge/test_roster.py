@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from typing import Any
@@ -119,6 +120,18 @@ async def test_only_who_may_cuts(permissions: list[str], action: str, status: in
             response = await client.get(PAGE)
         assert response.status_code == status
     assert (await ApiKey.objects.aget()).active
+
+
+async def test_an_idle_worker_answers_too_and_connections_that_are_named_are_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = await roster.ask(watch.get_watch())
+    assert (found.workers, found.connections) == (1, 0)
+    _, header = await key_of()
+    async with Socket("/ws", header):
+        [row] = (await roster.ask(watch.get_watch())).rows
+        monkeypatch.setattr(roster, "ANSWER_SECONDS", 600)
+        assert (await asyncio.wait_for(roster.ask(watch.get_watch(), ids=[row["id"]]), 60)).rows == [row]
 
 
 async def test_while_the_bus_is_away_this_worker_answers_alone(monkeypatch: pytest.MonkeyPatch) -> None:
