@@ -6,17 +6,20 @@ import base64
 import json
 import os
 import socket
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
 import httpx
 import websockets
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 from websockets.asyncio.client import ClientConnection
 
 from tests.servers import GatewayProcess
 
-__all__ = ["RawClient", "metrics", "publish", "receive", "subscriber", "tick"]
+__all__ = ["RawClient", "metrics", "publish", "receive", "samples", "subscriber", "tick"]
 
 
 def tick(symbol: str, price: int | str) -> dict[str, Any]:
@@ -48,10 +51,17 @@ async def receive(connection: ClientConnection) -> Any:
 
 
 def metrics(gateway: GatewayProcess) -> dict[str, float]:
-    """The gateway's metrics by name, without prefix and label."""
-    lines = httpx.get(f"{gateway.http}/metrics", timeout=30).raise_for_status().text.splitlines()
-    samples = (line.rpartition(" ") for line in lines if not line.startswith("#"))
-    return {name.partition("{")[0].removeprefix("marketmux_"): float(value) for name, _, value in samples}
+    """The gateway's metrics by name, without prefix and labels: added up over workers and reasons."""
+    total: dict[str, float] = defaultdict(float)
+    for sample in samples(gateway):
+        total[sample.name.removeprefix("marketmux_")] += sample.value
+    return dict(total)
+
+
+def samples(gateway: Endpoint, timeout: float = 30) -> list[Sample]:
+    """The gateway's metrics as Prometheus' own parser reads them."""
+    text = httpx.get(f"http://{gateway.host}:{gateway.port}/metrics", timeout=timeout).raise_for_status().text
+    return [sample for family in text_string_to_metric_families(text) for sample in family.samples]
 
 
 class Endpoint(Protocol):

@@ -1,100 +1,133 @@
-"""What this process holds and has done, in Prometheus' text format.
+"""What the workers hold and have done, for Prometheus.
 
-Each worker reports its own figures; the label ``worker`` tells them apart.
+Whichever worker is asked answers for all (workers.py). Each is known by its number, so that a series goes on when
+another process takes its place.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import resource
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Final, TypeAlias
+from collections.abc import Iterable, Mapping
+from typing import Final
 
 from django.conf import settings
+from prometheus_client import ProcessCollector
 
 from bus.contract import BusUnavailable, Reason
 from bus.layers import get_bus
+from gateway.edge.figures import Figures, Kind, Value, common, families, text
 from gateway.edge.process import get_node
 from gateway.edge.watch import get_watch
+from gateway.server.exchange import Place
 from gateway.server.refusals import refusals
 from gateway.server.visitors import turned_away
 from ticks import logins, lookups, recorder
 from ticks.access import journal
 from ticks.access.shares import limited
 
-__all__ = ["collect", "held", "render"]
+__all__ = ["ANSWER_SECONDS", "answer", "collect", "explained", "held", "render"]
+
+ANSWER_SECONDS: Final = 1.0
+"""How long a worker may take; who is scraped does not wait longer for one that hangs."""
 
 _HELD_SECONDS: Final = 0.5
 """How long the bus may take to say what it holds; the other figures do not wait longer for it."""
 
-_HELP = {
-    "connections": "Clients connected to /ws.",
-    "subscriptions": "Symbols subscribed to, summed over all clients.",
-    "symbols": "Symbols whose stream this process follows.",
-    "memberships": "Groups of the bus that this process has joined.",
-    "behind": "Clients that do not keep up.",
-    "passes_total": "Batches of ticks taken from the bus.",
-    "delivered_total": "Ticks written to clients, counted once for each client.",
-    "parked_total": "Ticks that had to wait because their client did not keep up.",
-    "skipped_total": "Ticks left out because a client read too slowly; the client was told how many.",
-    "rates": "Pairs of a symbol and a rate that a client chose for it.",
-    "rate_skipped_total": "Ticks left out because of the rate a client chose; the client was told how many.",
-    "replay_asked_total": "Symbols of clients that came back whose missed ticks the bus was asked for.",
-    "refuted_total": "Packets that did not follow and that the bus knew nothing of: somebody else published them.",
-    "gaps_total": "Gaps that the subscribers of a symbol were told of, after this process had missed ticks.",
-    "missed_total": "Ticks that this process missed on the bus, where their number is known.",
-    "recovered_total": "Subscriptions that went on where the client had stopped.",
-    "not_recovered_total": "Subscriptions that could not go on where the client had stopped.",
-    "heartbeats_total": "Heartbeats sent to clients.",
-    "handshakes_refused_total": "WebSocket handshakes that were refused, for whatever reason.",
-    "limited_total": "What was refused or ended because somebody had more than a share, by reason.",
-    "pings_total": "Pings sent among ticks, to find out how far clients have read.",
-    "stale_total": "Times a client fell behind because it had not read what it was sent long before.",
-    "io_uring": "1 if this process writes to many clients in one system call (io_uring), else 0.",
-    "bus_connected": "1 if this process hears from the bus, from each of its hosts, else 0.",
-    "bus_hosts_away": "Hosts of the bus that this process does not hear from; the symbols of the others are served.",
-    "bus_lost_total": "Times this process lost the bus, or one of its hosts.",
-    "bus_refused_total": "What the bus did not do for this process, by reason: publications, questions, subscriptions.",
-    "malformed_total": "Messages on the bus that were not ticks or could not be read.",
-    "queue_dropped_total": "Messages dropped because the queue of an ordinary Channels consumer was full.",
-    "full_collections_total": "Runs of the garbage collector over the whole heap.",
-    "tasks": "Asyncio tasks that are not done.",
-    "open_files": "File descriptors that this process has open.",
-    "resident_bytes": "Memory that this process holds (resident set), in bytes.",
-    "cpu_seconds_total": "Processor time that this process has used, in seconds.",
-    "logins_refused_total": "Logins refused unseen: too many at a time, or too many wrong passwords before.",
-    "lookups_refused_total": "Requests and handshakes refused because the database did not say who was asking.",
-    "access_changed_total": "Connections that were told that what they may do has changed.",
-    "access_revoked_total": "Connections that were closed because what they stood on is no more.",
-    "journal_dropped_total": "Uses of keys and new symbols that were not written to the database: too many waited.",
-    "recorded_total": "Ticks written to the database.",
-    "record_dropped_total": "Ticks that were not written to the database: the queue was full, or it refused them.",
-    "record_waiting": "Ticks waiting to be written to the database.",
-    "streams": "Symbols that the bus keeps, at most MARKETMUX_MAX_STREAMS; the same for all workers.",
-    "idempotency_keys": "Idempotency keys that came lately, those that the bus still keeps among them.",
-    "stream_bytes": "Memory that the bus takes for symbols and their history, in bytes, estimated from some of them.",
+_KINDS: Final = {
+    "worker_up": Kind("1 if the worker answered in time when it was asked for its figures, else 0.", is_state=True),
+    "connections": Kind("Clients connected to /ws."),
+    "subscriptions": Kind("Symbols subscribed to, summed over all clients."),
+    "symbols": Kind("Symbols whose stream the worker follows."),
+    "memberships": Kind("Groups of the bus that the worker has joined."),
+    "behind": Kind("Clients that do not keep up."),
+    "passes_total": Kind("Batches of ticks taken from the bus."),
+    "delivered_total": Kind("Ticks written to clients, counted once for each client."),
+    "parked_total": Kind("Ticks that had to wait because their client did not keep up."),
+    "skipped_total": Kind("Ticks left out because a client read too slowly; the client was told how many."),
+    "rates": Kind("Pairs of a symbol and a rate that a client chose for it."),
+    "rate_skipped_total": Kind("Ticks left out because of the rate a client chose; the client was told how many."),
+    "replay_asked_total": Kind("Symbols of clients that came back whose missed ticks the bus was asked for."),
+    "refuted_total": Kind(
+        "Packets that did not follow and that the bus knew nothing of: somebody else published them."
+    ),
+    "gaps_total": Kind("Gaps that the subscribers of a symbol were told of, after the worker had missed ticks."),
+    "missed_total": Kind("Ticks that the worker missed on the bus, where their number is known."),
+    "recovered_total": Kind("Subscriptions that went on where the client had stopped."),
+    "not_recovered_total": Kind("Subscriptions that could not go on where the client had stopped."),
+    "heartbeats_total": Kind("Heartbeats sent to clients."),
+    "handshakes_refused_total": Kind("WebSocket handshakes that were refused, for whatever reason."),
+    "limited_total": Kind("What was refused or ended because somebody had more than a share, by reason.", ("reason",)),
+    "pings_total": Kind("Pings sent among ticks, to find out how far clients have read."),
+    "stale_total": Kind("Times a client fell behind because it had not read what it was sent long before."),
+    "io_uring": Kind("1 if the worker writes to many clients in one system call (io_uring), else 0.", is_state=True),
+    "bus_connected": Kind("1 if the worker hears from the bus, from each of its hosts, else 0.", is_state=True),
+    "bus_hosts_away": Kind(
+        "Hosts of the bus that the worker does not hear from; the symbols of the others are served.", is_state=True
+    ),
+    "bus_lost_total": Kind("Times the worker lost the bus, or one of its hosts."),
+    "bus_refused_total": Kind(
+        "What the bus did not do for the worker, by reason: publications, questions, subscriptions.", ("reason",)
+    ),
+    "malformed_total": Kind("Messages on the bus that were not ticks or could not be read."),
+    "queue_dropped_total": Kind("Messages dropped because the queue of an ordinary Channels consumer was full."),
+    "full_collections_total": Kind("Runs of the garbage collector over the whole heap."),
+    "tasks": Kind("Asyncio tasks that are not done."),
+    "open_files": Kind("File descriptors that the worker has open."),
+    "resident_bytes": Kind("Memory that the worker holds (resident set), in bytes."),
+    "cpu_seconds_total": Kind("Processor time that the worker has used, in seconds."),
+    "logins_refused_total": Kind("Logins refused unseen: too many at a time, or too many wrong passwords before."),
+    "lookups_refused_total": Kind("Requests and handshakes refused because the database did not say who was asking."),
+    "access_changed_total": Kind("Connections that were told that what they may do has changed."),
+    "access_revoked_total": Kind("Connections that were closed because what they stood on is no more."),
+    "journal_dropped_total": Kind(
+        "Uses of keys and new symbols that were not written to the database: too many waited."
+    ),
+    "recorded_total": Kind("Ticks written to the database."),
+    "record_dropped_total": Kind(
+        "Ticks that were not written to the database: the queue was full, or it refused them."
+    ),
+    "record_waiting": Kind("Ticks waiting to be written to the database."),
 }
-"""What Grafana shows beside each metric, and docs/reference/api.md."""
+"""What each worker answers, and docs/reference/api.md."""
+
+_COMMON: Final = {
+    "streams": Kind("Symbols that the bus keeps, at most MARKETMUX_MAX_STREAMS; the same for all workers."),
+    "idempotency_keys": Kind("Idempotency keys that came lately, those that the bus still keeps among them."),
+    "stream_bytes": Kind(
+        "Memory that the bus takes for symbols and their history, in bytes, estimated from some of them."
+    ),
+}
+"""What is the same for all workers."""
+
+_process = ProcessCollector(registry=None)
+_PROCESS: Final = {
+    family.samples[0].name: Kind(
+        family.documentation, is_state=family.name in {"process_start_time_seconds", "process_max_fds"}
+    )
+    for family in _process.collect()
+}
+"""Prometheus' own figures of a process, where the system has /proc."""
 
 
-Value: TypeAlias = float | Mapping[str, float]
-"""A number, or numbers by ``reason``."""
+def explained() -> dict[str, str]:
+    """What Grafana shows beside each metric, and docs/reference/api.md."""
+    return {name: kind.help for name, kind in (_KINDS | _COMMON).items()}
 
 
 def collect() -> dict[str, Value]:
     """Every metric's value by its name, without the prefix. Called on the event loop."""
     recorded = recorder.counts()
     usage = resource.getrusage(resource.RUSAGE_SELF)
+    process = {family.samples[0].name: family.samples[0].value for family in _process.collect()}
     return {
         **get_node().counts(),
         "handshakes_refused_total": refusals.count,
         "limited_total": {**turned_away, **limited},
         "bus_refused_total": {reason: get_bus().refused.get(reason, 0) for reason in Reason},
         "tasks": len(asyncio.all_tasks()),
-        "open_files": _open_files(),
-        "resident_bytes": _resident_bytes(),
+        "open_files": process.get("process_open_fds", 0),
+        "resident_bytes": process.get("process_resident_memory_bytes", usage.ru_maxrss * 1024),
         "cpu_seconds_total": usage.ru_utime + usage.ru_stime,
         "logins_refused_total": logins.refused(),
         "lookups_refused_total": lookups.refused(),
@@ -104,7 +137,13 @@ def collect() -> dict[str, Value]:
         "recorded_total": recorded["recorded"],
         "record_dropped_total": recorded["dropped"],
         "record_waiting": recorded["waiting"],
+        **process,
     }
+
+
+async def answer(_: bytes) -> bytes:
+    """The figures of this worker, for the one that is scraped."""
+    return Figures.of(collect()).encode()
 
 
 async def held() -> dict[str, float]:
@@ -117,29 +156,10 @@ async def held() -> dict[str, float]:
     return {"streams": what.streams, "idempotency_keys": what.keys, "stream_bytes": what.bytes}
 
 
-def render(values: Mapping[str, Value]) -> str:
-    """The values as Prometheus reads them."""
-    return "\n".join(_lines(values)) + "\n"
-
-
-def _lines(values: Mapping[str, Value]) -> Iterator[str]:
-    for name, value in values.items():
-        yield f"# HELP marketmux_{name} {_HELP[name]}"
-        yield f"# TYPE marketmux_{name} {'counter' if name.endswith('_total') else 'gauge'}"
-        if not isinstance(value, Mapping):
-            yield f'marketmux_{name}{{worker="{os.getpid()}"}} {value}'
-            continue
-        for reason, number in value.items():
-            yield f'marketmux_{name}{{worker="{os.getpid()}",reason="{reason}"}} {number}'
-
-
-def _open_files() -> int:
-    directory = Path("/proc/self/fd")
-    return len(os.listdir(directory)) if directory.exists() else 0  # noqa: PTH208 - a third of the time, on the loop
-
-
-def _resident_bytes() -> int:
-    statm = Path("/proc/self/statm")
-    if statm.exists():
-        return int(statm.read_text().split()[1]) * resource.getpagesize()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+async def render(places: Iterable[Place], held: Mapping[str, float]) -> str:
+    """What the workers have answered, and what the bus holds, as Prometheus reads it."""
+    lines = []
+    for family in (*families(_KINDS | _PROCESS, places), *common(_COMMON, held)):
+        lines.append(text(family))
+        await asyncio.sleep(0)  # ticks come in between
+    return "".join(lines)

@@ -14,11 +14,13 @@ from django.utils.http import urlencode
 from django.views.decorators.csrf import csrf_exempt, ensure_csrf_cookie
 from django.views.decorators.http import require_safe
 
+from gateway.edge import workers
 from gateway.edge.failures import answer, read_only
-from gateway.edge.metrics import collect, held
+from gateway.edge.metrics import ANSWER_SECONDS, held
 from gateway.edge.metrics import render as render_metrics
 from gateway.protocol.asyncapi import Deployment, document, encode
 from gateway.protocol.codes import CLOSURES
+from gateway.server.exchange import FIGURES
 from ticks import lookups, origins
 from ticks.models import Instrument
 
@@ -90,12 +92,16 @@ async def upgrade_required(request: HttpRequest) -> HttpResponse:
 
 @read_only
 async def metrics(request: HttpRequest) -> HttpResponse:
-    """What this worker holds and has done, for Prometheus; where there is a token, for who has it."""
+    """What all workers hold and have done, for Prometheus; where there is a token, for who has it."""
     refusal = _metrics_refusal(request)
     if refusal is not None:
         return refusal
-    values = collect() | await held()
-    return HttpResponse(render_metrics(values), content_type="text/plain; version=0.0.4; charset=utf-8")
+    try:
+        places, kept = await asyncio.gather(workers.ask(FIGURES, seconds=ANSWER_SECONDS), held())
+    except TimeoutError:
+        # This worker's figures alone would look as if its predecessors' had never been.
+        return _plain("The supervisor does not answer.", 503, {"Retry-After": "1"})
+    return HttpResponse(await render_metrics(places, kept), content_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 def _metrics_refusal(request: HttpRequest) -> HttpResponse | None:

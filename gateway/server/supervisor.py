@@ -26,6 +26,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
+from gateway.server.exchange import Exchange, Merge
 from gateway.server.lifeline import Watch
 
 __all__ = ["Supervisor", "bind", "url"]
@@ -37,6 +38,8 @@ STOP_SECONDS: Final = 10.0
 FIRST_DELAY: Final = 0.1
 LONGEST_DELAY: Final = 5.0
 STABLE_SECONDS: Final = 10.0
+LAST_WORDS_SECONDS: Final = 1.0
+"""For what a process that has ended said last, which is in the socket already."""
 
 
 def bind(host: str, port: int, count: int) -> list[socket.socket]:
@@ -105,23 +108,25 @@ class Run(NamedTuple):
 class Supervisor:
     """Runs a worker for each of ``listeners`` until SIGTERM or SIGINT; SIGHUP starts another in the place of each.
 
-    ``command`` makes the arguments of a worker out of its number (from 0), the descriptor of its socket and that of its
-    lifeline. ``on_ready`` is called when all of them serve for the first time. A worker that showed no sign of life for
-    ``silence`` seconds is killed and replaced. In a terminal SIGHUP means that the terminal was closed, and ends the
-    workers.
+    ``command`` makes the arguments of a worker out of its number (from 0) and the descriptors of its socket, its
+    lifeline, and its line to the others (exchange.py), whose figures ``merge`` adds up. ``on_ready`` is called when all
+    of them serve for the first time. A worker that showed no sign of life for ``silence`` seconds is killed and
+    replaced. In a terminal SIGHUP means that the terminal was closed, and ends the workers.
     """
 
     def __init__(
         self,
         listeners: Sequence[socket.socket],
-        command: Callable[[int, int, int], Sequence[str]],
+        command: Callable[[int, int, int, int], Sequence[str]],
         environment: Mapping[str, str],
         on_ready: Callable[[], None],
         in_terminal: bool = False,
         *,
         silence: float,
+        merge: Merge,
     ) -> None:
         self._listeners = listeners
+        self._exchange = Exchange(len(listeners), merge)
         self._command = command
         self._environment = environment
         self._on_ready = on_ready
@@ -208,21 +213,27 @@ class Supervisor:
     async def _run(self, worker: Worker, ready: asyncio.Event) -> int:
         """One process, from its start to its end; ends it if cancelled. Returns its exit status."""
         ours, theirs = socket.socketpair()
-        with ours, theirs:
+        our_line, their_line = socket.socketpair()
+        with ours, theirs, our_line, their_line:
+            descriptors = worker.listener.fileno(), theirs.fileno(), their_line.fileno()
             process = await asyncio.create_subprocess_exec(
-                *self._command(worker.number, worker.listener.fileno(), theirs.fileno()),
+                *self._command(worker.number, *descriptors),
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
-                pass_fds=(worker.listener.fileno(), theirs.fileno()),
+                pass_fds=descriptors,
                 process_group=0,
             )
             theirs.close()
+            their_line.close()
             watching = asyncio.create_task(self._watch(worker, process, ours, ready))
+            listening = asyncio.create_task(self._exchange.join(worker.number, our_line))
             try:
                 return await process.wait()
             finally:
                 await _cancel([watching])
                 await _end(process)
+                await asyncio.wait([listening], timeout=LAST_WORDS_SECONDS)
+                await _cancel([listening])
 
     async def _watch(
         self, worker: Worker, process: asyncio.subprocess.Process, lifeline: socket.socket, ready: asyncio.Event

@@ -25,6 +25,7 @@ from typing import Any, Final
 from daphne.server import Server, reactor
 
 from gateway.protocol.codes import Closure
+from gateway.server.exchange import Line
 from gateway.server.housekeeping import SLICE, Housekeeping, cut
 from gateway.server.http import GatewayHTTPFactory
 from gateway.server.inbox import Inbox
@@ -70,7 +71,7 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
     as well is not read to its end, and neither is a body over ``max_body_bytes``. ``restart`` is how clients are closed
     when the server stops. ``jobs`` run beside the server on its loop until then. It serves before it is ready, which
     the supervisor is told when ``usable`` has returned. ``most_idle``: see visitors.py. ``share_of`` makes an address
-    that whose connections are counted together.
+    that whose connections are counted together. ``line`` is the way to the other workers.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
         usable: Job | None = None,
         most_idle: int = MOST_IDLE,
         share_of: Callable[[str], str] = str,
+        line: Line | None = None,
         timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
     ) -> None:
         hard_limit = max(max_message_bytes, HARD_MESSAGE_BYTES)
@@ -112,6 +114,7 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
         self.draining = False
         self._restart = restart
         self._heartbeat = None if lifeline is None else Heartbeat(lifeline, self._on_lifeline_end)
+        self._line = line
         self._jobs = jobs
         self._usable = usable
         self._tasks: list[asyncio.Task[None]] = []
@@ -141,6 +144,8 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
         self.ws_factory.protocol = _with_options(self.ws_factory)
         self.visitors.room = _room_for_clients()
         self._tasks = [self._loop.create_task(_run(job)) for job in self._jobs]
+        if self._line is not None:
+            self._line.start()
         if self._heartbeat is not None:
             self._heartbeat.start()
             self._tasks.append(self._loop.create_task(self._say_ready(self._heartbeat)))
@@ -283,6 +288,13 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
                 await self._finish()
         except TimeoutError:
             logger.warning("%d connections were not done within %g s: cutting them", self.visitors.open, DRAIN_SECONDS)
+        finally:
+            await self._stop()
+
+    async def _stop(self) -> None:
+        try:
+            if self._line is not None:
+                await self._line.part()
         finally:
             reactor.stop()
 

@@ -14,7 +14,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError
 
-from gateway.edge import process, reports
+from gateway.edge import process, reports, workers
 from gateway.management.commands import serve
 from gateway.protocol.codes import SERVICE_RESTART
 from gateway.server.worker import BACKLOG
@@ -40,6 +40,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> mock.Mock:
     server = mock.Mock()
     monkeypatch.setattr(serve, "GatewayServer", server)
     monkeypatch.setattr(serve, "raise_open_file_limit", mock.Mock())
+    monkeypatch.setattr(workers, "_lines", [])
     return server
 
 
@@ -54,11 +55,14 @@ def supervise(*arguments: str) -> str:
 
 def work(*arguments: str) -> None:
     """Runs the command as a worker, on sockets as the supervisor would hand over."""
-    ours, theirs = socket.socketpair()
+    our_lifeline, lifeline = socket.socketpair()
+    our_line, line = socket.socketpair()
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
-    with ours:
-        call_command("serve", f"--listen-fd={listener.detach()}", f"--lifeline-fd={theirs.detach()}", *arguments)
+    handed = {"listen": listener, "lifeline": lifeline, "line": line}
+    descriptors = [f"--{name}-fd={one.detach()}" for name, one in handed.items()]
+    with our_lifeline, our_line:
+        call_command("serve", *descriptors, "--number=1", *arguments)
 
 
 # The supervisor
@@ -83,10 +87,11 @@ def test_it_says_where_it_is_ready(supervisor: mock.Mock, settings: Any) -> None
 def test_one_worker_makes_up_ticks_and_no_other(supervisor: mock.Mock) -> None:
     supervise("--feed", "--feed-rate=7", "--verbosity=2")
     command = supervisor.call_args.kwargs["command"]
-    first, second = command(0, 5, 6), command(1, 7, 8)
-    assert first[2:] == [*("serve", "--skip-checks", "--verbosity=2", "--listen-fd=5", "--lifeline-fd=6"), *first[-2:]]
-    assert first[-2:] == ["--feed", "--feed-rate=7"]
-    assert second[2:] == ["serve", "--skip-checks", "--verbosity=2", "--listen-fd=7", "--lifeline-fd=8"]
+    first, second = command(0, 5, 6, 7), command(1, 8, 9, 10)
+    common = ["serve", "--skip-checks", "--verbosity=2"]
+    handed = ["--listen-fd=5", "--lifeline-fd=6", "--line-fd=7", "--number=0"]
+    assert first[2:] == [*common, *handed, "--feed", "--feed-rate=7"]
+    assert second[2:] == [*common, "--listen-fd=8", "--lifeline-fd=9", "--line-fd=10", "--number=1"]
 
 
 def test_workers_share_the_secret_key_and_the_environment(supervisor: mock.Mock, settings: Any) -> None:
@@ -140,6 +145,8 @@ def test_a_worker_serves_on_the_sockets_that_it_was_handed(server: mock.Mock) ->
     with server.call_args.args[1] as listener, options["lifeline"] as lifeline:
         assert listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
         assert lifeline.family == socket.AF_UNIX
+    assert options["line"].number == workers.number() == 1
+    options["line"].close()
     assert (options["max_body_bytes"], options["restart"]) == (MAX_BODY_BYTES, SERVICE_RESTART)
     assert options["jobs"] == [serve._watch_for_stalls, reports.run]
     assert options["usable"] is process.bus_usable
@@ -151,6 +158,7 @@ def test_a_worker_that_makes_up_ticks_does_so_beside_the_server(server: mock.Moc
     options = server.call_args.kwargs
     server.call_args.args[1].close()
     options["lifeline"].close()
+    options["line"].close()
     [_, _, job] = options["jobs"]
     assert 7 in job.args
 
@@ -162,6 +170,6 @@ def test_a_worker_whose_port_was_taken_meanwhile_is_one_clear_line(
     listener.listen.side_effect = OSError(errno.EADDRINUSE, "Address already in use")
     monkeypatch.setattr(serve, "socket", mock.Mock(**{"socket.return_value": listener}))
     with pytest.raises(CommandError, match=r"Cannot listen on http://127\.0\.0\.1:8000/: Address already in use"):
-        call_command("serve", "--listen-fd=5", "--lifeline-fd=6")
+        call_command("serve", "--listen-fd=5", "--lifeline-fd=6", "--line-fd=7", "--number=0")
     listener.listen.assert_called_once_with(BACKLOG)
     server.assert_not_called()

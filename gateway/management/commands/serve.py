@@ -22,9 +22,11 @@ from django.db import DatabaseError, connections
 from django.db.migrations.executor import MigrationExecutor
 
 from bus import stall
-from gateway.edge import reports
+from gateway.edge import reports, workers
+from gateway.edge.figures import merge
 from gateway.edge.process import bus_usable
 from gateway.protocol.codes import SERVICE_RESTART
+from gateway.server.exchange import Line
 from gateway.server.supervisor import Supervisor, bind, url
 from gateway.server.worker import BACKLOG, GatewayServer, Job, raise_open_file_limit
 from ticks import feed, publish
@@ -62,10 +64,20 @@ class Command(BaseCommand):
         # What the supervisor tells the workers it starts.
         parser.add_argument("--listen-fd", type=int, help=SUPPRESS)
         parser.add_argument("--lifeline-fd", type=int, help=SUPPRESS)
+        parser.add_argument("--line-fd", type=int, help=SUPPRESS)
+        parser.add_argument("--number", type=int, help=SUPPRESS)
 
-    def handle(self, *, listen_fd: int | None, lifeline_fd: int | None, **options: Any) -> None:
-        if listen_fd is not None and lifeline_fd is not None:
-            _work(listen_fd, lifeline_fd, options["feed_rate"] if options["feed"] else None)
+    def handle(
+        self, *, listen_fd: int | None, lifeline_fd: int | None, line_fd: int | None, number: int | None, **options: Any
+    ) -> None:
+        if None not in (descriptors := (listen_fd, lifeline_fd, line_fd)) and number is not None:
+            listener, lifeline, line = (socket.socket(fileno=descriptor) for descriptor in descriptors)
+            _work(
+                listener,
+                lifeline,
+                Line(line, number, workers.ANSWERING),
+                options["feed_rate"] if options["feed"] else None,
+            )
             return
         with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C before there is a worker to stop
             sys.exit(self._supervise(**options))
@@ -92,11 +104,12 @@ class Command(BaseCommand):
         address = url(listeners[0])
         supervisor = Supervisor(
             listeners,
-            command=partial(_worker_command, feed_rate if feed else None, verbosity),
+            command=partial(_worker_command, feed_rate=feed_rate if feed else None, verbosity=verbosity),
             environment=_worker_environment(),
             on_ready=lambda: self._say(f"MarketMux is ready at {address} ({_plural(workers, 'worker')}, {_bus()})"),
             in_terminal=sys.stdin is not None and sys.stdin.isatty(),
             silence=settings.MARKETMUX_HUNG_SECONDS,
+            merge=merge,
         )
         return supervisor.run()
 
@@ -112,14 +125,14 @@ class Command(BaseCommand):
         self.stdout.flush()
 
 
-def _work(listen_fd: int, lifeline_fd: int, feed_rate: int | None) -> None:
-    """Serves as one worker on the descriptors that the supervisor has handed over."""
+def _work(listener: socket.socket, lifeline: socket.socket, line: Line, feed_rate: int | None) -> None:
+    """Serves as one worker on the sockets that the supervisor has handed over."""
     raise_open_file_limit()
     jobs: list[Job] = [_watch_for_stalls, reports.run]
     if feed_rate is not None:
         jobs.append(partial(feed.run, None, feed_rate, publish.publish))
     application = get_default_application()
-    listener = socket.socket(fileno=listen_fd)
+    workers.connect(line)
     try:
         listener.listen(BACKLOG)
     except OSError as error:  # a second gateway came while neither of the two was listening yet
@@ -130,7 +143,8 @@ def _work(listen_fd: int, lifeline_fd: int, feed_rate: int | None) -> None:
         max_message_bytes=settings.MARKETMUX_MAX_MESSAGE_BYTES,
         max_body_bytes=MAX_BODY_BYTES,
         restart=SERVICE_RESTART,
-        lifeline=socket.socket(fileno=lifeline_fd),
+        lifeline=lifeline,
+        line=line,
         jobs=jobs,
         usable=bus_usable,
         most_idle=settings.MARKETMUX_MAX_IDLE_CONNECTIONS,
@@ -144,7 +158,7 @@ async def _watch_for_stalls() -> None:
 
 
 def _worker_command(
-    feed_rate: int | None, verbosity: int, number: int, listen_fd: int, lifeline_fd: int
+    number: int, listen_fd: int, lifeline_fd: int, line_fd: int, *, feed_rate: int | None, verbosity: int
 ) -> Sequence[str]:
     command = [
         sys.executable,
@@ -154,6 +168,8 @@ def _worker_command(
         f"--verbosity={verbosity}",
         f"--listen-fd={listen_fd}",
         f"--lifeline-fd={lifeline_fd}",
+        f"--line-fd={line_fd}",
+        f"--number={number}",
     ]
     if feed_rate is not None and number == 0:
         command += ["--feed", f"--feed-rate={feed_rate}"]

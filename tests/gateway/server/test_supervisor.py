@@ -43,7 +43,7 @@ class Workers:
         """The number of the worker, for each start."""
         self.is_ready = False
         self.supervisor = Supervisor(
-            self.listeners, self._command, os.environ, self._announce, in_terminal, silence=silence
+            self.listeners, self._command, os.environ, self._announce, in_terminal, silence=silence, merge=bytes.__add__
         )
         self._pids = directory / "pids"
         self._programs = list(programs)
@@ -56,7 +56,7 @@ class Workers:
         """The processes that have begun, oldest first."""
         return [int(line) for line in self._pids.read_text().splitlines()] if self._pids.exists() else []
 
-    def _command(self, number: int, _: int, lifeline_fd: int) -> Sequence[str]:
+    def _command(self, number: int, _: int, lifeline_fd: int, __: int) -> Sequence[str]:
         program = self._programs.pop(0) if len(self._programs) > 1 else self._programs[0]
         self.started.append(number)
         return [sys.executable, "-I", "-S", "-c", program, str(self._pids), str(lifeline_fd)]
