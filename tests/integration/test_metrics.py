@@ -40,8 +40,8 @@ def counters(gateway: GatewayProcess) -> Counted:
     return {(one.name, frozenset(one.labels.items())): one.value for one in samples(gateway) if "_total" in one.name}
 
 
-def two_workers(start_gateway: StartGateway, redis_url: str, **environment: str) -> GatewayProcess:
-    gateway = start_gateway(redis_url, workers=2, **environment)
+def two_workers(start_gateway: StartGateway, redis_url: str, hung_seconds: str = "15") -> GatewayProcess:
+    gateway = start_gateway(redis_url, workers=2, MARKETMUX_HUNG_SECONDS=hung_seconds)
     gateway.wait_for_output("ready at")
     wait_until(lambda: figure(gateway, "worker_up") == dict.fromkeys(WORKERS, 1))
     return gateway
@@ -93,7 +93,7 @@ def not_less(before: Counted, after: Counted) -> Counted:
 
 
 def test_a_worker_that_hangs_does_not_hold_up_the_rest(start_gateway: StartGateway, redis_url: str) -> None:
-    gateway = two_workers(start_gateway, redis_url, MARKETMUX_HUNG_SECONDS="120")
+    gateway = two_workers(start_gateway, redis_url, hung_seconds="120")
     before = counters(gateway)
     for hung in gateway.pids:
         os.kill(hung, signal.SIGSTOP)
