@@ -4,6 +4,7 @@ pytest-django loads the settings before any conftest.py: nowhere else could the 
 """
 
 import os
+import tempfile
 
 from tests.environment import clean_environment
 
@@ -18,7 +19,7 @@ LOGGING |= {"handlers": {"console": {"class": "logging.StreamHandler", "formatte
 # A thread would write to the database of whichever test is running by then. Tests of it turn it on.
 MARKETMUX_JOURNAL = False
 
-# Of an engine that is not Django's own pytest-django would think that it needs a file.
-DATABASES["default"]["TEST"] = {"NAME": ":memory:"}  # noqa: F405
-# There connections share a cache, and a reader in another thread would be a reason to refuse a write at once.
-DATABASES["default"]["OPTIONS"]["init_command"] += " PRAGMA read_uncommitted=1;"  # noqa: F405
+# A file, as a gateway has: connections of one in memory share a cache, where a writer is refused at once, not in its turn.
+_directory = tempfile.TemporaryDirectory(prefix="marketmux-tests-", ignore_cleanup_errors=True)
+DATABASES["default"]["TEST"] = {"NAME": f"{_directory.name}/tests.sqlite3"}  # noqa: F405
+DATABASES["default"]["OPTIONS"]["init_command"] += " PRAGMA synchronous=OFF;"  # noqa: F405

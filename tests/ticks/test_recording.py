@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from django.db import connections
+from django.db import connection, connections
 
 from tests.servers import children, copy_database, is_running, wait_until
 from ticks import recording
@@ -186,6 +186,12 @@ def test_a_recorder_bears_a_lock_longer_than_sqlites_patience(
     assert recorded(database) == [1, 2, 3]
 
 
-@pytest.mark.django_db
-def test_a_database_in_memory_is_written_by_this_process() -> None:
-    assert recording.is_in_memory()
+@pytest.mark.parametrize(
+    ("name", "is_in_memory"),
+    [(":memory:", True), ("file:memorydb_default?mode=memory&cache=shared", True), ("/srv/db.sqlite3", False)],
+)
+def test_a_database_in_memory_is_written_by_this_process(
+    monkeypatch: pytest.MonkeyPatch, name: str, is_in_memory: bool
+) -> None:
+    monkeypatch.setitem(connection.settings_dict, "NAME", name)
+    assert recording.is_in_memory() is is_in_memory
