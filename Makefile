@@ -7,6 +7,7 @@
 # make lint   what CI checks beside the tests
 # make bench  what it costs, beside a plain Channels application
 # make lock   writes requirements*.lock from requirements*.txt (make lock ARGS=--upgrade takes what is newest)
+# make docs   the documentation as a site, in site/ (make docs ARGS=serve shows it while you write)
 # make format, make clean
 
 HOST ?= 127.0.0.1
@@ -37,6 +38,8 @@ LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --g
 # What lints the demo page's scripts; node comes with requirements-dev.txt.
 NODE := $(VENV)/bin/node
 NODE_MODULES := node_modules/installed
+# Without the advertisement of Material's successor.
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs
 # What is linted is the project, not the developer's settings.
 PLAIN := env -u DJANGO_SETTINGS_MODULE DATABASE_URL=sqlite://:memory:
 
@@ -71,6 +74,11 @@ soak: $(INSTALLED_DEV)
 autobahn: $(INSTALLED_DEV)
 	@env -u DJANGO_SETTINGS_MODULE $(PY) -m tests.autobahn $(ARGS)
 
+# It asks nothing of other hosts, and warnings are errors (mkdocs.yml).
+.PHONY: docs
+docs: $(INSTALLED_DEV)
+	@$(MKDOCS) $(or $(ARGS),build)
+
 lint: $(INSTALLED_DEV) $(NODE_MODULES)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
@@ -78,6 +86,7 @@ lint: $(INSTALLED_DEV) $(NODE_MODULES)
 	$(PY) -m tests.audit requirements.lock
 	$(PLAIN) $(PY) -m mypy
 	$(PLAIN) $(PY) manage.py makemigrations --check --dry-run --skip-checks
+	$(MKDOCS) build
 	$(NODE) node_modules/@biomejs/biome/bin/biome check --error-on-warnings
 	$(NODE) node_modules/typescript/bin/tsc
 	$(PY) -m pre_commit validate-config
@@ -95,7 +104,7 @@ hooks: $(INSTALLED_DEV) $(NODE_MODULES)
 	$(PY) -m pre_commit install
 
 clean:
-	rm -rf $(VENV) .autobahn node_modules staticfiles .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
+	rm -rf $(VENV) site .autobahn node_modules staticfiles .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The commands are tried, not looked up: a version manager's stand-ins exist for versions that are not installed.

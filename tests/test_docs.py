@@ -17,6 +17,7 @@ from gateway.protocol.commands import MAX_RATE, MIN_RATE
 from gateway.server import inbox, supervisor, websocket, worker
 from gateway.server.timeouts import Timeouts
 from marketmux.client import Backoff
+from tests import commands
 from ticks.problems import PROBLEMS
 from ticks.publish import MAX_KEY_LENGTH
 from ticks.tick import MAX_BATCH, MAX_BODY_BYTES
@@ -75,6 +76,10 @@ def test_the_problems_are_those_of_the_code() -> None:
 def test_every_metric_is_explained() -> None:
     table = re.findall(r"^\| `(\w+)` \| (.+) \|$", section("docs/reference/api.md", "GET /metrics"), re.MULTILINE)
     assert table == list(metrics.explained().items())
+
+
+def test_the_commands_are_those_of_the_code() -> None:
+    assert commands.page() == commands.PAGE.read_text(), "python -m tests.commands writes the page"
 
 
 def words(document: str) -> str:
