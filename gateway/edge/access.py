@@ -14,6 +14,7 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import parse_cookie
 from django.http.request import validate_host
 
+from gateway.protocol.codes import TOO_MANY, Closure
 from gateway.protocol.problems import MEDIA_TYPE, encode
 from gateway.server.visitors import Standing, stand
 from gateway.wires.choose import is_over_tls
@@ -46,7 +47,8 @@ Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 
 class Access:
     """ASGI middleware that finds out who opens a WebSocket: a handshake that is not allowed is answered with 403, one
-    with a wrong credential with 401, one too many of an address or owner with 429, one whose Host is none of
+    with a wrong credential with 401, one too many of an address or owner with 429 (or, if it is a page's and it is
+    connections that are too many, opened and closed with 4029), one whose Host is none of
     ``ALLOWED_HOSTS`` with 400, and with 503 where the database does not say who it is.
 
     The application finds the :class:`~ticks.access.grant.Grant` in the scope, as ``grant``, and as ``subprotocol`` what
@@ -86,7 +88,10 @@ class Access:
                 _count_handshake(grant.owner)
             held = await shares.hold(grant, "connections")
         except OverShare as error:
-            await _refuse(scope, receive, send, 429, more=_headers(error))
+            if origin is not None and error.what == "connections":
+                await _close(scope, receive, send, TOO_MANY)
+            else:
+                await _refuse(scope, receive, send, 429, more=_headers(error))
             return
         except InvalidCredential as error:
             await _refuse(scope, receive, send, 401, _CHALLENGE, encode(401, error.code, str(error)))
@@ -98,7 +103,7 @@ class Access:
             if grant.of(self._scope):
                 scope["grant"] = grant  # a copy of the scope would stay as long as the client
                 await stand(scope, send, Standing.KNOWN if grant.stands_on else Standing.IDLE)
-                scope["subprotocol"] = _SUBPROTOCOL if _SUBPROTOCOL in scope.get("subprotocols", ()) else None
+                scope["subprotocol"] = _subprotocol(scope)
                 await self._application(scope, receive, send)
             else:
                 await _refuse(scope, receive, send)
@@ -123,6 +128,10 @@ def _authorization(headers: Sequence[tuple[bytes, bytes]], subprotocols: Sequenc
     if len(shown) > 1:
         raise InvalidCredential("Show one key or one token, and not several.", "several_credentials")
     return shown[0] if shown else b""
+
+
+def _subprotocol(scope: dict[str, Any]) -> str | None:
+    return _SUBPROTOCOL if _SUBPROTOCOL in scope.get("subprotocols", ()) else None
 
 
 _BURST_SECONDS: Final = 10
@@ -210,3 +219,10 @@ async def _refuse(  # noqa: PLR0917 - three of them are ASGI's
         headers.append((b"content-type", MEDIA_TYPE))
     await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
     await send({"type": "websocket.http.response.body", "body": body})
+
+
+async def _close(scope: dict[str, Any], receive: Any, send: Any, closure: Closure) -> None:
+    """Refuses a page: its script is not told the status of a handshake, but the code of a close."""
+    await receive()  # websocket.connect
+    await send({"type": "websocket.accept", "subprotocol": _subprotocol(scope)})
+    await send({"type": "websocket.close", "code": closure.code, "reason": closure.reason})

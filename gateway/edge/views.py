@@ -43,6 +43,7 @@ class Listed(TypedDict):
 class Closing(TypedDict):
     """What to do after the gateway closed a connection: ``wait`` is the least seconds before connecting again."""
 
+    reason: str
     reconnect: bool
     wait: float
 
@@ -72,7 +73,10 @@ def index(request: HttpRequest) -> HttpResponse:
         "ticks_url": reverse("ticks"),
         "csrf_cookie": settings.CSRF_COOKIE_NAME,
         "max_symbols": settings.MARKETMUX_MAX_SYMBOLS,
-        "closures": {closure.code: {"reconnect": closure.reconnect, "wait": closure.wait} for closure in CLOSURES},
+        "closures": {
+            closure.code: {"reason": closure.reason, "reconnect": closure.reconnect, "wait": closure.wait}
+            for closure in CLOSURES
+        },
     }
     login_url = f"{resolve_url(settings.LOGIN_URL)}?{urlencode({'next': request.path})}"
     context = {"config": config, "anonymous": settings.MARKETMUX_ANONYMOUS, "login_url": login_url}

@@ -24,6 +24,7 @@ __all__ = [
     "SERVICE_RESTART",
     "SLOW_CONSUMER",
     "TOO_BIG",
+    "TOO_MANY",
     "Closure",
     "ErrorCode",
     "ErrorKind",
@@ -189,6 +190,7 @@ NO_ROOM: Final = Closure(
     wait=5,
     announced=True,
 )
+TOO_MANY: Final = Closure(4029, "Too many connections of the same key, login or address.", reconnect=True, wait=5)
 SLOW_CONSUMER: Final = Closure(4001, "The client did not read for too long.", reconnect=True, wait=1)
 
 CLOSURES: Final = (
@@ -204,8 +206,10 @@ CLOSURES: Final = (
     SLOW_CONSUMER,
     REVOKED,
     EXPIRED,
+    TOO_MANY,
 )
-"""Every way in which a connection ends. SLOW_CONSUMER is not announced: its socket takes nothing."""
+"""Every way in which a connection ends. SLOW_CONSUMER is not announced: its socket takes nothing. Neither is TOO_MANY,
+which comes in place of the welcome."""
 
 
 def error_codes() -> list[dict[str, Any]]:

@@ -10,7 +10,18 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from marketmux.client import Client, ClientError, Conflated, Connected, Disconnected, Event, Gap, Snapshot, Tick
+from marketmux.client import (
+    Client,
+    ClientError,
+    Conflated,
+    Connected,
+    Delayed,
+    Disconnected,
+    Event,
+    Gap,
+    Snapshot,
+    Tick,
+)
 
 __all__ = ["main"]
 
@@ -36,6 +47,9 @@ def line(event: Event) -> str:
             return f"# {event.symbol}: {event.skipped} ticks skipped ({event.reason})"
         case Disconnected():
             return f"# disconnected: {event.code} {event.reason}; again in {event.wait:.1f} s"
+        case Delayed():
+            why = f"{event.code} ({event.reason})" if event.reason else event.code
+            return f"# not subscribed yet: {why}: {event.message}"
         case _:
             return f"# {event}"
 

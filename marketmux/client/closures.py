@@ -35,6 +35,7 @@ CLOSURES: Final = {
         Closure(4001, "The client did not read for too long.", wait=1.0),
         Closure(4003, "The access was revoked: the key, the login or the permission is no more.", reconnect=False),
         Closure(4004, "The credential has expired; come back with a new one."),
+        Closure(4029, "Too many connections of the same key, login or address.", wait=5.0),
     )
 }
 

@@ -36,13 +36,26 @@ class ClosedForGood(ClientError):
 
 
 class CommandRefused(ClientError):
-    """The gateway did not carry out a command. ``code``: as in docs/reference/protocol.md."""
+    """The gateway did not carry out a command. ``code``: as in docs/reference/protocol.md.
 
-    def __init__(self, code: str, message: str, symbols: Iterable[str] = ()) -> None:
+    ``retry_after``: seconds after which it may be asked again, None where that is no use or was not said. ``reason``:
+    why, of ``bus_unavailable``; else empty.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        symbols: Iterable[str] = (),
+        reason: str = "",
+        retry_after: float | None = None,
+    ) -> None:
         self.code = code
         self.message = message
         self.symbols = tuple(symbols)
-        super().__init__(code, message, self.symbols)
+        self.reason = reason
+        self.retry_after = retry_after
+        super().__init__(code, message, self.symbols, reason, retry_after)
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}"

@@ -12,6 +12,7 @@ __all__ = [
     "BusState",
     "Conflated",
     "Connected",
+    "Delayed",
     "Disconnected",
     "Event",
     "Extra",
@@ -116,6 +117,19 @@ class AccessChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class Delayed:
+    """The gateway refuses a command for the moment. It is asked again, ``wait`` seconds later at least.
+
+    ``code``, ``message``: as in docs/reference/protocol.md. ``reason``: why, of ``bus_unavailable``; else empty.
+    """
+
+    code: str
+    message: str
+    reason: str
+    wait: float
+
+
+@dataclass(frozen=True, slots=True)
 class Connected:
     """There is a connection. What was subscribed is being subscribed again. ``version``: the gateway's."""
 
@@ -135,4 +149,4 @@ class Disconnected:
 
 
 Quote: TypeAlias = Tick | Snapshot
-Event: TypeAlias = Tick | Snapshot | Gap | Conflated | BusState | AccessChanged | Connected | Disconnected
+Event: TypeAlias = Tick | Snapshot | Gap | Conflated | BusState | AccessChanged | Delayed | Connected | Disconnected

@@ -135,8 +135,7 @@ class Session:
             return
         if message["type"] == "error":
             if message.get("id", self._last_id) == self._last_id:
-                symbols = map(str, message.get("symbols", ()))
-                self._answer.set_exception(CommandRefused(str(message["code"]), str(message["message"]), symbols))
+                self._answer.set_exception(_refusal(message))
         elif message.get("id") == self._last_id:
             self._settle(message)
             self._answer.set_result(None)
@@ -176,6 +175,17 @@ class Session:
             self.abandon(f"nothing came for {seconds:.1f} s")
         elif self._heartbeat <= 0 and self._quiet_looks == _LOOKS:
             self._on_quiet()
+
+
+def _refusal(message: Mapping[str, Any]) -> CommandRefused:
+    wait = message.get("retry_after")
+    return CommandRefused(
+        str(message["code"]),
+        str(message["message"]),
+        map(str, message.get("symbols", ())),
+        str(message.get("reason", "")),
+        None if wait is None else float(wait),
+    )
 
 
 def _bound_buffer(socket: ClientConnection) -> None:

@@ -15,7 +15,7 @@ from marketmux.client import commands
 from marketmux.client.books import Books
 from marketmux.client.commands import EVERYTHING, Command, Options
 from marketmux.client.errors import CommandRefused
-from marketmux.client.events import AccessChanged
+from marketmux.client.events import AccessChanged, Delayed
 from marketmux.client.inbox import Inbox
 from marketmux.client.session import Session
 
@@ -23,7 +23,7 @@ __all__ = ["Subscriptions"]
 
 _PASSING: Final = frozenset({"auth_unavailable", "bus_unavailable", "too_many_commands"})
 _RETRY: Final = 1.0
-"""Seconds before a command is sent again that was refused for the moment."""
+"""Least seconds before a command is sent again that was refused for the moment."""
 
 
 class Request:
@@ -233,7 +233,9 @@ class Subscriptions:
             self._undo(request)
             if not request.done.done():
                 symbols = error.symbols or request.symbols
-                request.done.set_exception(CommandRefused(error.code, error.message, symbols))
+                request.done.set_exception(
+                    CommandRefused(error.code, error.message, symbols, error.reason, error.retry_after)
+                )
             return
         if request.done.cancelled():
             self._undo(request)
@@ -290,14 +292,19 @@ class Subscriptions:
 
         Gives up, and returns none, when the caller of ``request`` has stopped waiting.
         """
+        told = None
         while request is None or not request.done.done():
             command = make()
             try:
                 await session.ask(command.fields, partial(settle, command))
             except CommandRefused as error:
-                if error.code not in _PASSING:
+                # What is wanted again may still be counted for the connection before, until the gateway misses it.
+                if error.code not in _PASSING and (request is not None or error.retry_after is None):
                     raise
-                await asyncio.sleep(_RETRY * random.uniform(1, 1.5))  # noqa: S311 - jitter
+                wait = max(_RETRY, error.retry_after or 0.0)
+                if told != (told := (error.code, error.reason)):
+                    self._inbox.put(Delayed(error.code, error.message, error.reason, wait))
+                await asyncio.sleep(wait * random.uniform(1, 1.5))  # noqa: S311 - jitter
             else:
                 return command.symbols
         return ()

@@ -15,6 +15,7 @@ from websockets.proxy import parse_proxy
 from websockets.uri import parse_uri
 
 from marketmux.client.arguments import header_fields, text
+from marketmux.client.closures import closure
 from marketmux.client.errors import Refused
 
 __all__ = ["Proxy", "Target", "reason_of", "retry_after"]
@@ -79,6 +80,8 @@ def _is_loopback(host: str) -> bool:
 
 def retry_after(error: BaseException) -> float:
     """For how many seconds the gateway asked not to be troubled; a minute at most, 0 if it did not say."""
+    if isinstance(error, websockets.ConnectionClosed):  # in place of the welcome
+        return closure(error.rcvd.code).wait if error.rcvd is not None else 0.0
     if not isinstance(error, websockets.InvalidStatus):
         return 0.0
     text = error.response.headers.get("Retry-After", "")

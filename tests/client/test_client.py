@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import gc
 import json
 from collections.abc import AsyncIterator, Coroutine
@@ -23,6 +24,7 @@ from marketmux.client import (
     CommandRefused,
     Conflated,
     Connected,
+    Delayed,
     Disconnected,
     Event,
     Gap,
@@ -197,6 +199,50 @@ async def test_a_subscription_that_is_refused_for_the_moment_is_sent_again(
         await peer.command()
         await peer.send({"type": "error", "code": code, "message": "Not now."})  # one that was not read has no id
         assert (await peer.subscribe())["symbols"] == ["AAPL"]
+
+
+async def test_a_refusal_says_when_to_come_back(gateway: FakeGateway, client: Client) -> None:
+    peer = await gateway.peer()
+    call = asyncio.create_task(client.subscribe("AAPL"))
+    command = await peer.command()
+    await peer.send(
+        {"type": "error", "code": "too_many_symbols", "message": "No.", "retry_after": 1.5, "id": command["id"]}
+    )
+    with pytest.raises(CommandRefused) as refused:
+        await call
+    assert (refused.value.retry_after, refused.value.reason) == (1.5, "")
+    again = copy.copy(refused.value)
+    assert vars(again) == vars(refused.value)
+
+
+async def test_why_a_subscription_waits_is_told_once(gateway: FakeGateway, client: Client) -> None:
+    peer = await gateway.peer()
+    refusal = {"type": "error", "code": "bus_unavailable", "message": "OOM.", "reason": "bus_out_of_memory"}
+    async with both(client.subscribe("AAPL")):
+        for _ in range(2):
+            await peer.command()
+            await peer.send(refusal)
+        await peer.subscribe()
+    await peer.tick(1042)
+    events = await until(client, Tick)
+    assert [event for event in events if isinstance(event, Delayed)] == [
+        Delayed("bus_unavailable", "OOM.", "bus_out_of_memory", 1.0)
+    ]
+
+
+async def test_what_still_counts_for_the_connection_before_is_asked_for_again(
+    gateway: FakeGateway, client: Client
+) -> None:
+    peer = await gateway.peer()
+    await subscribe(client, peer, "AAPL")
+    peer.cut()
+    peer = await gateway.peer()
+    command = await peer.command()
+    await peer.send(
+        {"type": "error", "code": "too_many_symbols", "message": "No.", "retry_after": 0.1, "id": command["id"]}
+    )
+    assert (await peer.subscribe())["symbols"] == ["AAPL"]
+    assert client.symbols == ("AAPL",)
 
 
 async def test_a_subscription_of_several_messages_is_all_or_none(gateway: FakeGateway) -> None:

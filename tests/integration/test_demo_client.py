@@ -220,6 +220,17 @@ def test_prices_are_stale_while_the_bus_is_away(page: Page, talk: Conversation) 
     page.wait_until_stale("AAPL", False)
 
 
+def test_why_a_subscription_waits_is_in_the_status(page: Page, talk: Conversation) -> None:
+    page.subscribe("TSLA")
+    for reason in ("bus_out_of_memory", None):
+        command = talk.command()
+        refusal = {"type": "error", "code": "bus_unavailable", "message": "No.", "id": command["id"]}
+        talk.send(refusal | ({"reason": reason} if reason else {}))
+        page.wait_for_text("#connection", f"Waiting: {'bus out of memory' if reason else 'bus unavailable'}")
+    talk.subscribed(talk.command(), TSLA=place(0))
+    page.wait_for_state("live")
+
+
 def test_what_missed_nothing_is_current_when_the_bus_is_back(page: Page, talk: Conversation) -> None:
     talk.send({"type": "bus", "connected": False})
     page.wait_until_stale("AAPL")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -11,7 +14,10 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from websockets import InvalidStatus
+from websockets.sync.client import connect
 
+from tests.clients import RawClient
 from tests.conftest import StartGateway
 from tests.integration.browser import Page, row
 from tests.servers import GatewayProcess, RedisServer, wait_until
@@ -350,6 +356,36 @@ def test_strangers_are_told_to_sign_in_and_then_it_is_live(
     page.fill("#id_password", "sesame", Keys.ENTER)
     page.wait_for_state("live")
     assert not page.find("#sign-in").is_displayed()
+
+
+def test_a_page_too_many_is_told_why_and_comes_back(driver: webdriver.Chrome, start_gateway: StartGateway) -> None:
+    gateway = start_gateway(MARKETMUX_MAX_CONNECTIONS="1")
+    with RawClient(gateway):
+        page = Page(driver, gateway.http).open("refused")
+        page.wait_for_text("#notices", "Too many connections of the same key, login or address. (4029)")
+        assert "next try in" in page.text("#connection")
+    page.wait_for_state("live", RECONNECT_TIMEOUT)
+
+
+def test_a_refusal_without_a_word_is_explained(driver: webdriver.Chrome, start_gateway: StartGateway) -> None:
+    gateway = start_gateway(MARKETMUX_MAX_HANDSHAKES_PER_SECOND="1")
+    flood = threading.Event()
+
+    def knock() -> None:
+        while not flood.wait(0.02):
+            with contextlib.suppress(InvalidStatus), connect(gateway.ws):
+                pass
+
+    with ThreadPoolExecutor() as pool:
+        knocking = pool.submit(knock)
+        try:
+            page = Page(driver, gateway.http)
+            driver.get(gateway.http)
+            page.wait_for_state("refused", RECONNECT_TIMEOUT)
+            page.wait_for_text("#notices", "or too many connections come from here")
+        finally:
+            flood.set()
+            knocking.result()
 
 
 def test_publishing_with_a_key(driver: webdriver.Chrome, start_gateway: StartGateway) -> None:

@@ -14,6 +14,7 @@ import httpx
 import pytest
 import websockets
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.typing import Origin, Subprotocol
 
 from marketmux.client import Client
 from tests.clients import receive, tick
@@ -157,6 +158,18 @@ async def test_connections_of_a_key_are_counted_over_all_workers(pair: Pair) -> 
         await one.close()
         async with asyncio.timeout(30):
             await until_connected(second.ws, key)
+
+
+async def test_a_page_too_many_is_closed_with_a_code_since_its_script_sees_no_status(pair: Pair) -> None:
+    key, gateway = pair.key(connections=1), pair.gateways[0]
+    offered = [Subprotocol("marketmux")]
+    async with connect(gateway.ws, additional_headers=key):
+        page = await connect(gateway.ws, additional_headers=key, origin=Origin(gateway.http), subprotocols=offered)
+        assert page.subprotocol == "marketmux"
+        with pytest.raises(websockets.ConnectionClosed) as end:
+            await page.recv()
+        assert end.value.rcvd is not None
+        assert end.value.rcvd.code == 4029
 
 
 async def until_connected(url: str, key: dict[str, str]) -> None:

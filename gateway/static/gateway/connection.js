@@ -18,6 +18,10 @@ const SILENCE_MS = 10_000;
 // A connection that lasted this long starts the backoff over. One that is closed at once, again and again, does not.
 const STABLE_MS = 10_000;
 const WATCH_MS = 1_000;
+// What a refused handshake waits for changes by somebody's doing. Where it is for too many of them, each one counts.
+const REFUSED_MS = 5_000;
+// What a browser says of a handshake that did not lead to a connection, whatever the server answered.
+const UNKNOWN = 1006;
 const WORTH_A_TRY = { reconnect: true, wait: 0 };
 
 /**
@@ -103,7 +107,7 @@ export class Connection {
     const opening = ++this.#opening;
     const offered = await subprotocols(this.#token).catch(() => null);
     if (opening !== this.#opening || this.#socket !== null) return;
-    if (offered === null) this.#lost(1006, "no token to be had");
+    if (offered === null) this.#lost(UNKNOWN, "no token to be had");
     else this.#connect(offered);
   }
 
@@ -221,7 +225,7 @@ export class Connection {
     this.#socket.onmessage = null;
     this.#socket.onclose = null;
     this.#socket.close();
-    this.#lost(1006, reason);
+    this.#lost(UNKNOWN, reason);
   }
 
   /**
@@ -245,20 +249,28 @@ export class Connection {
    * @param {Loss} loss
    */
   #retryLater(wait, { wasLive, code, reason }) {
-    const delay = wait * 1_000 + backoff(this.#attempt++);
-    this.#retry = setTimeout(() => this.open(), delay);
-    /** @type {ConnectionState & { name: "waiting" }} */
-    const state = { name: "waiting", retryAt: Date.now() + delay, refused: false, wasLive, code, reason };
-    this.#handlers.onState(state);
-    if (!wasLive) this.#askWhetherRefused(state, this.#retry);
+    const saysWhy = !wasLive && code !== UNKNOWN;
+    const retry = this.#openIn(wait * 1_000 + backoff(this.#attempt++), { refused: saysWhy, wasLive, code, reason });
+    if (!wasLive && !saysWhy) this.#askWhetherRefused({ refused: true, wasLive, code, reason }, retry);
   }
 
   /**
-   * @param {ConnectionState & { name: "waiting" }} state
+   * @param {number} delay in ms
+   * @param {Loss & { refused: boolean }} loss
+   */
+  #openIn(delay, loss) {
+    clearTimeout(this.#retry);
+    this.#retry = setTimeout(() => this.open(), delay);
+    this.#handlers.onState({ name: "waiting", retryAt: Date.now() + delay, ...loss });
+    return this.#retry;
+  }
+
+  /**
+   * @param {Loss & { refused: boolean }} loss
    * @param {Timer} retry the attempt that is waited for meanwhile
    */
-  async #askWhetherRefused(state, retry) {
+  async #askWhetherRefused(loss, retry) {
     const refused = await this.#handlers.wasRefused();
-    if (refused && this.#retry === retry) this.#handlers.onState({ ...state, refused });
+    if (refused && this.#retry === retry) this.#openIn(REFUSED_MS + backoff(this.#attempt), loss);
   }
 }

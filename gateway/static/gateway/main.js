@@ -22,7 +22,8 @@ import { counted, grouped, listed, Tally } from "./tally.js";
 const SUBSCRIBED_AT_FIRST = 100;
 
 const REFUSED =
-  "The gateway refused the WebSocket: it wants a login first, or this page\u2019s origin is not one it allows.";
+  "The gateway refused the WebSocket, and a browser is not told why: it wants a login first, or this page\u2019s origin " +
+  "is not one it allows, or too many connections come from here.";
 
 const BUS_AWAY = "The gateway has lost the bus that prices come from: they may be stale.";
 const PART_AWAY = "The gateway has lost the part of the bus that these prices come from, and they may be stale:";
@@ -84,10 +85,12 @@ const handlers = {
     connection.expectExpiry(message.expires_at);
     freshness.welcomed();
     status.showBus(true);
+    status.showDelay("");
     subscriptions.welcomed(message);
   },
   subscribed(message) {
     subscriptions.acknowledged(message);
+    status.showDelay("");
     showResumed(begin(message));
     elements.rate.title =
       message.max_rate === undefined ? "" : `The gateway sends ${Number(message.max_rate)} a second`;
@@ -130,6 +133,7 @@ const handlers = {
     const lost = subscriptions.refused(message);
     for (const symbol of lost) drop(symbol);
     showEverything();
+    if (message.code === "bus_unavailable") status.showDelay((message.reason ?? message.code).replaceAll("_", " "));
     notices.add([message.message, ...lost.slice(0, 5)].join(" \u00b7 "), "error", message.code);
   },
 };
@@ -211,8 +215,14 @@ function onState(state) {
   else $("latency").textContent = "\u2013";
   if (state.name === "live" && state.again) freshness.heard(true);
   if (state.name === "silent") freshness.heard(false);
-  if (state.name === "waiting" && state.refused) notices.add(REFUSED, "error", "refused");
+  if (state.name === "waiting" && state.refused) notices.add(whyRefused(state), "error", "refused");
   if (state.name === "waiting" || state.name === "closed") onLoss(state);
+}
+
+/** @param {ConnectionState & { name: "waiting" }} state */
+function whyRefused({ code, reason }) {
+  const why = reason || config.closures[code]?.reason || "";
+  return code === 1006 ? REFUSED : `The gateway refused the WebSocket: ${why} (${code})`;
 }
 
 /** @param {ConnectionState & { name: "waiting" | "closed" }} state */

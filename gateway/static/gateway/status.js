@@ -23,6 +23,7 @@ export class Status {
   /** @type {ConnectionState} */
   #state = { name: "connecting" };
   #hasBus = true;
+  #delay = "";
 
   /**
    * @param {HTMLElement} element
@@ -49,11 +50,17 @@ export class Status {
     this.#render();
   }
 
+  /** @param {string} why the gateway refuses for the moment what it was asked for; "": it does not */
+  showDelay(why) {
+    this.#delay = why;
+    this.#render();
+  }
+
   #render() {
     const state = this.#state;
     const name = this.#name();
     document.body.dataset.connection = name;
-    write(this.#text, TEXTS[name]);
+    write(this.#text, name === "stale" && this.#delay ? `Waiting: ${this.#delay}` : TEXTS[name]);
     write(this.#countdown, state.name === "waiting" ? untilRetry(state) : "");
     this.#retry.hidden = state.name !== "waiting" && state.name !== "closed";
     if (this.#signIn !== null) this.#signIn.hidden = name !== "refused";
@@ -62,7 +69,7 @@ export class Status {
   #name() {
     const state = this.#state;
     if (state.name === "waiting") return state.refused ? "refused" : "reconnecting";
-    return state.name === "live" && !this.#hasBus ? "stale" : state.name;
+    return state.name === "live" && (!this.#hasBus || this.#delay) ? "stale" : state.name;
   }
 }
 

@@ -144,16 +144,16 @@ export class Subscriptions {
   }
 
   /**
-   * A request failed. Tries again later if that may help, else gives up its symbols and returns them; where access to
+   * A request failed. Tries again later if that may help, and not before the server says, else gives up its symbols and returns them; where access to
    * some of them was denied, only these.
-   * @param {Pick<ErrorMessage, "id" | "code" | "symbols">} error
+   * @param {Pick<ErrorMessage, "id" | "code" | "symbols" | "retry_after">} error
    * @returns {string[]}
    */
-  refused({ id, code, symbols: denied }) {
+  refused({ id, code, symbols: denied, retry_after }) {
     const { action, symbols } = this.#requests.get(Number(id)) ?? NOTHING;
     this.#requests.delete(Number(id));
-    if (PASSING.has(code)) {
-      this.#repeat(action, symbols);
+    if (PASSING.has(code) || retry_after !== undefined) {
+      this.#repeat(action, symbols, Math.max(RETRY_MS, 1_000 * Number(retry_after ?? 0)));
       return [];
     }
     const open = symbols.filter((symbol) => this.#wanted.has(symbol) && !this.#confirmed.has(symbol));
@@ -178,13 +178,14 @@ export class Subscriptions {
   /**
    * @param {Action} action
    * @param {string[]} symbols
+   * @param {number} delay in ms
    */
-  #repeat(action, symbols) {
+  #repeat(action, symbols, delay) {
     const leaving = action === "unsubscribe";
     for (const symbol of symbols) {
       if (this.#wanted.has(symbol) !== leaving) (leaving ? this.#leaving : this.#due).add(symbol);
     }
-    this.#pumpIn(RETRY_MS);
+    this.#pumpIn(delay);
   }
 
   /** @param {number} delay in ms */

@@ -109,8 +109,12 @@ export interface ErrorMessage {
   type: "error";
   code: string;
   message: string;
+  /** With bus_unavailable: why. */
+  reason?: string;
   /** With access_denied: the symbols that it concerns. */
   symbols?: string[];
+  /** Seconds after which it may be asked again. */
+  retry_after?: Digits;
   id?: Digits;
 }
 
@@ -146,6 +150,7 @@ export interface CommandFields {
 
 /** Whether connecting again makes sense, and after how many seconds at least. */
 export interface Closure {
+  reason?: string;
   reconnect: boolean;
   wait: number;
 }

@@ -314,6 +314,14 @@ describe("a refusal", () => {
     });
   }
 
+  test("is tried again when the server says, with what it refused", () => {
+    assert.deepEqual(subscriptions.refused({ id: "1", code: "too_many_symbols", retry_after: "5.5" }), []);
+    pass(5_499);
+    assert.deepEqual(commands(), []);
+    pass(1);
+    assert.deepEqual(commands()[0].symbols, ["AAPL", "MSFT"]);
+  });
+
   test("is not tried again for a symbol that is no longer wanted", () => {
     subscriptions.remove("AAPL");
     commands();
