@@ -3,12 +3,14 @@
 from django.urls import path
 
 from gateway.edge.documents import api_page, openapi, problem_kind
+from gateway.edge.page import index, instruments
 from gateway.edge.probes import healthz, livez, readyz
 from gateway.edge.staff import ConnectionsView, NodesView
-from gateway.edge.views import asyncapi, index, metrics, upgrade_required
+from gateway.edge.views import asyncapi, metrics, upgrade_required
 
 urlpatterns = [
     path("", index, name="index"),
+    path("instruments", instruments, name="instruments"),
     path("ws", upgrade_required),
     path("ws/publish", upgrade_required),
     path("livez", livez, name="livez"),

@@ -1,91 +1,28 @@
-"""The gateway's own pages: the demo page, metrics, and the WebSocket protocol as an AsyncAPI document."""
+"""The gateway's own answers: metrics, and the WebSocket protocol as an AsyncAPI document."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Final, TypedDict
+from typing import Final
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render, resolve_url
-from django.urls import reverse
 from django.utils.cache import patch_cache_control
 from django.utils.crypto import constant_time_compare
-from django.utils.http import urlencode
-from django.views.decorators.csrf import csrf_exempt, ensure_csrf_cookie
-from django.views.decorators.http import require_safe
+from django.views.decorators.csrf import csrf_exempt
 
 from gateway.edge import workers
 from gateway.edge.failures import answer, read_only
 from gateway.edge.metrics import ANSWER_SECONDS, held
 from gateway.edge.metrics import render as render_metrics
 from gateway.protocol.asyncapi import Deployment, document, encode
-from gateway.protocol.codes import CLOSURES
 from gateway.server.exchange import FIGURES
-from ticks import lookups, origins
-from ticks.models import Instrument
+from ticks import origins
 
-__all__ = ["asyncapi", "index", "metrics", "upgrade_required"]
+__all__ = ["asyncapi", "metrics", "upgrade_required"]
 
 _ASYNCAPI_MAX_AGE: Final = 300
 """How long a cache may keep the AsyncAPI document, in seconds."""
-
-_WEBSOCKET_PATH: Final = "/ws"
-
-
-class Listed(TypedDict):
-    """What the page knows of an instrument."""
-
-    symbol: str
-    name: str
-
-
-class Closing(TypedDict):
-    """What to do after the gateway closed a connection: ``wait`` is the least seconds before connecting again."""
-
-    reason: str
-    reconnect: bool
-    wait: float
-
-
-class PageConfig(TypedDict):
-    """What the demo page's scripts are told (static/gateway/main.js)."""
-
-    instruments: list[Listed]
-    websocket_path: str
-    ticks_url: str
-    csrf_cookie: str
-    max_symbols: int
-    closures: dict[int, Closing]
-
-
-@require_safe
-@ensure_csrf_cookie
-def index(request: HttpRequest) -> HttpResponse:
-    """The demo page. Anybody may see it: prices come through the WebSocket, which checks who is asking."""
-    try:
-        instruments = lookups.ask_from_thread(_listed)
-    except lookups.DatabaseUnavailable:
-        return HttpResponse("The database does not answer. Try again.", status=503, headers={"Retry-After": "1"})
-    config: PageConfig = {
-        "instruments": instruments,
-        "websocket_path": _WEBSOCKET_PATH,
-        "ticks_url": reverse("ticks"),
-        "csrf_cookie": settings.CSRF_COOKIE_NAME,
-        "max_symbols": settings.MARKETMUX_MAX_SYMBOLS,
-        "closures": {
-            closure.code: {"reason": closure.reason, "reconnect": closure.reconnect, "wait": closure.wait}
-            for closure in CLOSURES
-        },
-    }
-    login_url = f"{resolve_url(settings.LOGIN_URL)}?{urlencode({'next': request.path})}"
-    context = {"config": config, "anonymous": settings.MARKETMUX_ANONYMOUS, "login_url": login_url}
-    return render(request, "index.html", context)
-
-
-def _listed() -> list[Listed]:
-    instruments = Instrument.objects.filter(active=True).order_by("symbol")
-    return [{"symbol": one.symbol, "name": one.name} for one in instruments]
 
 
 @csrf_exempt

@@ -112,6 +112,8 @@ class ScriptedGateway:
             "instruments": [{"symbol": symbol, "name": ""} for symbol in ("AAPL", "MSFT")],
             "websocket_path": "/ws",
             "ticks_url": "/api/v1/ticks",
+            "instruments_url": "/instruments",
+            "health_url": "/healthz",
             "csrf_cookie": "csrftoken",
             "max_symbols": 1_000,
             "closures": self._closures,

@@ -86,8 +86,8 @@ export class Connection {
     this.#closures = closures;
     this.#handlers = handlers;
     setInterval(() => this.#look(), WATCH_MS);
-    window.addEventListener("online", () => this.#waiting && this.retryNow());
-    document.addEventListener("visibilitychange", () => document.hidden || !this.#waiting || this.retryNow());
+    window.addEventListener("online", () => this.wake());
+    document.addEventListener("visibilitychange", () => document.hidden || this.wake());
   }
 
   open() {
@@ -123,6 +123,18 @@ export class Connection {
   retryNow() {
     const mayOpen = !this.#waiting || performance.now() >= this.#notBefore;
     if (this.#socket === null && mayOpen) this.open();
+  }
+
+  /**
+   * Something is back that was away: the network, the visitor or the gateway. There is nothing to wait for, and what seems to
+   * be a connection may be none any more.
+   */
+  wake() {
+    if (this.live && !this.#awaitingPong) this.#ping();
+    else if (this.#waiting) {
+      this.#attempt = 0;
+      this.retryNow();
+    }
   }
 
   get live() {

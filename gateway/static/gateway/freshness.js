@@ -1,11 +1,11 @@
 // Which of the prices in the table may be old. A price is current while the gateway is heard, the gateway hears the bus,
 // and the stream's newest tick is the one that is shown.
 
+/** @import { Board } from "./board.js" */
 /** @import { Positions } from "./positions.js" */
-/** @import { Table } from "./table.js" */
 
 export class Freshness {
-  #table;
+  #board;
   #positions;
   #isHeard = false;
   #hasBus = true;
@@ -21,11 +21,11 @@ export class Freshness {
   #unconfirmed = new Set();
 
   /**
-   * @param {Pick<Table, "symbols" | "markStale">} table
+   * @param {Pick<Board, "symbols" | "markStale">} board
    * @param {Pick<Positions, "holds">} positions
    */
-  constructor(table, positions) {
-    this.#table = table;
+  constructor(board, positions) {
+    this.#board = board;
     this.#positions = positions;
   }
 
@@ -48,7 +48,7 @@ export class Freshness {
   /** The connection is lost: all prices may be old until the next one confirms them. */
   lost() {
     this.#isHeard = false;
-    this.#unconfirmed = new Set(this.#table.symbols());
+    this.#unconfirmed = new Set(this.#board.symbols());
     this.check();
   }
 
@@ -72,12 +72,12 @@ export class Freshness {
   }
 
   /** @param {string[]} symbols the ones to mark */
-  check(symbols = this.#table.symbols()) {
+  check(symbols = this.#board.symbols()) {
     const isTrusted = this.#isHeard && this.#hasBus;
     for (const symbol of symbols) {
       const isHere = isTrusted && !this.#away.has(symbol);
       const isCurrent = isHere && !this.#unconfirmed.has(symbol) && this.#positions.holds(symbol);
-      this.#table.markStale(symbol, !isCurrent);
+      this.#board.markStale(symbol, !isCurrent);
     }
   }
 }

@@ -9,8 +9,6 @@
 
 // What ticks may take of a frame before the rest is conflated: half of one at 60 a second.
 const BUDGET_MS = 8;
-// Frames do not come while the page is hidden, and timers rarely.
-const LATEST_MS = 100;
 const MOST_WAITING = 10_000;
 const PACE = 32;
 // The beginning of a tick as the gateway writes it. A symbol has no characters that JSON escapes.
@@ -20,27 +18,25 @@ export class Intake {
   #handle;
   #parse;
   #now;
-  #schedule;
+  #request;
   /** @type {string[]} */
   #ticks = [];
-  /** @type {(() => void) | null} */
-  #cancel = null;
 
   /**
-   * `handle` takes messages in their order. `parse` makes one of a text. `schedule` calls a function at the next frame, and
-   * returns what cancels that.
+   * `handle` takes messages in their order. `parse` makes one of a text. `request` asks for a frame, in which `flush` is to
+   * be called.
    * @param {{
    *   handle: (message: Message) => void,
    *   parse: (text: string) => unknown,
+   *   request: () => void,
    *   now?: () => number,
-   *   schedule?: (work: () => void) => () => void,
    * }} options
    */
-  constructor({ handle, parse, now = () => performance.now(), schedule = atNextFrame }) {
+  constructor({ handle, parse, request, now = () => performance.now() }) {
     this.#handle = handle;
     this.#parse = parse;
     this.#now = now;
-    this.#schedule = schedule;
+    this.#request = request;
   }
 
   /** @param {string} text of a message */
@@ -52,13 +48,11 @@ export class Intake {
     }
     this.#ticks.push(text);
     if (this.#ticks.length >= MOST_WAITING) this.flush();
-    else this.#cancel ??= this.#schedule(() => this.flush());
+    else if (this.#ticks.length === 1) this.#request();
   }
 
   /** Handles what waits. */
   flush() {
-    this.#cancel?.();
-    this.#cancel = null;
     const ticks = this.#ticks;
     if (ticks.length === 0) return;
     this.#ticks = [];
@@ -89,14 +83,4 @@ export class Intake {
   #take(text) {
     this.#handle(/** @type {Message} */ (this.#parse(text)));
   }
-}
-
-/** @param {() => void} work */
-function atNextFrame(work) {
-  const frame = requestAnimationFrame(work);
-  const timer = setTimeout(work, LATEST_MS);
-  return () => {
-    cancelAnimationFrame(frame);
-    clearTimeout(timer);
-  };
 }

@@ -1,25 +1,33 @@
-// Puts the page together: connection -> messages -> positions, which judge them -> subscriptions, table and notices.
+// Puts the page together: connection -> messages -> positions, which judge them -> board, table and notices.
 
+import { read, write } from "./address.js";
+import { Board } from "./board.js";
+import { Choice } from "./choice.js";
 import { Connection } from "./connection.js";
 import { field, find } from "./dom.js";
 import { parse } from "./exact.js";
+import { Figures } from "./figures.js";
+import { Frame } from "./frame.js";
 import { Freshness } from "./freshness.js";
-import { Gaps } from "./gaps.js";
+import { Heads } from "./heads.js";
 import { Intake } from "./intake.js";
 import { later } from "./later.js";
-import { Meter } from "./meter.js";
+import { Names } from "./names.js";
 import { Notices } from "./notices.js";
+import { isLive, pressed } from "./order.js";
 import { Positions } from "./positions.js";
 import { PublishForm } from "./publish.js";
 import { Status } from "./status.js";
-import { EVERYTHING, isSymbol, Subscriptions } from "./subscriptions.js";
+import { SubscribeForm } from "./subscribe.js";
+import { EVERYTHING, Subscriptions } from "./subscriptions.js";
+import { Suggest } from "./suggest.js";
 import { Table } from "./table.js";
-import { counted, grouped, listed, Tally } from "./tally.js";
+import { counted, listed } from "./tally.js";
+import { answers, Watch } from "./watch.js";
 
-/** @import { Acknowledgement, Config, ConnectionState, Handlers, Message, Tick } from "./types.js" */
+/** @import { Acknowledgement, Config, ConnectionState, Handlers, Message } from "./types.js" */
 
-// The rest of a long list of instruments is only offered.
-const SUBSCRIBED_AT_FIRST = 100;
+const RESORT_MS = 1_000;
 
 const REFUSED =
   "The gateway refused the WebSocket, and a browser is not told why: it wants a login first, or this page\u2019s origin " +
@@ -33,40 +41,51 @@ const $ = (/** @type {string} */ id) => find(document, `#${id}`, HTMLElement);
 
 /** @type {Config} */
 const config = JSON.parse($("config").textContent);
-const names = new Map(config.instruments.map(({ symbol, name }) => [symbol, name]));
 const elements = {
   table: find(document, "#table", HTMLTableElement),
   row: find(document, "#row", HTMLTemplateElement),
   subscribe: find(document, "#subscribe", HTMLFormElement),
-  symbols: find(document, "#subscribe-symbols", HTMLInputElement),
   rate: find(document, "#max-rate", HTMLSelectElement),
   filter: find(document, "#filter", HTMLInputElement),
   publish: find(document, "#publish", HTMLFormElement),
 };
 
 const notices = new Notices($("notices"), $("no-notices"));
-const gaps = new Gaps(showGaps);
-const positions = new Positions((symbol, missed) => gaps.add(symbol, missed));
-const skipped = { slow: new Tally(), rate: new Tally() };
-const meter = new Meter();
-const table = new Table(elements.table, elements.row, { onRemove: unsubscribe, onCount: showCount });
-const freshness = new Freshness(table, positions);
+const figures = new Figures($("bar"), notices);
+const positions = new Positions((symbol, missed) => figures.gaps.add(symbol, missed));
+const intake = new Intake({ handle, parse, request: () => frame.request() });
+const board = new Board(() => frame.request());
+const table = new Table(elements.table, elements.row, board, {
+  onRemove: (symbol) => choice.remove(symbol),
+  onCount: showCount,
+  request: () => frame.request(),
+});
+const frame = new Frame([() => intake.flush(), () => table.paint()]);
+const names = new Names(config.instruments_url, (symbol, name) => board.rename(symbol, name));
+const freshness = new Freshness(board, positions);
 const connection = new Connection(webSocketUrl(config.websocket_path), config.closures, {
   onState,
   onMessage,
   ping,
   wasRefused,
 });
-const intake = new Intake({ handle, parse });
+const watch = new Watch(
+  () => answers(config.health_url),
+  () => connection.wake(),
+);
 const subscriptions = new Subscriptions((command) => connection.send(command), positions);
+const keep = later(keepAddress);
+const choice = new Choice({ subscriptions, positions, board, names }, () => {
+  $("everything").hidden = !choice.everything;
+  keep();
+});
 const status = new Status($("connection"), {
   retry: $("retry"),
   signIn: document.getElementById("sign-in"),
   onRetry: () => connection.retryNow(),
 });
-// Symbols that were unsubscribed from though "*" still brings them.
-/** @type {Set<string>} */
-const unwanted = new Set();
+const form = new SubscribeForm(elements.subscribe, names, subscribe);
+const heads = new Heads(elements.table, (column) => sortBy(pressed(board.sort, column)));
 // The sum of what the answers after a lost connection say, until all are there; null otherwise.
 /** @type {ReturnType<Positions["subscribed"]> | null} */
 let resumed = null;
@@ -77,10 +96,10 @@ let failedHandshakes = 0;
 
 /** @type {Handlers} */
 const handlers = {
-  tick: take,
-  snapshot: take,
+  tick: (message) => choice.take(message),
+  snapshot: (message) => choice.take(message),
   welcome(message) {
-    $("version").textContent = `v${message.version}`;
+    figures.version(message.version);
     connection.expectHeartbeats(Number(message.heartbeat ?? 0));
     connection.expectExpiry(message.expires_at);
     freshness.welcomed();
@@ -99,12 +118,10 @@ const handlers = {
   unsubscribed: (message) => subscriptions.acknowledged(message),
   conflated(message) {
     positions.conflated(message);
-    const tally = skipped[message.reason] ?? skipped.slow;
-    for (const [symbol, count] of Object.entries(message.skipped)) tally.add(symbol, Number(count));
-    showSkipped();
+    figures.conflated(message);
   },
   gap(message) {
-    if (!isExpected(message.symbol)) return;
+    if (!choice.covers(message.symbol)) return;
     positions.gap(message);
     freshness.check([message.symbol]);
   },
@@ -119,20 +136,16 @@ const handlers = {
   },
   access({ patterns, lost = [] }) {
     subscriptions.ended(lost);
-    for (const symbol of table.symbols()) if (!isVisible(symbol, patterns)) drop(symbol);
-    showEverything();
+    choice.drop(board.symbols().filter((symbol) => !choice.isVisible(symbol, patterns)));
     const what = lost.length > 0 ? `No more access to ${listed(lost)}.` : "What you may see has changed.";
     notices.add(what, "warning", "access");
   },
   auth: (message) => connection.expectExpiry(message.expires_at),
-  pong() {
-    $("latency").textContent = `${Math.max(1, Math.round(performance.now() - pingedAt))} ms`;
-  },
+  pong: () => figures.ping(performance.now() - pingedAt),
   closing: ({ reconnect, wait }) => connection.expectClose({ reconnect, wait: Number(wait) }),
   error(message) {
     const lost = subscriptions.refused(message);
-    for (const symbol of lost) drop(symbol);
-    showEverything();
+    choice.drop(lost);
     if (message.code === "bus_unavailable") status.showDelay((message.reason ?? message.code).replaceAll("_", " "));
     notices.add([message.message, ...lost.slice(0, 5)].join(" \u00b7 "), "error", message.code);
   },
@@ -140,7 +153,7 @@ const handlers = {
 
 /** @param {string} text */
 function onMessage(text) {
-  meter.count();
+  figures.meter.count();
   intake.push(text);
 }
 
@@ -151,14 +164,6 @@ function handle(message) {
   handler?.(message);
 }
 
-/** @param {Tick} message */
-function take(message) {
-  const { symbol } = message;
-  if (!isExpected(symbol) || !positions.take(message)) return;
-  if (!table.has(symbol)) table.append(symbol, names.get(symbol) ?? "");
-  table.take(message);
-}
-
 /**
  * The server says where streams are.
  * @param {Pick<Acknowledgement, "positions">} message
@@ -166,27 +171,9 @@ function take(message) {
 function begin(message) {
   const outcome = positions.subscribed(message);
   const symbols = Object.keys(message.positions ?? {});
-  for (const symbol of symbols) if (!isExpected(symbol)) positions.forget(symbol);
+  for (const symbol of symbols) if (!choice.covers(symbol)) positions.forget(symbol);
   freshness.confirmed(symbols);
   return outcome;
-}
-
-/**
- * Ticks of a symbol that was just unsubscribed from may still be on their way.
- * @param {string} symbol
- */
-function isExpected(symbol) {
-  return subscriptions.covers(symbol) && !unwanted.has(symbol);
-}
-
-/**
- * @param {string} symbol
- * @param {string[]} patterns
- */
-function isVisible(symbol, patterns) {
-  const matches = (/** @type {string} */ one) =>
-    one.endsWith("*") ? symbol.startsWith(one.slice(0, -1)) : one === symbol;
-  return subscriptions.covers(symbol) && patterns.some(matches);
 }
 
 /**
@@ -194,7 +181,7 @@ function isVisible(symbol, patterns) {
  * @param {string[]} symbols
  */
 function askAgain(symbols) {
-  const wanted = symbols.filter(isExpected);
+  const wanted = symbols.filter((symbol) => choice.covers(symbol));
   if (wanted.length === 0) return;
   subscriptions.ask(wanted.map((symbol) => (subscriptions.has(symbol) ? symbol : EVERYTHING)));
   notices.add(`Behind without having been told, asked again: ${listed(wanted)}`, "warning");
@@ -212,11 +199,14 @@ function onState(state) {
   if (state.name !== "live") intake.flush();
   status.show(state);
   if (state.name === "live") failedHandshakes = 0;
-  else $("latency").textContent = "\u2013";
+  else figures.ping(null);
   if (state.name === "live" && state.again) freshness.heard(true);
   if (state.name === "silent") freshness.heard(false);
   if (state.name === "waiting" && state.refused) notices.add(whyRefused(state), "error", "refused");
   if (state.name === "waiting" || state.name === "closed") onLoss(state);
+  // While it connects, too: an attempt may take long to fail.
+  if (state.name === "waiting") watch.start();
+  else if (state.name !== "connecting") watch.stop();
 }
 
 /** @param {ConnectionState & { name: "waiting" }} state */
@@ -255,112 +245,6 @@ function webSocketUrl(path) {
   return url;
 }
 
-// Subscribing
-
-/** @param {string[]} symbols at least one */
-function subscribe(symbols) {
-  const fresh = symbols.filter((symbol) => !subscriptions.has(symbol));
-  for (const symbol of fresh) {
-    unwanted.delete(symbol);
-    if (symbol !== EVERYTHING && !table.has(symbol)) table.prepend(symbol, names.get(symbol) ?? "");
-  }
-  if (fresh.length > 0) subscriptions.add(fresh);
-  showEverything();
-  table.reveal(symbols[symbols.length - 1]);
-}
-
-/** @param {string} symbol */
-function unsubscribe(symbol) {
-  if (subscriptions.has(EVERYTHING)) unwanted.add(symbol);
-  if (subscriptions.has(symbol)) subscriptions.remove(symbol);
-  drop(symbol);
-}
-
-function unsubscribeFromEverything() {
-  subscriptions.remove(EVERYTHING);
-  unwanted.clear();
-  for (const symbol of table.symbols()) if (!subscriptions.has(symbol)) drop(symbol);
-  showEverything();
-  elements.symbols.focus();
-}
-
-/** @param {string} symbol */
-function drop(symbol) {
-  table.remove(symbol);
-  positions.forget(symbol);
-}
-
-elements.subscribe.addEventListener("submit", (event) => {
-  event.preventDefault();
-  const symbols = elements.symbols.value.split(/[\s,;]+/).filter(Boolean);
-  const wrong = symbols.find((symbol) => !isSymbol(symbol));
-  showSubscribeError(wrong);
-  if (wrong !== undefined || symbols.length === 0) return;
-  elements.symbols.value = "";
-  elements.filter.value = "";
-  table.filter("");
-  subscribe(symbols);
-});
-
-/** @param {string | undefined} wrong what was typed that is no symbol */
-function showSubscribeError(wrong) {
-  elements.symbols.toggleAttribute("aria-invalid", wrong !== undefined);
-  $("subscribe-error").textContent =
-    wrong === undefined
-      ? ""
-      : `\u201c${wrong}\u201d is no symbol: 1 to 32 letters, digits and .-_/=^:+$#, or * for all`;
-}
-
-function showEverything() {
-  $("everything").hidden = !subscriptions.has(EVERYTHING);
-}
-
-$("everything").querySelector("button")?.addEventListener("click", unsubscribeFromEverything);
-elements.filter.addEventListener("input", () => table.filter(elements.filter.value));
-elements.rate.addEventListener("change", applyRate);
-
-function applyRate() {
-  subscriptions.limit(Number(elements.rate.value) || null);
-}
-
-// Figures
-
-/**
- * @param {number} shown
- * @param {number} all
- */
-function showCount(shown, all) {
-  $("count").textContent = shown === all ? `${all}` : `${shown} of ${all}`;
-  $("no-rows").hidden = shown > 0;
-  $("no-rows").textContent = all === 0 ? "No symbols. Subscribe to one above." : "No symbol matches the filter.";
-}
-
-/**
- * @param {string} id
- * @param {number} count
- */
-function showFigure(id, count) {
-  const figure = $(id);
-  figure.textContent = grouped(count);
-  if (figure.parentElement !== null) figure.parentElement.hidden = false;
-}
-
-/** @param {string[]} texts */
-function showGaps(texts) {
-  showFigure("gaps", gaps.count);
-  for (const text of texts) notices.add(text, "error");
-}
-
-let skippedBefore = 0;
-const showSkipped = later(() => {
-  if (skipped.rate.total > 0) showFigure("skipped-rate", skipped.rate.total);
-  const { total, breakdown } = skipped.slow;
-  if (total === skippedBefore) return;
-  skippedBefore = total;
-  showFigure("skipped-slow", total);
-  notices.add(`This page was behind: ${counted(total, "tick")} skipped (${breakdown}).`, "warning", "conflated");
-});
-
 /**
  * Reports what became of the streams after a lost connection, once the answers for all of them are there.
  * @param {ReturnType<Positions["subscribed"]>} outcome
@@ -381,22 +265,79 @@ function showResumed(outcome) {
   }
 }
 
-setInterval(() => {
-  const rate = meter.tick();
-  $("rate").textContent = (rate < 10 && rate > 0 ? Number(rate.toFixed(1)) : Math.round(rate)).toLocaleString("en");
-}, 1_000);
+// What is shown, and in which order
+
+/** @param {string[]} symbols at least one */
+function subscribe(symbols) {
+  elements.filter.value = "";
+  board.filterBy("");
+  choice.add(symbols);
+  table.reveal(symbols[symbols.length - 1]);
+}
+
+/** @param {typeof board.sort} sort */
+function sortBy(sort) {
+  board.sortBy(sort);
+  heads.show(sort);
+  keep();
+}
+
+function applyRate() {
+  subscriptions.limit(Number(elements.rate.value) || null);
+}
+
+/**
+ * @param {number} shown
+ * @param {number} all
+ */
+function showCount(shown, all) {
+  figures.count(shown, all);
+  $("no-rows").hidden = shown > 0;
+  $("no-rows").textContent = all === 0 ? "No symbols. Subscribe to one above." : "No symbol matches the filter.";
+}
+
+function keepAddress() {
+  const { sort, filter } = board;
+  const { search, state } = write({ symbols: choice.symbols, sort, filter, rate: elements.rate.value });
+  history.replaceState(state, "", `${location.pathname}${search}${location.hash}`);
+}
+
+find($("everything"), "button", HTMLElement).addEventListener("click", () => {
+  choice.removeEverything();
+  form.focus();
+});
+elements.filter.addEventListener("input", () => {
+  board.filterBy(elements.filter.value);
+  keep();
+});
+elements.rate.addEventListener("change", () => {
+  applyRate();
+  keep();
+});
+setInterval(() => isLive(board.sort) && !table.isInUse && board.resort(), RESORT_MS);
 
 // Start
 
 const [symbolField, priceField] = [field(elements.publish, "symbol"), field(elements.publish, "price")];
 new PublishForm(elements.publish, { url: config.ticks_url, csrfCookie: config.csrf_cookie });
-symbolField.addEventListener("input", () => {
-  priceField.placeholder = table.get(symbolField.value)?.tick?.price ?? "150.250";
-});
+new Suggest(symbolField, names, proposePrice);
+symbolField.addEventListener("input", proposePrice);
 
-const first = config.instruments.slice(0, Math.min(SUBSCRIBED_AT_FIRST, config.max_symbols));
-for (const { symbol, name } of first) table.append(symbol, name);
+function proposePrice() {
+  priceField.placeholder = board.get(symbolField.value)?.tick?.price ?? "150.250";
+}
+
+const view = read(location.search, history.state);
+names.learn(config.instruments);
+elements.rate.value = view.rate;
+if (elements.rate.selectedIndex < 0) elements.rate.value = "";
+elements.filter.value = view.filter;
+board.filterBy(view.filter);
+board.sortBy(view.sort);
+heads.show(view.sort);
 applyRate();
-subscriptions.add(first.map(({ symbol }) => symbol));
-showCount(first.length, first.length);
+choice.start(
+  view.symbols,
+  config.instruments.map(({ symbol }) => symbol),
+);
 connection.open();

@@ -1,24 +1,27 @@
-// One row of the table: the cells of a Quote. Only what changed is written to the document.
+// One row of the table, which shows one quote after another. Only what changed is written to the document.
 
 import { find } from "./dom.js";
-import { Quote } from "./quote.js";
 import { Sparkline } from "./sparkline.js";
 import { age, clockTime } from "./times.js";
 
+/** @import { Quote } from "./quote.js" */
 /** @import { Extra } from "./types.js" */
 
 const MINUS = "\u2212";
+// From here on a price gets a line of its own where the screen is narrow.
+const LONG = 16;
+const DASH = "\u2013";
 
 export class Row {
   /** @type {HTMLTableRowElement} */
   element;
+  /** @type {Quote} */
   quote;
-  inSight = true;
-  /** Whether the price may be old, because the gateway or the bus is or was away. */
-  stale = false;
+  #index = -1;
   /** @type {Map<Element, string>} */
   #written = new Map();
   #cells;
+  #button;
   #sparkline;
   #time;
   #clock;
@@ -26,63 +29,92 @@ export class Row {
 
   /**
    * @param {HTMLTemplateElement} template
-   * @param {string} symbol
-   * @param {string} name
+   * @param {Quote} quote
    */
-  constructor(template, symbol, name) {
-    this.quote = new Quote(symbol, name);
+  constructor(template, quote) {
     this.element = find(document.importNode(template.content, true), "tr", HTMLTableRowElement);
-    this.element.dataset.symbol = symbol;
     this.#cells = cellsOf(this.element);
+    this.#button = find(this.#cells.remove, "button", HTMLButtonElement);
     this.#time = find(this.#cells.updated, "time", HTMLTimeElement);
     this.#clock = find(this.#time, "span", HTMLElement);
     this.#age = find(this.#time, "small", HTMLElement);
     this.#sparkline = new Sparkline(this.#cells.chart);
+    this.quote = quote;
+    this.show(quote);
+  }
+
+  /**
+   * Shows this quote from now on.
+   * @param {Quote} quote
+   */
+  show(quote) {
+    this.quote = quote;
+    const { symbol } = quote;
+    const { dataset } = this.element;
+    dataset.symbol = symbol;
+    delete dataset.trend;
+    delete dataset.flash;
+    delete dataset.long;
+    this.element.removeAttribute("data-stale");
+    this.element.classList.remove("revealed");
     this.#write(this.#cells.symbol, symbol);
-    this.#write(this.#cells.name, name);
     this.#cells.symbol.title = symbol;
-    this.#cells.name.title = name;
-    const button = find(this.#cells.remove, "button", HTMLButtonElement);
-    button.setAttribute("aria-label", `Unsubscribe from ${symbol}`);
-    button.title = `Unsubscribe from ${symbol}`;
+    this.#button.ariaLabel = this.#button.title = `Unsubscribe from ${symbol}`;
+    quote.takeDirection();
+    this.#clear();
+    this.render();
+    this.renderChart();
   }
 
-  get hasQuote() {
-    const tick = this.quote.tick;
-    return tick !== null && (tick.bid !== undefined || tick.ask !== undefined);
+  /**
+   * Puts it where the row of this number is.
+   * @param {number} index from 0
+   * @param {number} height of a row, in px
+   */
+  place(index, height) {
+    this.element.style.transform = `translateY(${index * height}px)`;
+    if (this.#index === index) return;
+    this.#index = index;
+    // The head is the first row.
+    this.element.ariaRowIndex = `${index + 2}`;
   }
 
-  /** @param {string} text */
-  matches(text) {
-    return `${this.quote.symbol} ${this.quote.name}`.toLowerCase().includes(text.toLowerCase());
+  /** @param {boolean} isCurrent whether it is the one that the keyboard reaches */
+  mark(isCurrent) {
+    this.element.tabIndex = this.#button.tabIndex = isCurrent ? 0 : -1;
   }
 
-  /** Writes the newest tick, if there is one, into the cells. */
+  /** Writes what is known into the cells. */
   render() {
-    const { tick, change, percent } = this.quote;
+    const { tick, change, percent, name, stale } = this.quote;
+    this.quote.changed = false;
+    this.#write(this.#cells.name, name);
+    if (this.#cells.name.title !== name) this.#cells.name.title = name;
     if (tick === null || change === null) return;
     const sign = Math.sign(Number(change));
     this.#write(this.#cells.price, tick.price);
+    this.element.toggleAttribute("data-long", tick.price.length > LONG);
     this.#explain(this.#cells.price, tick.extra);
     this.#write(this.#cells.bid, tick.bid ?? "");
     this.#write(this.#cells.ask, tick.ask ?? "");
     this.#write(this.#cells.change, signed(change, sign));
     this.#write(this.#cells.percent, percent === null ? "" : `${signed(percent.toFixed(2), sign)}%`);
     this.#mark("trend", sign > 0 ? "up" : sign < 0 ? "down" : "flat");
-    this.element.toggleAttribute("data-stale", this.stale);
+    this.element.toggleAttribute("data-stale", stale);
     if (this.#time.dateTime !== tick.timestamp) this.#time.dateTime = this.#time.title = tick.timestamp;
     this.renderTime();
   }
 
   renderTime() {
-    if (this.quote.tick === null) return;
-    const time = Date.parse(this.quote.tick.timestamp);
+    const { tick, stale } = this.quote;
+    if (tick === null) return;
+    const time = Date.parse(tick.timestamp);
     this.#write(this.#clock, clockTime(time));
-    this.#write(this.#age, this.stale ? "stale" : age(time));
+    this.#write(this.#age, stale ? "stale" : age(time));
   }
 
   renderChart() {
-    this.#sparkline.draw(this.quote.history);
+    if (this.quote.tick !== null) this.#sparkline.draw(this.quote.history);
   }
 
   /** Lights the price up or down; returns whether there was a move to show. */
@@ -94,6 +126,24 @@ export class Row {
 
   fade() {
     delete this.element.dataset.flash;
+  }
+
+  /**
+   * How many characters the longest of the cells of each kind has.
+   * @param {"price" | "change" | "percent" | "bid" | "ask" | "symbol"} name
+   */
+  length(name) {
+    return this.#written.get(this.#cells[name])?.length ?? 0;
+  }
+
+  // What no tick has written yet.
+  #clear() {
+    const { change, percent, bid, ask, price } = this.#cells;
+    for (const cell of [change, percent, bid, ask, this.#clock, this.#age]) this.#write(cell, "");
+    this.#write(price, DASH);
+    if (price.title !== "") price.title = "";
+    this.#time.removeAttribute("datetime");
+    this.#time.title = "";
   }
 
   /**

@@ -1,83 +1,93 @@
-// The table of symbols. Ticks change the quotes at once and the document at most once per animation frame, so a burst of
-// thousands costs one write per cell that differs in the end. Rows out of sight are written once a second.
+// The table as it is painted: of a board of any size only the rows that can be seen are in the document, and they are
+// written to at most once a frame. So a burst of thousands costs one write per cell in sight that differs in the end.
 
-/** @import { Tick } from "./types.js" */
+/** @import { Board } from "./board.js" */
+/** @import { Quote } from "./quote.js" */
 
 import { Row } from "./row.js";
+import { Viewport } from "./viewport.js";
 
 const FLASH_MS = 150;
 const CHART_MS = 250;
-const UNSEEN_MS = 1_000;
+const TIMES_MS = 1_000;
+// Columns that are as wide as the longest text in them, so that no digit is ever cut.
+const WIDE = /** @type {const} */ (["symbol", "price", "change", "percent", "bid", "ask"]);
+
+/**
+ * `onRemove` is told of a row whose button was pressed, `onCount` of the numbers of rows when they change, `request` asks
+ * for a frame.
+ * @typedef {object} TableCallbacks
+ * @property {(symbol: string) => void} onRemove
+ * @property {(shown: number, all: number) => void} onCount
+ * @property {() => void} request
+ */
 
 export class Table {
   #table;
   #body;
   #template;
-  /** @type {Map<string, Row>} */
+  #board;
+  #callbacks;
+  #viewport;
+  /**
+   * What is in the document, in its order.
+   * @type {Map<Quote, Row>}
+   */
   #rows = new Map();
-  /** @type {Set<Row>} */
-  #changed = new Set();
-  /** @type {Set<Row>} */
-  #chartsDue = new Set();
+  /** @type {Quote[] | null} */
+  #arranged = null;
+  #isMoved = true;
+  #height = 0;
   /** @type {Set<Row>} */
   #lit = new Set();
   /** @type {ReturnType<typeof setTimeout> | null} */
   #fading = null;
-  /** @type {number | null} */
-  #frame = null;
-  #observer = new IntersectionObserver((entries) => this.#sighted(entries));
-  #filter = "";
-  #shown = 0;
-  #onCount;
+  #chartsAt = 0;
+  #timesAt = 0;
+  #counted = "";
+  /** @type {Map<string, number>} */
+  #lengths = new Map();
+  /** @type {Quote | null} */
+  #current = null;
 
   /**
-   * `onRemove` is told of a row whose button was pressed, `onCount` of the number of rows when it changes.
    * @param {HTMLTableElement} table
    * @param {HTMLTemplateElement} template of a row
-   * @param {{ onRemove: (symbol: string) => void, onCount: (shown: number, all: number) => void }} callbacks
+   * @param {Board} board
+   * @param {TableCallbacks} callbacks
    */
-  constructor(table, template, { onRemove, onCount }) {
+  constructor(table, template, board, callbacks) {
     this.#table = table;
     this.#body = table.tBodies[0];
     this.#template = template;
-    this.#onCount = onCount;
-    this.#body.addEventListener("click", (event) => {
-      const button = event.target instanceof Element ? event.target.closest("button") : null;
-      const symbol = button?.closest("tr")?.dataset.symbol;
-      if (symbol !== undefined) onRemove(symbol);
+    this.#board = board;
+    this.#callbacks = callbacks;
+    const scroller = /** @type {HTMLElement} */ (table.parentElement);
+    this.#viewport = new Viewport(scroller, this.#body, /** @type {HTMLElement} */ (table.tHead), () => this.#move());
+    window.addEventListener("resize", () => {
+      this.#height = 0;
     });
-    setInterval(() => this.#drawCharts(), CHART_MS);
-    setInterval(() => this.#renderUnseen(), UNSEEN_MS);
+    document.addEventListener("visibilitychange", () => this.#move());
+    this.#body.addEventListener("click", (event) => this.#clicked(event));
+    this.#body.addEventListener("keydown", (event) => this.#pressed(event));
+    this.#body.addEventListener("focusin", (event) => this.#focused(event));
+    setInterval(() => callbacks.request(), CHART_MS);
   }
 
-  /** @param {string} symbol */
-  get(symbol) {
-    return this.#rows.get(symbol)?.quote;
+  /** Whether somebody is about to use a row, which should then stay where it is. */
+  get isInUse() {
+    return this.#body.matches(":hover, :focus-within");
   }
 
-  /** @param {string} symbol */
-  has(symbol) {
-    return this.#rows.has(symbol);
-  }
-
-  symbols() {
-    return [...this.#rows.keys()];
-  }
-
-  /**
-   * @param {string} symbol
-   * @param {string} name
-   */
-  append(symbol, name) {
-    this.#body.append(this.#newRow(symbol, name).element);
-  }
-
-  /**
-   * @param {string} symbol
-   * @param {string} name
-   */
-  prepend(symbol, name) {
-    this.#body.prepend(this.#newRow(symbol, name).element);
+  /** Brings the document up to date; does nothing while nobody can see it. */
+  paint() {
+    if (document.hidden) return;
+    const { shown } = this.#board;
+    if (shown !== this.#arranged || this.#isMoved) this.#arrange(shown);
+    for (const row of this.#rows.values()) if (row.quote.changed) this.#render(row);
+    this.#fadeLater();
+    this.#renderSlowly(performance.now());
+    this.#count(shown.length);
   }
 
   /**
@@ -85,126 +95,102 @@ export class Table {
    * @param {string} symbol
    */
   reveal(symbol) {
-    const element = this.#rows.get(symbol)?.element;
-    if (element === undefined) return;
-    element.scrollIntoView({ block: "nearest" });
-    element.classList.remove("revealed");
-    requestAnimationFrame(() => element.classList.add("revealed"));
+    const quote = this.#board.get(symbol);
+    if (quote === undefined) return;
+    this.#show(quote);
+    const element = this.#rows.get(quote)?.element;
+    element?.classList.remove("revealed");
+    requestAnimationFrame(() => element?.classList.add("revealed"));
   }
 
-  /** @param {string} symbol */
-  remove(symbol) {
-    const row = this.#rows.get(symbol);
-    if (row === undefined) return;
-    // The focus moves on to the next row's button, or else the previous one's.
-    if (row.element.contains(document.activeElement)) {
-      (row.element.nextElementSibling ?? row.element.previousElementSibling)?.querySelector("button")?.focus();
+  #move() {
+    this.#isMoved = true;
+    this.#callbacks.request();
+  }
+
+  /** @param {Quote[]} shown */
+  #arrange(shown) {
+    const before = this.#arranged;
+    this.#arranged = shown;
+    this.#isMoved = false;
+    const height = this.#rowHeight(shown);
+    const total = `${shown.length * height}px`;
+    if (this.#body.style.height !== total) this.#body.style.height = total;
+    const [first, last] = this.#viewport.rows(height, shown.length);
+    const indices = shown.slice(first, last).map((_, index) => first + index);
+    const focused = this.#focusedQuote();
+    const pinned = focused === null ? -1 : shown.indexOf(focused);
+    if (pinned >= 0 && pinned < first) indices.unshift(pinned);
+    else if (pinned >= last) indices.push(pinned);
+    const successor = focused !== null && pinned < 0 ? next(shown, before, focused) : undefined;
+    this.#replace(indices.map((index) => shown[index]));
+    for (const index of indices) this.#rows.get(shown[index])?.place(index, height);
+    this.#markCurrent();
+    if (successor !== undefined) this.#focus(successor);
+  }
+
+  /**
+   * Puts rows of these quotes into the document, and no others: rows that went out of sight show those that came.
+   * @param {Quote[]} quotes
+   */
+  #replace(quotes) {
+    const wanted = new Set(quotes);
+    const free = [...this.#rows].filter(([quote]) => !wanted.has(quote)).map(([, row]) => row);
+    const active = document.activeElement;
+    const rows = quotes.map((quote) => this.#rows.get(quote) ?? this.#rowOf(quote, free));
+    for (const row of free) {
+      row.element.remove();
+      this.#lit.delete(row);
     }
-    this.#observer.unobserve(row.element);
+    this.#rows = new Map(rows.map((row) => [row.quote, row]));
+    let at = this.#body.firstElementChild;
+    for (const { element } of rows) {
+      if (element === at) at = at.nextElementSibling;
+      else this.#body.insertBefore(element, at);
+    }
+    // An element that is moved loses the focus.
+    if (active instanceof HTMLElement && active !== document.activeElement && this.#body.contains(active)) {
+      active.focus({ preventScroll: true });
+    }
+  }
+
+  /**
+   * @param {Quote} quote
+   * @param {Row[]} free
+   */
+  #rowOf(quote, free) {
+    const row = free.pop();
+    if (row === undefined) return new Row(this.#template, quote);
     row.element.remove();
-    this.#rows.delete(symbol);
-    for (const due of [this.#changed, this.#chartsDue, this.#lit]) due.delete(row);
-    this.#count(row.element.hidden ? 0 : -1);
-  }
-
-  /**
-   * Takes a tick. One of a symbol that has no row (any more) is ignored.
-   * @param {Tick} tick
-   */
-  take(tick) {
-    const row = this.#rows.get(tick.symbol);
-    if (row === undefined) return;
-    row.quote.take(tick, performance.now());
-    row.stale = false;
-    this.#chartsDue.add(row);
-    this.#change(row);
-  }
-
-  /**
-   * Marks the price of `symbol` as one that may be old, or as current again.
-   * @param {string} symbol
-   * @param {boolean} stale
-   */
-  markStale(symbol, stale) {
-    const row = this.#rows.get(symbol);
-    if (row === undefined || row.stale === stale) return;
-    row.stale = stale;
-    this.#change(row);
-  }
-
-  /** @param {string} text in the symbol or the name of the rows to show */
-  filter(text) {
-    this.#filter = text.trim();
-    this.#shown = 0;
-    for (const row of this.#rows.values()) {
-      row.element.hidden = !row.matches(this.#filter);
-      if (!row.element.hidden) this.#shown += 1;
-    }
-    this.#count(0);
-  }
-
-  /** @param {Row} row */
-  #change(row) {
-    this.#changed.add(row);
-    if (row.inSight) this.#renderSoon();
-  }
-
-  /**
-   * @param {string} symbol
-   * @param {string} name
-   */
-  #newRow(symbol, name) {
-    const row = new Row(this.#template, symbol, name);
-    row.element.hidden = !row.matches(this.#filter);
-    this.#rows.set(symbol, row);
-    this.#observer.observe(row.element);
-    this.#count(row.element.hidden ? 0 : 1);
+    this.#lit.delete(row);
+    row.show(quote);
     return row;
   }
 
-  /** @param {IntersectionObserverEntry[]} entries */
-  #sighted(entries) {
-    for (const { target, isIntersecting } of entries) {
-      const row = this.#rows.get(/** @type {HTMLElement} */ (target).dataset.symbol ?? "");
-      if (row === undefined) continue;
-      row.inSight = isIntersecting;
-      if (isIntersecting) row.renderTime();
-    }
-    this.#renderSoon();
-  }
-
-  #renderSoon() {
-    this.#frame ??= requestAnimationFrame(() => this.#renderSeen());
-  }
-
-  #renderSeen() {
-    this.#frame = null;
-    const lit = [];
-    for (const row of this.#changed) {
-      if (!row.inSight) continue;
-      this.#render(row);
-      if (row.flash()) lit.push(row);
-    }
-    this.#fadeLater(lit);
-  }
-
-  #renderUnseen() {
-    if (document.hidden) return;
-    for (const row of this.#changed) this.#render(row);
-    for (const row of this.#rows.values()) if (row.inSight) row.renderTime();
+  /** @param {Quote[]} shown */
+  #rowHeight(shown) {
+    if (this.#height > 0) return this.#height;
+    if (this.#rows.size === 0 && shown.length > 0) this.#replace(shown.slice(0, 1));
+    const [row] = this.#rows.values();
+    this.#height = row?.element.offsetHeight ?? 0;
+    return this.#height || 1;
   }
 
   /** @param {Row} row */
   #render(row) {
     row.render();
-    this.#changed.delete(row);
-    if (row.hasQuote) this.#table.classList.add("has-quotes");
+    if (row.flash()) this.#lit.add(row);
+    if (row.quote.hasQuote) this.#table.classList.add("has-quotes");
+    for (const name of WIDE) {
+      const length = row.length(name);
+      if (length <= (this.#lengths.get(name) ?? 0)) continue;
+      this.#lengths.set(name, length);
+      this.#table.style.setProperty(`--${name}-length`, `${length}`);
+    }
   }
 
-  /** @param {Row[]} rows */
-  #fadeLater(rows) {
-    for (const row of rows) this.#lit.add(row);
-    if (this.#lit.size === 0 || this.#fading) return;
+  #fadeLater() {
+    if (this.#lit.size === 0 || this.#fading !== null) return;
     this.#fading = setTimeout(() => {
       this.#fading = null;
       for (const row of this.#lit) row.fade();
@@ -212,18 +198,118 @@ export class Table {
     }, FLASH_MS);
   }
 
-  #drawCharts() {
-    if (document.hidden) return;
-    for (const row of this.#chartsDue) {
-      if (!row.inSight) continue;
-      row.renderChart();
-      this.#chartsDue.delete(row);
+  /** @param {number} now */
+  #renderSlowly(now) {
+    if (now - this.#timesAt >= TIMES_MS) {
+      this.#timesAt = now;
+      for (const row of this.#rows.values()) row.renderTime();
     }
+    if (now - this.#chartsAt < CHART_MS) return;
+    this.#chartsAt = now;
+    for (const row of this.#rows.values()) row.renderChart();
   }
 
-  /** @param {number} change of the number of rows that pass the filter */
-  #count(change) {
-    this.#shown += change;
-    this.#onCount(this.#shown, this.#rows.size);
+  /** @param {number} shown */
+  #count(shown) {
+    const counted = `${shown} ${this.#board.size}`;
+    if (counted === this.#counted) return;
+    this.#counted = counted;
+    this.#table.ariaRowCount = `${shown + 1}`;
+    this.#callbacks.onCount(shown, this.#board.size);
   }
+
+  // One row is reached with Tab, and the others from there with the arrows.
+
+  #markCurrent() {
+    if (this.#current === null || !this.#rows.has(this.#current))
+      this.#current = this.#rows.keys().next().value ?? null;
+    for (const [quote, row] of this.#rows) row.mark(quote === this.#current);
+  }
+
+  /** @param {Quote} quote */
+  #show(quote) {
+    const index = this.#board.shown.indexOf(quote);
+    if (index < 0) return;
+    if (this.#arranged !== this.#board.shown) this.#arrange(this.#board.shown);
+    this.#viewport.reveal(index, this.#height);
+    this.#arrange(this.#board.shown);
+  }
+
+  /** @param {Quote} quote */
+  #focus(quote) {
+    this.#current = quote;
+    this.#show(quote);
+    this.#markCurrent();
+    this.#rows.get(quote)?.element.focus({ preventScroll: true });
+  }
+
+  #focusedQuote() {
+    const active = document.activeElement;
+    return this.#body.contains(active) ? this.#quoteAt(active) : null;
+  }
+
+  /** @param {EventTarget | null} target */
+  #quoteAt(target) {
+    const element = target instanceof Element ? target.closest("tr") : null;
+    for (const [quote, row] of this.#rows) if (row.element === element) return quote;
+    return null;
+  }
+
+  /** @param {FocusEvent} event */
+  #focused(event) {
+    const quote = this.#quoteAt(event.target);
+    if (quote === null || quote === this.#current) return;
+    this.#current = quote;
+    this.#markCurrent();
+  }
+
+  /** @param {MouseEvent} event */
+  #clicked(event) {
+    const button = event.target instanceof Element ? event.target.closest("button") : null;
+    const quote = this.#quoteAt(event.target);
+    if (quote !== null && button !== null) this.#callbacks.onRemove(quote.symbol);
+  }
+
+  /** @param {KeyboardEvent} event */
+  #pressed(event) {
+    const quote = this.#quoteAt(event.target);
+    if (quote === null || event.ctrlKey || event.metaKey || event.altKey) return;
+    const { shown } = this.#board;
+    const to = goal(event.key, shown.indexOf(quote), this.#viewport.page(this.#height), shown.length);
+    if (to !== null) this.#focus(shown[to]);
+    else if (event.key === "Delete") this.#callbacks.onRemove(quote.symbol);
+    else return;
+    event.preventDefault();
+  }
+}
+
+/**
+ * To which row a key leads; null if it leads to none.
+ * @param {string} key
+ * @param {number} from
+ * @param {number} page rows that fit
+ * @param {number} count
+ */
+function goal(key, from, page, count) {
+  /** @type {Record<string, number>} */
+  const goals = {
+    ArrowDown: from + 1,
+    ArrowUp: from - 1,
+    PageDown: from + page,
+    PageUp: from - page,
+    Home: 0,
+    End: count - 1,
+  };
+  return Object.hasOwn(goals, key) ? Math.max(0, Math.min(count - 1, goals[key])) : null;
+}
+
+/**
+ * What takes the focus of a quote that is gone: the one behind it, or else the last one.
+ * @param {Quote[]} shown
+ * @param {Quote[] | null} before
+ * @param {Quote} gone
+ * @returns {Quote | undefined}
+ */
+function next(shown, before, gone) {
+  return shown[Math.min(before?.indexOf(gone) ?? 0, shown.length - 1)];
 }

@@ -169,11 +169,19 @@ export interface Loss {
   reason: string;
 }
 
-/** What the gateway writes into the page (PageConfig in gateway/edge/views.py). */
+export interface Instrument {
+  symbol: string;
+  name: string;
+}
+
+/** What the gateway writes into the page (PageConfig in gateway/edge/page.py). */
 export interface Config {
-  instruments: { symbol: string; name: string }[];
+  /** To begin with. */
+  instruments: Instrument[];
   websocket_path: string;
   ticks_url: string;
+  instruments_url: string;
+  health_url: string;
   csrf_cookie: string;
   max_symbols: number;
   closures: Record<string, Closure>;
