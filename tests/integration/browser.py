@@ -13,6 +13,9 @@ from tests.servers import wait_until
 
 __all__ = ["Page", "row"]
 
+# At once: a row may be another symbol's a moment later.
+_SYMBOLS = "return [...document.querySelectorAll('tbody tr')].map((row) => row.dataset.symbol);"
+
 
 class Page:
     """The demo page at a base URL, and what somebody in front of it sees and does."""
@@ -37,8 +40,9 @@ class Page:
             return ""
 
     def symbols(self) -> list[str]:
-        rows = self.driver.find_elements(By.CSS_SELECTOR, "tbody tr")
-        return [str(row.get_attribute("data-symbol")) for row in rows if row.is_displayed()]
+        """Those of the rows in the document, in their order: rows out of sight are in none."""
+        rows: list[str] = self.driver.execute_script(_SYMBOLS)
+        return rows
 
     def cell(self, symbol: str, name: str) -> str:
         return self.text(f"{row(symbol)} [data-cell='{name}']")
