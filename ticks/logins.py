@@ -21,6 +21,7 @@ from django.urls import reverse
 from django.utils.decorators import sync_and_async_middleware
 
 from ticks.address import address_of_request, share_of
+from ticks.refusals import refusal
 
 __all__ = ["Guard", "address_for_axes", "client_for_axes", "locked_out", "refused", "turns"]
 
@@ -57,7 +58,7 @@ def turns(get_response: Any) -> Any:
             return response
         who = share_of(address_of_request(request))
         if waiting[who] >= _MOST_WAITING_EACH or waiting.total() >= _MOST_WAITING:
-            return _refusal("Too many logins at a time.", 1)
+            return _refusal(request, "Too many logins at a time.", 1)
         waiting[who] += 1
         try:
             async with turn:
@@ -86,17 +87,17 @@ def client_for_axes(username: str | None, ip_address: str | None, *_: Any) -> st
     return f"{username!a} from {ip_address}"
 
 
-def locked_out(_request: HttpRequest, *_: Any) -> HttpResponse:
+def locked_out(request: HttpRequest, *_: Any) -> HttpResponse:
     """The answer to an address with too many wrong passwords."""
     seconds = int(settings.AXES_COOLOFF_TIME.total_seconds())
-    response = _refusal(f"Too many wrong passwords came from here. Try again in {seconds // 60} minutes.", seconds)
+    response = _refusal(
+        request, f"Too many wrong passwords came from here. Try again in {seconds // 60} minutes.", seconds
+    )
     response["RateLimit-Policy"] = f'"passwords";q={settings.AXES_FAILURE_LIMIT};w={seconds}'
     response["RateLimit"] = f'"passwords";r=0;t={seconds}'
     return response
 
 
-def _refusal(text: str, seconds: int) -> HttpResponse:
+def _refusal(request: HttpRequest, text: str, seconds: int) -> HttpResponse:
     _refused["logins"] += 1
-    return HttpResponse(
-        f"{text}\n", status=429, content_type="text/plain; charset=utf-8", headers={"Retry-After": str(seconds)}
-    )
+    return refusal(request, 429, "too_many_logins", text, {"Retry-After": str(seconds)})

@@ -92,7 +92,12 @@ _TABLE: Final = (
     Problem("not_acceptable", 406, "No such representation", "`Accept` asks for neither JSON nor HTML"),
     Problem("request_timeout", 408, "The request takes too long", "its head or its body was not there in time"),
     Problem("too_large", 413, "Too large", "the body has more than 1 MiB"),
-    Problem("uri_too_long", 414, "The target is too long", "the first line of the request has more than 16 KB"),
+    Problem(
+        "uri_too_long",
+        414,
+        "The target is too long",
+        "the first line of the request has more than 16 KB, or the query of a page of the admin more than 1 KB",
+    ),
     Problem(
         "unsupported_media_type",
         415,
@@ -119,6 +124,12 @@ _TABLE: Final = (
         429,
         "Too many new symbols",
         "more symbols that never ticked before than the key may begin in a day; nothing was published",
+    ),
+    Problem(
+        "too_many_logins",
+        429,
+        "Too many logins",
+        "too many logins at a time, or too many wrong passwords from the same address; people get a page that says so",
     ),
     Problem("internal_error", 500, "The gateway failed", "something went wrong; the ticks may or may not be published"),
     *(Problem(reason.value, 503, "The bus cannot be used", reason.sentence) for reason in Reason),

@@ -7,9 +7,10 @@ from typing import Any, Final
 
 from django.contrib.admin import AdminSite
 from django.db import transaction
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 
 from ticks.access import audit
+from ticks.refusals import refusal
 
 __all__ = ["MAX_QUERY_LENGTH", "BoundedAdminSite"]
 
@@ -24,7 +25,7 @@ class BoundedAdminSite(AdminSite):
         @wraps(inner)
         def bounded(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
             if len(request.META.get("QUERY_STRING", "")) > MAX_QUERY_LENGTH:
-                return HttpResponse("The query is too long.", status=414, content_type="text/plain")
+                return refusal(request, 414, "uri_too_long", "The query is too long.")
             return self._acting(request, inner, *args, **kwargs)
 
         return bounded

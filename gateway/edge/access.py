@@ -46,10 +46,12 @@ Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 
 
 class Access:
-    """ASGI middleware that finds out who opens a WebSocket: a handshake that is not allowed is answered with 403, one
-    with a wrong credential with 401, one too many of an address or owner with 429 (or, if it is a page's and it is
-    connections that are too many, opened and closed with 4029), one whose Host is none of
-    ``ALLOWED_HOSTS`` with 400, and with 503 where the database does not say who it is.
+    """ASGI middleware that finds out who opens a WebSocket.
+
+    A handshake that is not allowed is answered with 403, one with a wrong credential with 401, one too many of an
+    address or owner with 429, one whose Host is none of ``ALLOWED_HOSTS`` with 400, one in the clear where the gateway
+    is https with 301, and with 503 where the database does not say who it is. A page's connection too many is opened
+    and closed with 4029.
 
     The application finds the :class:`~ticks.access.grant.Grant` in the scope, as ``grant``, and as ``subprotocol`` what
     it has to accept with.
@@ -66,20 +68,9 @@ class Access:
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         headers = dict(scope["headers"])
-        request = _as_request(scope)
-        origin, host = headers.get(b"origin"), headers.get(b"host", b"")
-        if host and not _host_allowed(request):  # no server takes a handshake without Host
-            _log_once("Refused WebSockets whose Host is %a, which is not in ALLOWED_HOSTS", host)
-            await _refuse(scope, receive, send, 400)
-            return
-        if not origin_allowed(origin, host, secure=request.is_secure() or is_over_tls(send)):
-            _log_once(_FOREIGN, origin or b"", host)
-            await _refuse(scope, receive, send)
-            return
-        path = scope.get("path", "")
-        if path.startswith("//") or scope.get("raw_path", path.encode()) != path.encode():
-            # Routing takes it, but a proxy's rule for the path may not have known it in this spelling.
-            await _refuse(scope, receive, send)
+        origin = headers.get(b"origin")
+        if (refusal := _misplaced(scope, send, origin, headers.get(b"host", b""))) is not None:
+            await _refuse(scope, receive, send, *refusal)
             return
         try:
             _count_handshake(share_of(client_address(scope)))
@@ -118,6 +109,27 @@ class Access:
             cookies = parse_cookie(headers.get(b"cookie", b"").decode("latin1"))
             session = cookies.get(settings.SESSION_COOKIE_NAME, "")
         return await door.find_from_loop(authorization, session, client_address(scope), self._audience)
+
+
+def _misplaced(
+    scope: dict[str, Any], send: Any, origin: bytes | None, host: bytes
+) -> tuple[int, tuple[bytes, bytes] | None] | None:
+    """The status, and a header, for a handshake that comes to the wrong address, or from one; None for others."""
+    request = _as_request(scope)
+    if host and not _host_allowed(request):  # no server takes a handshake without Host
+        _log_once("Refused WebSockets whose Host is %a, which is not in ALLOWED_HOSTS", host)
+        return 400, None
+    secure = request.is_secure() or is_over_tls(send)
+    if settings.SECURE_SSL_REDIRECT and not secure:  # as of a request: what it shows was readable on the way
+        return 301, (b"location", _over_tls(request, scope))
+    if not origin_allowed(origin, host, secure=secure):
+        _log_once(_FOREIGN, origin or b"", host)
+        return 403, None
+    path = scope.get("path", "")
+    if path.startswith("//") or scope.get("raw_path", path.encode()) != path.encode():
+        # Routing takes it, but a proxy's rule for the path may not have known it in this spelling.
+        return 403, None
+    return None
 
 
 def _authorization(headers: Sequence[tuple[bytes, bytes]], subprotocols: Sequence[str]) -> bytes:
@@ -191,6 +203,14 @@ def _as_request(scope: dict[str, Any]) -> ASGIRequest:
     """The handshake as Django sees requests, for its rules about Host and ``X-Forwarded-`` headers."""
     scheme = "https" if scope.get("scheme") in ("https", "wss") else "http"
     return ASGIRequest({"path": "", **scope, "method": "GET", "scheme": scheme}, BytesIO())
+
+
+def _over_tls(request: ASGIRequest, scope: dict[str, Any]) -> bytes:
+    """The address of the same WebSocket over TLS."""
+    host = settings.SECURE_SSL_HOST or request.get_host()
+    path: bytes = scope.get("raw_path") or scope["path"].encode()
+    query: bytes = scope.get("query_string", b"")
+    return b"wss://" + host.encode() + path + (b"?" + query if query else b"")
 
 
 def _host_allowed(request: ASGIRequest) -> bool:

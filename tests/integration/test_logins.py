@@ -31,13 +31,15 @@ def gateway(start_gateway: StartGateway) -> GatewayProcess:
     return gateway
 
 
-async def guess(http: httpx.AsyncClient, door: str, password: str, address: str = "203.0.113.9") -> httpx.Response:
+async def guess(
+    http: httpx.AsyncClient, door: str, password: str, address: str = "203.0.113.9", accept: str = "*/*"
+) -> httpx.Response:
     """A login as a browser sends it, with the cookie and the token of the form."""
     token = "t" * 32
     return await http.post(
         door,
         data={"username": "admin", "password": password, "csrfmiddlewaretoken": token, "next": "/admin/"},
-        headers={"Cookie": f"csrftoken={token}", "X-Forwarded-For": f"6.6.6.6, {address}"},
+        headers={"Cookie": f"csrftoken={token}", "X-Forwarded-For": f"6.6.6.6, {address}", "Accept": accept},
         timeout=60,
     )
 
@@ -52,6 +54,11 @@ async def test_after_some_wrong_passwords_an_address_is_refused(gateway: Gateway
         for refused in [await guess(http, other, PASSWORD) for other in DOORS]:
             assert (refused.status_code, refused.headers["retry-after"]) == (429, "300")
             assert refused.headers["ratelimit"] == '"passwords";r=0;t=300'
+            assert refused.headers["content-type"] == "text/html; charset=utf-8"
+            assert "<p>Too many wrong passwords came from here. Try again in 5 minutes.</p>" in refused.text
+        problem = await guess(http, door, PASSWORD, accept="application/json")
+        assert problem.headers["content-type"] == "application/problem+json"
+        assert (problem.json()["code"], problem.headers["retry-after"]) == ("too_many_logins", "300")
         # Others are not concerned, whatever the refused one writes into its headers.
         assert (await guess(http, door, PASSWORD, "203.0.113.10")).status_code == 302
         # Neither is the neighbour in a network of IPv6, but the same customer's next address is.

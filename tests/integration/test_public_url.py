@@ -21,6 +21,7 @@ PUBLIC = "https://ticks.example.com"
 SECRET = "a secret key of the tests that is as long as it should be"
 NAME = {"Host": "ticks.example.com"}
 HTTPS = NAME | {"X-Forwarded-Proto": "https"}
+OVER_TLS = "X-Forwarded-Proto: https"
 TICK = {"symbol": "AAPL", "price": 1}
 TICKS = "/api/v1/ticks"
 
@@ -166,7 +167,18 @@ def test_links_are_those_of_the_public_address(public: GatewayProcess) -> None:
 )
 async def test_only_pages_of_the_public_address_open_a_socket(public: GatewayProcess, origin: str, status: int) -> None:
     # The websockets library writes a Host of its own; a proxy passes on the client's.
-    assert await raw_handshake(public, "ticks.example.com", origin) == status
+    assert await raw_handshake(public, "ticks.example.com", origin, more=OVER_TLS) == status
+
+
+@pytest.mark.parametrize("path", ["/ws", "/ws/publish", "/ws?a=b"])
+async def test_a_socket_in_the_clear_is_sent_to_tls_as_a_request_is(public: GatewayProcess, path: str) -> None:
+    reader, writer = await asyncio.open_connection(public.host, public.port)
+    writer.write(handshake("ticks.example.com", path=path))
+    async with asyncio.timeout(10):
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+    writer.close()
+    assert head.startswith("http/1.1 301 ")
+    assert f"\r\nlocation: wss://ticks.example.com{path}\r\n" in head
 
 
 @pytest.mark.parametrize("origin", ["", PUBLIC])
@@ -176,12 +188,21 @@ async def test_the_host_of_a_handshake_is_held_to_that_of_a_request(
 ) -> None:
     assert await raw_handshake(public, "evil.example", origin, path) == 400
     assert await raw_handshake(public, "127.0.0.1", origin, path) == 400
-    assert await raw_handshake(public, "ticks.example.com:443", origin, path) == 101
+    assert await raw_handshake(public, "ticks.example.com:443", origin, path, OVER_TLS) == 101
 
 
 async def raw_handshake(gateway: GatewayProcess, host: str, origin: str = "", path: str = "/ws", more: str = "") -> int:
     """The status of a handshake with this Host."""
     reader, writer = await asyncio.open_connection(gateway.host, gateway.port)
+    writer.write(handshake(host, origin, path, more))
+    try:
+        async with asyncio.timeout(10):
+            return int((await reader.readline()).split()[1])
+    finally:
+        writer.close()
+
+
+def handshake(host: str, origin: str = "", path: str = "/ws", more: str = "") -> bytes:
     lines = [
         f"GET {path} HTTP/1.1",
         f"Host: {host}",
@@ -192,18 +213,13 @@ async def raw_handshake(gateway: GatewayProcess, host: str, origin: str = "", pa
         *([f"Origin: {origin}"] if origin else []),
         *([more] if more else []),
     ]
-    writer.write("\r\n".join([*lines, "", ""]).encode())
-    try:
-        async with asyncio.timeout(10):
-            return int((await reader.readline()).split()[1])
-    finally:
-        writer.close()
+    return "\r\n".join([*lines, "", ""]).encode()
 
 
 # Named proxies
 
 
-@pytest.mark.parametrize(("proxies", "post", "origin"), [("127.0.0.0/8", 202, 101), ("192.0.2.1", 308, 101)])
+@pytest.mark.parametrize(("proxies", "post", "origin"), [("127.0.0.0/8", 202, 101), ("192.0.2.1", 308, 301)])
 async def test_only_named_proxies_say_what_was_https(
     tmp_path: Path, migrated_database: Path, proxies: str, post: int, origin: int
 ) -> None:
@@ -218,7 +234,7 @@ async def test_only_named_proxies_say_what_was_https(
     try:
         async with httpx.AsyncClient() as http:
             assert (await http.post(gateway.http + TICKS, json=TICK, headers=HTTPS)).status_code == post
-        assert await raw_handshake(gateway, "ticks.example.com", PUBLIC) == origin
+        assert await raw_handshake(gateway, "ticks.example.com", PUBLIC, more=OVER_TLS) == origin
     finally:
         gateway.stop()
 

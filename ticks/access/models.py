@@ -109,6 +109,33 @@ class Permission(models.Model):  # noqa: DJ008 - there are none
         ]
 
 
+class HeardQuerySet(models.QuerySet[Any]):
+    """Of what grants are made of: who updates several at once is heard as one who saves them.
+
+    Gateways and the audit log hear of what is saved; SQL's UPDATE would tell neither. ``bulk_create`` and
+    ``bulk_update`` of a queryset are refused for the same reason.
+    """
+
+    UNHEARD: Final = frozenset({"last_used_at"})
+    """What says nothing of who may do what."""
+
+    def update(self, **values: Any) -> int:
+        if values.keys() <= self.UNHEARD:
+            return super().update(**values)
+        if any(hasattr(value, "resolve_expression") for value in values.values()):
+            raise TypeError("The audit log has to know the values: save one by one what has an expression for one.")
+        with transaction.atomic():
+            found = list(self.select_for_update())
+            for one in found:
+                for name, value in values.items():
+                    setattr(one, name, value)
+                one.save(update_fields=list(values))
+        return len(found)
+
+    def bulk_create(self, *_: Any, **__: Any) -> Never:
+        raise TypeError("Nobody would hear of them: save them one by one.")
+
+
 class Entitlement(models.Model):
     """The symbols that the members of a group may have to do with, as far as their permissions go.
 
@@ -120,6 +147,8 @@ class Entitlement(models.Model):
     subscribe = PatternsField(help_text="Symbols that members may subscribe to.")
     read = PatternsField(help_text="Symbols whose last tick members may read.")
 
+    objects = HeardQuerySet.as_manager()
+
     def __str__(self) -> str:
         return f"Entitlement of {self.group}"
 
@@ -129,6 +158,9 @@ class Entitlement(models.Model):
 
 
 class ApiKeyManager(models.Manager["ApiKey"]):
+    def get_queryset(self) -> HeardQuerySet:
+        return HeardQuerySet(self.model, using=self._db)
+
     def issue(self, name: str, **fields: Any) -> tuple[ApiKey, str]:
         """A new key and its plaintext, which exists nowhere else from here on."""
         key = self.model(name=name, **fields)

@@ -20,12 +20,13 @@ import pytest
 from django.contrib.auth.models import Group, Permission, User
 from django.core.management import call_command
 from django.db import transaction
+from django.db.models import F
 from django.test import AsyncClient, Client
 
 from tests.environment import clean_environment
 from tests.servers import ROOT, SETTINGS, copy_database, free_port, wait_until
 from ticks.access import audit, export
-from ticks.access.models import ApiKey, AppendOnly, AuditEntry, Entitlement
+from ticks.access.models import ApiKey, AppendOnly, AuditEntry, Change, Entitlement
 
 pytestmark = pytest.mark.django_db
 
@@ -102,6 +103,31 @@ def test_of_users_what_concerns_their_access_is_entered_and_no_secret() -> None:
     ada.is_active = False
     ada.save()
     assert last()[1:] == ("changed", f"user:{ada.pk} ada", {"is_active": [True, False], "password": "changed"})
+
+
+def test_who_updates_many_keys_at_once_is_heard_as_one_who_saves_them() -> None:
+    keys = [ApiKey.objects.issue(name)[0] for name in ("one", "two", "three")]
+    before = AuditEntry.objects.count(), Change.objects.count()
+    with audit.acting("user ada"):
+        assert ApiKey.objects.exclude(name="three").update(active=False, subscribe="AAPL") == 2
+    assert (AuditEntry.objects.count(), Change.objects.count()) == (before[0] + 2, before[1] + 2)
+    assert last()[:2] == ("user ada", "revoked")
+    assert last()[3] == {"active": [True, False], "subscribe": ["*", "AAPL"]}
+    assert [key.active for key in ApiKey.objects.order_by("pk")] == [False, False, True]
+
+    traders = Entitlement.objects.create(group=Group.objects.create(name="Traders"), subscribe="BTC-*")
+    Entitlement.objects.filter(pk=traders.pk).update(subscribe="AAPL")
+    assert last()[3] == {"subscribe": ["BTC-*", "AAPL"]}
+
+    count = AuditEntry.objects.count()
+    ApiKey.objects.update(last_used_at=datetime(2026, 5, 12, tzinfo=UTC))
+    with pytest.raises(TypeError, match="one by one"):
+        ApiKey.objects.update(connections=F("symbols"))
+    with pytest.raises(TypeError, match="one by one"), transaction.atomic():
+        ApiKey.objects.bulk_update(keys, ["active"])
+    with pytest.raises(TypeError, match="one by one"):
+        ApiKey.objects.bulk_create([ApiKey(name="four")])
+    assert AuditEntry.objects.count() == count
 
 
 def test_who_comes_into_a_group_and_what_it_may_is_entered() -> None:
