@@ -8,6 +8,7 @@
 # make bench  what it costs, beside a plain Channels application
 # make lock   writes requirements*.lock from requirements*.txt (make lock ARGS=--upgrade takes what is newest)
 # make docs   the documentation as a site, in site/ (make docs ARGS=serve shows it while you write)
+# make screenshots  takes the pictures in docs/images of a running gateway; needs chromium and chromedriver
 # make format, make clean
 
 HOST ?= 127.0.0.1
@@ -78,6 +79,10 @@ autobahn: $(INSTALLED_DEV)
 .PHONY: docs
 docs: $(INSTALLED_DEV)
 	@$(MKDOCS) $(or $(ARGS),build)
+
+.PHONY: screenshots
+screenshots: $(INSTALLED_DEV)
+	@$(TESTING) $(PY) -m tests.screenshots $(ARGS)
 
 lint: $(INSTALLED_DEV) $(NODE_MODULES)
 	$(PY) -m ruff check .

@@ -21,6 +21,9 @@ PAGES: Final = {
 }
 """Files of the repository that are pages of the site too, and what these are called there."""
 
+FOLDERS: Final = {"Do": "how-to/", "Look up": "reference/", "Understand": "explanation/"}
+"""Where a part of the navigation has its pages. Those that mkdocs.yml does not put in order come behind the others."""
+
 _SOURCES: Final = {page: file for file, page in PAGES.items()}
 _LINK: Final = re.compile(r"(\[[^\]\n]*(?:\n[^\]\n]*)?\])\((?![a-z]+:|#)([^)#\s]+)(#[^)\s]*)?\)")
 _FENCE: Final = re.compile(r"(^```.*?^```)", re.MULTILINE | re.DOTALL)
@@ -31,6 +34,12 @@ _summaries: dict[str, str] = {}
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     for name, page in PAGES.items():
         files.append(File.generated(config, page, abs_src_path=str(ROOT / name)))
+    for part in config.nav or ():
+        for title, pages in part.items() if isinstance(part, dict) else ():
+            found = (file.src_uri for file in files.documentation_pages())
+            pages.extend(
+                sorted({uri for uri in found if uri.startswith(FOLDERS.get(title, "/"))}.difference(map(str, pages)))
+            )
     return files
 
 

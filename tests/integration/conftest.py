@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from selenium import webdriver
@@ -15,8 +16,8 @@ WINDOW = "1280,800"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+def launched(directory: Path) -> webdriver.Chrome:
+    """A headless Chromium with its profile in ``directory``."""
     options = Options()
     options.binary_location = installed(*BROWSERS)
     for argument in (
@@ -30,12 +31,17 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chr
         "--disable-sync",
         "--no-first-run",
         f"--window-size={WINDOW}",
-        f"--user-data-dir={tmp_path_factory.mktemp('browser')}",
+        f"--user-data-dir={directory}",
     ):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     # With both paths given, selenium has nothing to look for and nothing to download.
-    driver = webdriver.Chrome(options, Service(executable_path=installed("chromedriver")))
+    return webdriver.Chrome(options, Service(executable_path=installed("chromedriver")))
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    driver = launched(tmp_path_factory.mktemp("browser"))
     yield driver
     driver.quit()
 
