@@ -78,6 +78,27 @@ def test_every_metric_is_explained() -> None:
     assert table == list(metrics.explained().items())
 
 
+def test_the_readme_is_short_and_its_pictures_are_there() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert len(readme.splitlines()) < 200
+    pictures = re.findall(r'(?:src|srcset)="([^"]+)"', readme)
+    assert len(pictures) == 2
+    assert all((ROOT / picture).is_file() for picture in pictures)
+
+
+def test_the_readmes_figures_are_measured_ones() -> None:
+    """Each number of its table stands in the table of fan-out, rounded."""
+    table = (ROOT / "README.md").read_text().split("| measured on two cores |")[1].split("\n\n")[0]
+    measured = [
+        float(number) for number in re.findall(r"\d+\.\d+", section("docs/explanation/performance.md", "Fan-out"))
+    ]
+    shown = re.findall(r"([\d,]+(?:\.\d+)?)(?:\*\*)? (?:µs|ms|%)", table)
+    assert len(shown) >= 7
+    for text in (one.strip("*").replace(",", "") for one in shown if one != "99"):
+        digits = len(text.partition(".")[2])
+        assert any(round(value, digits) == float(text) for value in measured), text
+
+
 def test_the_commands_are_those_of_the_code() -> None:
     assert commands.page() == commands.PAGE.read_text(), "python -m tests.commands writes the page"
 
