@@ -281,6 +281,7 @@ class GatewayProcess:
             "DATABASE_URL": f"sqlite:///{directory / 'db.sqlite3'}",
             "DJANGO_SETTINGS_MODULE": SETTINGS,
             "MARKETMUX_ANONYMOUS": "1",
+            "MARKETMUX_DRAIN_DELAY_SECONDS": "0",  # there is no load balancer
             "PYTHONUNBUFFERED": "1",
             "SECRET_KEY": "of the tests",
         }

@@ -14,7 +14,7 @@ from gateway.protocol import budget
 from gateway.protocol import codes as errors
 from gateway.protocol.codes import CLOSURES, ERRORS, Closure, ErrorCode, close_codes, error_codes, table
 from gateway.protocol.commands import MAX_RATE, MIN_RATE
-from gateway.server import inbox, supervisor, websocket, worker
+from gateway.server import drain, inbox, supervisor, websocket, worker
 from gateway.server.timeouts import Timeouts
 from marketmux.client import Backoff
 from tests import commands
@@ -131,7 +131,7 @@ OPERATE, PROTOCOL, API, CLIENT = (
         (OPERATE, f"| the next request on a connection | {TIMEOUTS.idle:g} |"),
         (OPERATE, f"has acknowledged nothing for {TIMEOUTS.ping + TIMEOUTS.pong:g} seconds"),
         (OPERATE, f"not read while {inbox.MOST_EVENTS} of them"),
-        (OPERATE, f"after {worker.DRAIN_SECONDS:g} seconds what is left is cut"),
+        (OPERATE, f"after {drain.DRAIN_SECONDS:g} seconds what is left is cut"),
         (OPERATE, f"after {supervisor.STOP_SECONDS:g} seconds the supervisor kills it"),
         (OPERATE, f"a worker keeps {worker.SPARE_FILES} (a quarter"),
         (OPERATE, f"--ping-interval {TIMEOUTS.ping:g} --ping-timeout {TIMEOUTS.pong:g}"),

@@ -23,7 +23,7 @@ from gateway import VERSION
 from gateway.edge.auth import expiry, refresh
 from gateway.edge.watch import get_watch
 from gateway.fanout.outbox import Outbox
-from gateway.protocol.codes import REVOKED, TOO_BIG, Closure, ErrorCode, ProtocolError
+from gateway.protocol.codes import REVOKED, SERVICE_RESTART, TOO_BIG, Closure, ErrorCode, ProtocolError
 from gateway.protocol.commands import Auth, KeyedTicks, checked_text
 from gateway.protocol.messages import (
     PublisherLimits,
@@ -63,6 +63,13 @@ class Message(NamedTuple):
     publication: asyncio.Task[bool]
 
 
+class PublisherOutbox(Outbox):
+    """A publisher's. One that a gateway sends away when it ends may come back at once: it has the prices."""
+
+    def close(self, closure: Closure) -> None:
+        super().close(SERVICE_RESTART if closure.code == SERVICE_RESTART.code else closure)
+
+
 class PublishConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has no types
     """One publisher's stream."""
 
@@ -72,7 +79,7 @@ class PublishConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
         await receive()  # websocket.connect
         await self.accept(scope.get("subprotocol"))
         self.wire = wire_for(send, settings.MARKETMUX_UNSENT_BYTES)
-        self.outbox = Outbox(self.wire, settings.MARKETMUX_SLOW_CLIENT_SECONDS)
+        self.outbox = PublisherOutbox(self.wire, settings.MARKETMUX_SLOW_CLIENT_SECONDS)
         self.grant: Grant = scope["grant"]
         self.under_way: deque[Message] = deque()
         self.refusing = asyncio.Lock()

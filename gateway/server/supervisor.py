@@ -99,9 +99,12 @@ class Worker:
 
 
 class Run(NamedTuple):
-    """A process in a worker's place: set when it can serve, and done with its exit status when it has ended."""
+    """A process in a worker's place: set when it can serve, and when another serves in its place; done with its exit
+    status when it has ended.
+    """
 
     ready: asyncio.Event
+    replaced: asyncio.Event
     ended: asyncio.Task[int]
 
 
@@ -111,7 +114,11 @@ class Supervisor:
     ``command`` makes the arguments of a worker out of its number (from 0) and the descriptors of its socket, its
     lifeline, and its line to the others (exchange.py), whose figures ``merge`` adds up. ``on_ready`` is called when all
     of them serve for the first time. A worker that showed no sign of life for ``silence`` seconds is killed and
-    replaced. In a terminal SIGHUP means that the terminal was closed, and ends the workers.
+    replaced. In a terminal SIGHUP means that the terminal was closed, and ends the workers. ``patience``: how many
+    seconds a worker may take to send its clients away (drain.py).
+
+    A worker is told how to end by the signal: SIGTERM in its own time; SIGHUP without a delay, after Ctrl-C and when
+    another has its place. (One that is still being imported would say of SIGINT that it is a KeyboardInterrupt.)
     """
 
     def __init__(
@@ -124,6 +131,7 @@ class Supervisor:
         *,
         silence: float,
         merge: Merge,
+        patience: float = 0.0,
     ) -> None:
         self._listeners = listeners
         self._exchange = Exchange(len(listeners), merge)
@@ -132,6 +140,8 @@ class Supervisor:
         self._on_ready = on_ready
         self._in_terminal = in_terminal
         self._silence = silence
+        self._stop_seconds = STOP_SECONDS + patience
+        self._farewell = signal.SIGTERM
         self._runs: set[asyncio.Task[int]] = set()
 
     def run(self) -> int:
@@ -141,9 +151,17 @@ class Supervisor:
     async def _supervise(self) -> int:
         stop, restart = asyncio.Event(), asyncio.Event()
         on_signal = asyncio.get_running_loop().add_signal_handler
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            on_signal(signum, stop.set)
-        on_signal(signal.SIGHUP, stop.set if self._in_terminal else restart.set)
+
+        def end(farewell: signal.Signals) -> None:
+            self._farewell = farewell
+            stop.set()
+
+        on_signal(signal.SIGTERM, end, signal.SIGTERM)
+        on_signal(signal.SIGINT, end, signal.SIGHUP)
+        if self._in_terminal:
+            on_signal(signal.SIGHUP, end, signal.SIGHUP)
+        else:
+            on_signal(signal.SIGHUP, restart.set)
         workers = [Worker(number, listener) for number, listener in enumerate(self._listeners)]
         keepers = [asyncio.create_task(self._keep(worker)) for worker in workers]
         others = [
@@ -196,6 +214,7 @@ class Supervisor:
             logger.error("Worker %d stays as it is: the process that should replace it %s", worker.number, problem)
             await _cancel([new.ended])
         else:
+            old.replaced.set()
             await _cancel([old.ended])
             logger.info("Worker %d was replaced", worker.number)
         worker.asked.clear()
@@ -204,13 +223,13 @@ class Supervisor:
         return old if problem else new
 
     def _start(self, worker: Worker) -> Run:
-        ready = asyncio.Event()
-        run = Run(ready, asyncio.create_task(self._run(worker, ready)))
+        ready, replaced = asyncio.Event(), asyncio.Event()
+        run = Run(ready, replaced, asyncio.create_task(self._run(worker, ready, replaced)))
         self._runs.add(run.ended)
         run.ended.add_done_callback(self._runs.discard)
         return run
 
-    async def _run(self, worker: Worker, ready: asyncio.Event) -> int:
+    async def _run(self, worker: Worker, ready: asyncio.Event, replaced: asyncio.Event) -> int:
         """One process, from its start to its end; ends it if cancelled. Returns its exit status."""
         ours, theirs = socket.socketpair()
         our_line, their_line = socket.socketpair()
@@ -231,7 +250,7 @@ class Supervisor:
                 return await process.wait()
             finally:
                 await _cancel([watching])
-                await _end(process)
+                await self._end(process, signal.SIGHUP if replaced.is_set() else self._farewell)
                 await asyncio.wait([listening], timeout=LAST_WORDS_SECONDS)
                 await _cancel([listening])
 
@@ -254,6 +273,20 @@ class Supervisor:
         )
         with contextlib.suppress(ProcessLookupError):
             process.kill()
+
+    async def _end(self, process: asyncio.subprocess.Process, farewell: signal.Signals) -> None:
+        """Tells it to end, and kills it if it has not by ``STOP_SECONDS`` after it should have."""
+        if process.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(farewell)
+        try:
+            await asyncio.wait_for(process.wait(), self._stop_seconds)
+        except TimeoutError:
+            logger.warning("A worker (pid %d) did not stop within %g s: killing it", process.pid, self._stop_seconds)
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
 
     def _close_listeners(self) -> None:
         """Once the workers' descriptors are closed too, new connections are refused rather than left waiting."""
@@ -302,21 +335,6 @@ def _ignore_signals() -> None:
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         asyncio.get_running_loop().remove_signal_handler(signum)
         signal.signal(signum, signal.SIG_IGN)
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """SIGTERM, and SIGKILL if it has not ended by ``STOP_SECONDS`` later."""
-    if process.returncode is not None:
-        return
-    with contextlib.suppress(ProcessLookupError):
-        process.terminate()
-    try:
-        await asyncio.wait_for(process.wait(), STOP_SECONDS)
-    except TimeoutError:
-        logger.warning("A worker (pid %d) did not stop within %g s: killing it", process.pid, STOP_SECONDS)
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
 
 
 async def _cancel(tasks: Collection[asyncio.Task[Any]]) -> None:

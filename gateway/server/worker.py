@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import resource
 import signal
 import socket
@@ -25,8 +26,9 @@ from typing import Any, Final
 from daphne.server import Server, reactor
 
 from gateway.protocol.codes import Closure
+from gateway.server.drain import Drain, drain
 from gateway.server.exchange import Line
-from gateway.server.housekeeping import SLICE, Housekeeping, cut
+from gateway.server.housekeeping import Housekeeping, cut
 from gateway.server.http import GatewayHTTPFactory
 from gateway.server.inbox import Inbox
 from gateway.server.lifeline import ENDING, READY, Heartbeat
@@ -40,16 +42,10 @@ __all__ = ["BACKLOG", "GatewayServer", "raise_open_file_limit"]
 logger = logging.getLogger(__name__)
 
 BACKLOG: Final = 4096
-DRAIN_SECONDS: Final = 4.0
-"""For requests in flight and closing handshakes. It leaves time for what follows (tasks end, ticks are recorded): the
-supervisor kills a worker after ten seconds.
-"""
-
-GRACE_SECONDS: Final = 0.3
-"""How long a drain leaves idle HTTP connections open, for requests that are on their way already."""
-
 CANCEL_SECONDS: Final = 1.0
-LONGEST_STOP_SECONDS: Final = 10
+LONGEST_STOP_SECONDS: Final = 10.0
+"""Of a worker without a supervisor that would kill it, beside what clients are given to go."""
+
 HARD_MESSAGE_BYTES: Final = 1_048_576
 SPARE_FILES: Final = 64
 """Open files kept for what is no client: Redis, database, large bodies, and room to refuse connections."""
@@ -69,9 +65,10 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
 
     A message over ``max_message_bytes`` is the application's to refuse with an explanation; one over Daphne's own limit
     as well is not read to its end, and neither is a body over ``max_body_bytes``. ``restart`` is how clients are closed
-    when the server stops. ``jobs`` run beside the server on its loop until then. It serves before it is ready, which
-    the supervisor is told when ``usable`` has returned. ``most_idle``: see visitors.py. ``share_of`` makes an address
-    that whose connections are counted together. ``line`` is the way to the other workers.
+    when the server stops, in the way that ``ending`` says; ``on_drain`` is called when that begins. ``jobs`` run beside
+    the server on its loop until then. It serves before it is ready, which the supervisor is told when ``usable`` has
+    returned. ``most_idle``: see visitors.py. ``share_of`` makes an address that whose connections are counted together.
+    ``line`` is the way to the other workers.
     """
 
     def __init__(
@@ -82,6 +79,8 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
         max_message_bytes: int,
         max_body_bytes: int,
         restart: Closure,
+        ending: Drain = Drain(),  # noqa: B008 - frozen
+        on_drain: Callable[[], None] | None = None,
         lifeline: socket.socket | None = None,
         jobs: Sequence[Job] = (),
         usable: Job | None = None,
@@ -113,6 +112,8 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
         self.newcomers, self.requests, self.messages = Turns(), Turns(), Turns()
         self.draining = False
         self._restart = restart
+        self._ending = ending
+        self._on_drain = on_drain
         self._heartbeat = None if lifeline is None else Heartbeat(lifeline, self._on_lifeline_end)
         self._line = line
         self._jobs = jobs
@@ -134,8 +135,9 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
 
     def started(self) -> None:
         """Called on the running loop before the first connection is accepted."""
-        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            self._loop.add_signal_handler(signum, self.shut_down)
+        self._loop.add_signal_handler(signal.SIGTERM, self.shut_down)
+        for signum in (signal.SIGINT, signal.SIGHUP):  # Ctrl-C, and another process serves in our place
+            self._loop.add_signal_handler(signum, self.shut_down, 0.0)
         # The housekeeping times the opening handshake; Autobahn would make a timer for every client.
         # `allowNullOrigin` is Daphne's choice, and undone by a call without it: origins are the application's to judge.
         self.ws_factory.setProtocolOptions(
@@ -155,13 +157,15 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
             await self._usable()
         heartbeat.say(READY)
 
-    def shut_down(self) -> None:
-        """Takes no more connections, lets those there are end, at most for ``DRAIN_SECONDS``, and stops."""
+    def shut_down(self, delay: float | None = None) -> None:
+        """Stops in order (drain.py). ``delay``: for how many seconds it still accepts, if not as it was made."""
         if not self.draining:
             self.draining = True
+            if self._on_drain is not None:
+                self._on_drain()
             if self._heartbeat is not None:
                 self._heartbeat.say(ENDING)
-            self._drain_task = self._loop.create_task(self._drain())
+            self._drain_task = self._loop.create_task(self._drain(self._ending.delay if delay is None else delay))
 
     # Connections
 
@@ -279,15 +283,17 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
 
     def _on_lifeline_end(self) -> None:
         logger.warning("The supervisor is gone: stopping")
-        signal.alarm(LONGEST_STOP_SECONDS)  # the supervisor would kill a worker that hangs
-        self.shut_down()
+        # The supervisor would kill a worker that hangs. Whoever follows it needs the port: there is no delay.
+        signal.alarm(math.ceil(LONGEST_STOP_SECONDS + self._ending.spread))
+        self.shut_down(0.0)
 
-    async def _drain(self) -> None:
+    async def _drain(self, delay: float) -> None:
         try:
-            async with asyncio.timeout(DRAIN_SECONDS):
-                await self._finish()
-        except TimeoutError:
-            logger.warning("%d connections were not done within %g s: cutting them", self.visitors.open, DRAIN_SECONDS)
+            await asyncio.sleep(delay)
+            self._stop_accepting()
+            for task in self._tasks:
+                task.cancel()
+            await drain(self, self._restart, self._ending.spread)
         finally:
             await self._stop()
 
@@ -298,21 +304,6 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
         finally:
             reactor.stop()
 
-    async def _finish(self) -> None:
-        """Ends what has begun; returns when all is done."""
-        self._stop_accepting()
-        for task in self._tasks:
-            task.cancel()
-        for connection in list(self.housekeeping.http_connections):
-            connection.drain()
-        grace_until = self._loop.time() + GRACE_SECONDS
-        while self._is_serving():
-            await self._close_websockets()  # each time: a handshake may have been under way
-            if self._loop.time() >= grace_until:
-                for connection in list(self.housekeeping.http_connections):
-                    connection.leave()
-            await asyncio.sleep(0.02)
-
     def _stop_accepting(self) -> None:
         for port in self._ports:
             # What is in the backlog is served; later connections go to the next worker, if there is one.
@@ -321,21 +312,6 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
                 opened = self.visitors.open
                 port.doRead()
             port.stopListening()
-
-    async def _close_websockets(self) -> None:
-        for number, protocol in enumerate(list(self.connections), 1):
-            if isinstance(protocol, GatewayProtocol) and protocol.state == protocol.STATE_OPEN:
-                try:
-                    protocol.close_with(self._restart)
-                except Exception:
-                    logger.exception("Could not close %r", protocol)
-                    cut(protocol)
-            if number % SLICE == 0:
-                await asyncio.sleep(0)
-
-    def _is_serving(self) -> bool:
-        """Whether a connection is open, or the application of one not done."""
-        return self.visitors.open > 0 or any("application_instance" in details for details in self.connections.values())
 
 
 def _make_room(transport: Any, in_good_order: bool) -> None:

@@ -90,11 +90,12 @@ async def test_sigterm_with_a_thousand_clients_and_posts_in_flight(start_gateway
         await asyncio.gather(following, posting)
     assert await asyncio.to_thread(gateway.wait) == 0
     figure(f"{CLIENTS} clients told, {poster.statuses} answered, gone after {time.monotonic() - began:.2f} s")
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 15
     assert not poster.cut
     assert set(poster.statuses) == {202}
     assert {code for _, code in told.ends} == {1012}
-    assert all(last["type"] == "closing" and last.items() >= RESTART.items() for last, _ in told.ends)
+    assert all(last["type"] == "closing" and last["reconnect"] for last, _ in told.ends)
+    assert max(last["wait"] for last, _ in told.ends) == pytest.approx(5, abs=0.1)  # so that not all come back at once
 
 
 def test_a_post_that_waits_for_redis_at_sigterm_is_answered(

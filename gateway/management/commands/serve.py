@@ -24,8 +24,10 @@ from django.db.migrations.executor import MigrationExecutor
 from bus import stall
 from gateway.edge import reports, workers
 from gateway.edge.figures import merge
+from gateway.edge.probes import draining
 from gateway.edge.process import bus_usable
 from gateway.protocol.codes import SERVICE_RESTART
+from gateway.server.drain import Drain
 from gateway.server.exchange import Line
 from gateway.server.supervisor import Supervisor, bind, url
 from gateway.server.worker import BACKLOG, GatewayServer, Job, raise_open_file_limit
@@ -110,6 +112,7 @@ class Command(BaseCommand):
             in_terminal=sys.stdin is not None and sys.stdin.isatty(),
             silence=settings.MARKETMUX_HUNG_SECONDS,
             merge=merge,
+            patience=_ending().delay + _ending().spread,
         )
         return supervisor.run()
 
@@ -145,11 +148,17 @@ def _work(listener: socket.socket, lifeline: socket.socket, line: Line, feed_rat
         restart=SERVICE_RESTART,
         lifeline=lifeline,
         line=line,
+        ending=_ending(),
+        on_drain=draining.set,
         jobs=jobs,
         usable=bus_usable,
         most_idle=settings.MARKETMUX_MAX_IDLE_CONNECTIONS,
         share_of=share_of,
     ).run()
+
+
+def _ending() -> Drain:
+    return Drain(settings.MARKETMUX_DRAIN_DELAY_SECONDS, settings.MARKETMUX_DRAIN_SECONDS)
 
 
 async def _watch_for_stalls() -> None:

@@ -29,6 +29,10 @@ ALIVE = BEGIN + READY + "import time\nwhile True: time.sleep(0.1); os.write(int(
 WAIT = BEGIN + "os.write(int(sys.argv[2]), b'A'); signal.pause()"
 END_SLOWLY = BEGIN + READY + "import time; os.write(int(sys.argv[2]), b'E'); time.sleep(2)"
 HANG = BEGIN + "signal.pause()"
+TELL = BEGIN + (
+    "\ndef end(number, _): open(sys.argv[1] + '.signals', 'a').write(f'{number} '); os._exit(0)"
+    "\nfor each in (1, 2, 15): signal.signal(each, end)\n" + READY + "\nwhile True: signal.pause()"
+)
 FAIL = BEGIN + "sys.exit(3)"
 
 
@@ -36,14 +40,27 @@ class Workers:
     """A supervisor and its workers. ``programs``: one for each start, of which the last is used again and again."""
 
     def __init__(
-        self, directory: Path, *programs: str, count: int = 1, in_terminal: bool = False, silence: float = 600.0
+        self,
+        directory: Path,
+        *programs: str,
+        count: int = 1,
+        in_terminal: bool = False,
+        silence: float = 600.0,
+        patience: float = 0.0,
     ) -> None:
         self.listeners = bind("127.0.0.1", 0, count)
         self.started: list[int] = []
         """The number of the worker, for each start."""
         self.is_ready = False
         self.supervisor = Supervisor(
-            self.listeners, self._command, os.environ, self._announce, in_terminal, silence=silence, merge=bytes.__add__
+            self.listeners,
+            self._command,
+            os.environ,
+            self._announce,
+            in_terminal,
+            silence=silence,
+            patience=patience,
+            merge=bytes.__add__,
         )
         self._pids = directory / "pids"
         self._programs = list(programs)
@@ -300,6 +317,38 @@ async def test_a_signal_ends_all_workers(signum: signal.Signals, tmp_path: Path)
     assert await stop(running, signum) == 0
     assert not any(is_running(pid) for pid in workers.pids)
     assert all(listener.fileno() == -1 for listener in workers.listeners)
+
+
+@pytest.mark.parametrize(
+    ("asked", "got"), [(signal.SIGTERM, signal.SIGTERM), (signal.SIGINT, signal.SIGHUP)], ids=["SIGTERM", "Ctrl-C"]
+)
+async def test_workers_are_told_whether_there_is_time(
+    tmp_path: Path, asked: signal.Signals, got: signal.Signals
+) -> None:
+    workers = Workers(tmp_path, TELL)
+    running = workers.start()
+    await until(lambda: workers.is_ready)
+    assert await stop(running, asked) == 0
+    assert (tmp_path / "pids.signals").read_text() == f"{got} "
+
+
+async def test_a_worker_that_was_replaced_is_told_so(tmp_path: Path) -> None:
+    workers = Workers(tmp_path, TELL)
+    running = workers.start()
+    await until(lambda: workers.is_ready)
+    os.kill(os.getpid(), signal.SIGHUP)
+    await until(lambda: len(workers.pids) == 2 and not is_running(workers.pids[0]))
+    assert (tmp_path / "pids.signals").read_text() == f"{signal.SIGHUP} "
+    assert await stop(running) == 0
+
+
+async def test_a_worker_that_may_take_its_time_is_not_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "STOP_SECONDS", 0.0)
+    workers = Workers(tmp_path, TELL.replace("os._exit", "import time; time.sleep(0.5); os._exit"), patience=30.0)
+    running = workers.start()
+    await until(lambda: workers.is_ready)
+    assert await stop(running) == 0
+    assert (tmp_path / "pids.signals").exists()
 
 
 async def test_in_a_terminal_its_end_is_the_workers_end_too(tmp_path: Path) -> None:

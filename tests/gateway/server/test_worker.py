@@ -20,7 +20,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from gateway.protocol.codes import SERVICE_RESTART
-from gateway.server import worker
+from gateway.server import drain, worker
 from gateway.server.lifeline import READY
 from gateway.server.reactor import GatewayReactor
 from gateway.server.timeouts import Timeouts
@@ -406,7 +406,7 @@ async def test_what_takes_longer_than_a_drain_may_is_cut(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(worker, "DRAIN_SECONDS", 0.01)
+    monkeypatch.setattr(drain, "DRAIN_SECONDS", 0.01)
     script.may_go_on.clear()
     server = serve(script)
     async with connected(server) as (reader, writer):
