@@ -17,12 +17,15 @@ from gateway.edge.routing import websocket_urlpatterns  # noqa: E402
 from gateway.edge.standing import WithStanding  # noqa: E402
 from gateway.edge.watch import Watching  # noqa: E402
 from gateway.server import collector  # noqa: E402
+from ticks.access.sessions import OnlyOpenSessions  # noqa: E402
 from ticks.endpoint import TicksEndpoint  # noqa: E402
 from ticks.views import TickListView  # noqa: E402
 
 routes = ProtocolTypeRouter(
     {
-        "http": Watching(WithStanding(TicksEndpoint(reverse("ticks"), TickListView.as_view(), django))),
+        "http": Watching(
+            WithStanding(TicksEndpoint(reverse("ticks"), TickListView.as_view(), OnlyOpenSessions(django)))
+        ),
         "websocket": Watching(URLRouter(websocket_urlpatterns)),
     }
 )

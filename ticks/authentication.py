@@ -6,7 +6,7 @@ Settings name the classes here, ``DEFAULT_AUTHENTICATION_CLASSES`` and ``DEFAULT
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from django.contrib.auth.models import AnonymousUser
 from rest_framework import authentication
@@ -24,7 +24,11 @@ if TYPE_CHECKING:
     # rest_framework.views imports this module, as its default authentication.
     from rest_framework.views import APIView
 
-__all__ = ["CredentialAuthentication", "MayPublish", "MayRead", "SessionAuthentication", "grant_of"]
+__all__ = ["CredentialAuthentication", "MayPublish", "MayRead", "SessionAuthentication", "grant_of", "look_up"]
+
+Found = Grant | door.InvalidCredential | None
+_FOUND: Final = "_marketmux_found"
+"""The attribute of a request for what its header was found to hold."""
 
 
 class CredentialAuthentication(authentication.BaseAuthentication):
@@ -33,8 +37,7 @@ class CredentialAuthentication(authentication.BaseAuthentication):
     def authenticate(self, request: Request) -> tuple[AnonymousUser, Grant] | None:
         try:
             refuse_in_url(request.META.get("QUERY_STRING", ""))
-            # DRF's helper would build a mapping of all headers for each request.
-            grant = door.of_header(request.META.get("HTTP_AUTHORIZATION", "").encode("latin1"))
+            grant = _shown(request)
         except door.InvalidCredential as error:
             raise AuthenticationFailed(str(error), error.code) from error
         if grant is None:
@@ -57,6 +60,28 @@ class SessionAuthentication(authentication.SessionAuthentication):
         grant = grant_of_user(user, request.session.session_key or "") or NOBODY
         _note(request, grant)
         return user, grant
+
+
+async def look_up(request: Request) -> None:
+    """On the event loop, before a request is authenticated: finds out what it shows, which is said when it is."""
+    try:
+        found: Found = await door.shown(_header(request))
+    except door.InvalidCredential as error:
+        found = error
+    setattr(request, _FOUND, found)
+
+
+def _shown(request: Request) -> Grant | None:
+    found: Found = getattr(request, _FOUND) if hasattr(request, _FOUND) else door.of_header(_header(request))
+    if isinstance(found, door.InvalidCredential):
+        raise found
+    return found
+
+
+def _header(request: Request) -> bytes:
+    # DRF's helper would build a mapping of all headers for each request.
+    header: str = request.META.get("HTTP_AUTHORIZATION", "")
+    return header.encode("latin1")
 
 
 def grant_of(request: Request) -> Grant:

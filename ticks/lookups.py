@@ -3,6 +3,9 @@
 A database that hangs holds a thread for every question. In the pools that everything else uses, a few such questions
 would stop what has nothing to do with the database: name resolution, other handshakes, other requests. So they have
 threads of their own, few of them, and who has waited too long is told that the database does not answer.
+
+What anybody can have asked by making something up, whose key or session that is, is asked of many at once
+(:class:`Gathered`): a flood of such questions is a few queries a second.
 """
 
 from __future__ import annotations
@@ -11,15 +14,16 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from queue import SimpleQueue
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, Generic, ParamSpec, TypeVar
 
 from django.db import InterfaceError, OperationalError, close_old_connections
 
-__all__ = ["LOOKUP_SECONDS", "DatabaseUnavailable", "Lookups", "ask", "ask_from_thread", "refused"]
+__all__ = ["LOOKUP_SECONDS", "DatabaseUnavailable", "Gathered", "Lookups", "ask", "ask_from_thread", "refused"]
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +32,10 @@ LOOKUP_SECONDS: Final = 3.0
 
 _THREADS: Final = 4
 _MOST_WAITING: Final = 10_000
+PAUSE_SECONDS: Final = 0.05
+"""From one question of :class:`Gathered` to the next, and so the longest wait before an unhurried database is asked."""
+_MOST_TOGETHER: Final = 400
+"""SQLite may take 999 values a statement, and each name is looked for in two columns."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -122,6 +130,45 @@ def _reply(answer: Future[Any], question: Callable[[], Any]) -> None:
 _lookups = Lookups()
 ask = _lookups.ask
 ask_from_thread = _lookups.ask_from_thread
+
+
+class Gathered(Generic[T]):
+    """A kind of question that is asked about many names at once, from the event loop.
+
+    The first is asked at once. Those that come within ``pause`` seconds of it are asked together when these are over,
+    so however many names are made up the database is asked ``1 / pause`` times a second.
+
+    :param question: what is known of some names, by name; without those of which nothing is.
+    """
+
+    def __init__(self, question: Callable[[Sequence[str]], Mapping[str, T]], pause: float = PAUSE_SECONDS) -> None:
+        self._question = question
+        self._pause = pause
+        self._free_at = 0.0
+        self._names: dict[str, None] = {}
+        self._round: asyncio.Task[Mapping[str, T]] | None = None
+        """Will ask about the names; None while there are none."""
+
+    async def ask(self, name: str) -> T | None:
+        """None if nothing is known of it. :class:`DatabaseUnavailable`."""
+        return (await asyncio.shield(self._join(name))).get(name)
+
+    def _join(self, name: str) -> asyncio.Task[Mapping[str, T]]:
+        loop = asyncio.get_running_loop()
+        if self._round is None or len(self._names) >= _MOST_TOGETHER or self._round.get_loop() is not loop:
+            self._names = {}
+            self._round = loop.create_task(self._ask(self._names))
+        self._names[name] = None
+        return self._round
+
+    async def _ask(self, names: dict[str, None]) -> Mapping[str, T]:
+        now = time.monotonic()
+        begins_at = max(now, self._free_at)
+        self._free_at = begins_at + self._pause
+        await asyncio.sleep(begins_at - now)
+        if self._names is names:
+            self._round = None
+        return await ask(self._question, list(names))
 
 
 def refused() -> int:

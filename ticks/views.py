@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -24,10 +23,10 @@ from rest_framework.utils.urls import replace_query_param
 from rest_framework.views import APIView
 
 from ticks import lookups, publish, shares
-from ticks.access import door, tokens
+from ticks.access import tokens
 from ticks.access.grant import Grant, Scope
 from ticks.access.patterns import Patterns
-from ticks.authentication import MayPublish, MayRead, grant_of
+from ticks.authentication import MayPublish, MayRead, grant_of, look_up
 from ticks.errors import AccessDenied, InvalidIdempotencyKey
 from ticks.fields import FIELDS
 from ticks.grammar import instant, is_symbol, now
@@ -71,11 +70,10 @@ class AsyncAPIView(APIView):
     async def _admit(self) -> None:
         """Negotiates, authenticates and checks permissions: on the event loop, unless that takes the database.
 
-        A key that was used within the last seconds takes none, and neither does a stranger's request. Django raises
-        before anything is asked of the database from the loop, and DRF then starts over in a thread.
+        A login takes it, and neither a key nor a stranger's request does. Django raises before anything is asked of the
+        database from the loop, and DRF then starts over in a thread.
         """
-        with contextlib.suppress(door.InvalidCredential):  # which is found again, and said
-            await door.prepare(self.request.META.get("HTTP_AUTHORIZATION", "").encode("latin1"))
+        await look_up(self.request)
         try:
             self.initial(self.request, *self.args, **self.kwargs)
         except SynchronousOnlyOperation:

@@ -11,7 +11,6 @@ from typing import Any, Final
 from django.conf import settings
 from django.core.exceptions import DisallowedHost
 from django.core.handlers.asgi import ASGIRequest
-from django.http import parse_cookie
 from django.http.request import validate_host
 
 from gateway.protocol.codes import TOO_MANY, Closure
@@ -22,6 +21,7 @@ from ticks import lookups, origins, shares
 from ticks.access import door
 from ticks.access.credentials import Audience, InvalidCredential, refuse_in_url
 from ticks.access.grant import Grant, Scope
+from ticks.access.sessions import session_in
 from ticks.access.shares import Buckets, OverShare
 from ticks.access.users import EntitlementsUnavailable
 from ticks.address import client_address, share_of
@@ -74,7 +74,7 @@ class Access:
             return
         try:
             _count_handshake(share_of(client_address(scope)))
-            grant = await self._grant(headers, scope)
+            grant = await self._grant(scope)
             if grant.stands_on:
                 _count_handshake(grant.owner)
             held = await shares.hold(grant, "connections")
@@ -101,13 +101,10 @@ class Access:
         finally:
             shares.let_go(grant.owner, "connections", held)
 
-    async def _grant(self, headers: dict[bytes, bytes], scope: dict[str, Any]) -> Grant:
+    async def _grant(self, scope: dict[str, Any]) -> Grant:
         refuse_in_url(scope.get("query_string", b"").decode("latin1"))
         authorization = _authorization(scope["headers"], scope.get("subprotocols", ()))
-        session = ""
-        if self._sessions:
-            cookies = parse_cookie(headers.get(b"cookie", b"").decode("latin1"))
-            session = cookies.get(settings.SESSION_COOKIE_NAME, "")
+        session = session_in(scope["headers"]) if self._sessions else ""
         return await door.find_from_loop(authorization, session, client_address(scope), self._audience)
 
 

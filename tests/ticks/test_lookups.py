@@ -3,12 +3,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 from django.db import OperationalError
 
-from ticks.lookups import DatabaseUnavailable, Lookups
+from ticks.lookups import DatabaseUnavailable, Gathered, Lookups
 
 
 @pytest.fixture
@@ -100,3 +100,69 @@ async def test_an_outage_is_logged_once_and_so_is_its_end(
     for _ in range(2):
         await lookups.ask(hanging.wait)
     assert [record.levelno for record in caplog.records] == [logging.ERROR, logging.WARNING]
+
+
+# Questions that are asked together
+
+
+class Known:
+    """Knows the names that are in capitals, and what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[str]] = []
+
+    def __call__(self, names: Sequence[str]) -> dict[str, int]:
+        self.asked.append(list(names))
+        return {name: len(name) for name in names if name.isupper()}
+
+
+@pytest.mark.django_db(transaction=True)  # which the threads of all lookups may have a connection to
+async def test_questions_that_come_together_are_one() -> None:
+    known = Known()
+    gathered = Gathered(known)
+    assert await asyncio.gather(*map(gathered.ask, ["A", "b", "CC", "A"])) == [1, None, 2, 1]
+    assert known.asked == [["A", "b", "CC"]]
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_however_many_come_the_database_is_asked_now_and_then() -> None:
+    known = Known()
+    gathered = Gathered(known, pause=0.1)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    waiting = []
+    for number in range(300):
+        waiting.append(asyncio.create_task(gathered.ask(f"n{number}")))
+        await asyncio.sleep(0.001)
+    await asyncio.wait(waiting)
+    assert sum(map(len, known.asked)) == 300
+    assert 2 <= len(known.asked) <= (loop.time() - began) / 0.1 + 1
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_query_has_only_so_many_names() -> None:
+    known = Known()
+    gathered = Gathered(known, pause=0.01)
+    await asyncio.gather(*(gathered.ask(str(number)) for number in range(1_000)))
+    assert [len(names) for names in known.asked] == [400, 400, 200]
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_who_leaves_takes_nobody_along() -> None:
+    gathered = Gathered(Known())
+    leaving, staying = (asyncio.create_task(gathered.ask(name)) for name in "AB")
+    await asyncio.sleep(0)
+    leaving.cancel()
+    assert await staying == 1
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_database_that_fails_is_told_to_all_who_asked() -> None:
+    def fail(_: Sequence[str]) -> dict[str, int]:
+        raise OperationalError("connection refused")
+
+    gathered = Gathered(fail)
+    answers = await asyncio.gather(gathered.ask("A"), gathered.ask("B"), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [DatabaseUnavailable] * 2
+    with pytest.raises(DatabaseUnavailable):
+        await gathered.ask("C")

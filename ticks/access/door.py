@@ -12,11 +12,11 @@ from django.conf import settings
 from django.core.exceptions import SynchronousOnlyOperation
 
 from ticks import lookups
-from ticks.access import jwts, tokens
+from ticks.access import jwts, keys, sessions, tokens
 from ticks.access.credentials import MAX_TOKEN_BYTES, Audience, InvalidCredential
 from ticks.access.grant import NOBODY, Grant
-from ticks.access.keys import grant_of_key
 from ticks.access.patterns import ALL
+from ticks.access.shares import limited
 from ticks.access.users import grant_of_session
 
 __all__ = [
@@ -24,53 +24,64 @@ __all__ = [
     "SCHEME",
     "InvalidCredential",
     "anonymous",
-    "find",
     "find_from_loop",
-    "key_in_header",
     "of_header",
-    "prepare",
+    "shown",
 ]
 
 SCHEME: Final = "Api-Key"
 """The scheme of the ``Authorization`` header that holds a key."""
 BEARER: Final = "Bearer"
 """The scheme of one that holds a token."""
-
-
-def find(authorization: bytes, session: str = "", address: str = "", audience: Audience = Audience.HTTP) -> Grant:
-    """What somebody may do who comes from ``address`` and shows this header and the key of a session, if any.
-
-    ``audience``: what for. Asks the database about what is not in a cache. :class:`InvalidCredential` if the header
-    holds a wrong one. A session that has ended is none: browsers show what they have.
-    """
-    return of_header(authorization, audience) or (grant_of_session(session) if session else None) or anonymous(address)
+_SCHEMES: Final = {scheme.lower().encode(): scheme for scheme in (SCHEME, BEARER)}
 
 
 async def find_from_loop(
     authorization: bytes, session: str = "", address: str = "", audience: Audience = Audience.HTTP
 ) -> Grant:
-    """Like :func:`find`, for the event loop: only what is not in a cache costs a thread and a query.
+    """What somebody may do who comes from ``address`` and shows this header and the key of a session, if any.
 
-    :class:`~ticks.lookups.DatabaseUnavailable` if that does not answer.
+    ``audience``: what for. As :func:`shown`. A session that has ended is none: browsers show what they have.
     """
-    await prepare(authorization)
-    try:
-        if grant := of_header(authorization, audience):
-            return grant
-    except SynchronousOnlyOperation:  # raised before anything is asked of the database
-        pass
-    else:
-        if not session:
-            return anonymous(address)
-    return await lookups.ask(find, authorization, session, address, audience)
+    grant = await shown(authorization, audience)
+    if grant is None and session and await sessions.is_open(session):
+        grant = await lookups.ask(grant_of_session, session)
+    return grant or anonymous(address)
 
 
-async def prepare(authorization: bytes) -> None:
-    """Before :func:`find` on the event loop: fetches the key of a token that is signed with one we do not know yet."""
-    if authorization[: len(BEARER)].lower() == BEARER.lower().encode() and jwts.is_configured():
-        token = _word(authorization, BEARER, "token")
-        if token is not None and _is_jwt(token):
-            await jwts.prepare(token)
+async def shown(authorization: bytes, audience: Audience = Audience.HTTP) -> Grant | None:
+    """What the credential in a header allows, None if it holds none of ours: for the event loop.
+
+    Only what is not in a cache is asked of the database, of which an unknown key costs no question of its own.
+    :class:`InvalidCredential` if it is a wrong one, :class:`~ticks.lookups.DatabaseUnavailable` if nobody can tell.
+    """
+    credential = _credential(authorization)
+    if credential is None:
+        return None
+    scheme, word = credential
+    if scheme == SCHEME:
+        return _known(await keys.look_up(word))
+    if tokens.is_ours(word):
+        try:
+            return tokens.grant_of_token(word, audience)
+        except SynchronousOnlyOperation:  # raised before anything is asked of the database
+            return await lookups.ask(tokens.grant_of_token, word, audience)
+    await jwts.prepare(word)
+    return jwts.grant_of_jwt(word)
+
+
+def of_header(authorization: bytes, audience: Audience = Audience.HTTP) -> Grant | None:
+    """The same for a thread, which asks by itself."""
+    credential = _credential(authorization)
+    if credential is None:
+        return None
+    scheme, word = credential
+    if scheme == SCHEME:
+        return _known(keys.grant_of_key(word))
+    if tokens.is_ours(word):
+        return tokens.grant_of_token(word, audience)
+    jwts.wait(word)
+    return jwts.grant_of_jwt(word)
 
 
 def anonymous(address: str = "") -> Grant:
@@ -80,43 +91,26 @@ def anonymous(address: str = "") -> Grant:
     return Grant(f"anonymous:{address}", f"anonymous at {address}", ALL, ALL, ALL)
 
 
-def key_in_header(authorization: bytes) -> str | None:
-    """The API key in an ``Authorization`` header, None if it has another scheme.
+def _credential(authorization: bytes) -> tuple[str, str] | None:
+    """The scheme and the key or token of an ``Authorization`` header, None if it has another scheme.
 
     :class:`InvalidCredential` if malformed.
     """
-    return _word(authorization, SCHEME, "key")
-
-
-def _word(authorization: bytes, wanted: str, what: str) -> str | None:
-    scheme, _, rest = authorization.strip().partition(b" ")
-    if scheme.lower() != wanted.lower().encode():
+    name, _, rest = authorization.strip().partition(b" ")
+    scheme = _SCHEMES.get(name.lower())
+    if scheme is None:
         return None
     words = rest.split()
     if len(words) != 1 or not words[0].isascii():
-        raise InvalidCredential(f"Write the header as: Authorization: {wanted} <{what}>")
-    return words[0].decode("ascii")
+        what = "key" if scheme == SCHEME else "token"
+        raise InvalidCredential(f"Write the header as: Authorization: {scheme} <{what}>")
+    if scheme == BEARER and len(words[0]) > MAX_TOKEN_BYTES:
+        raise InvalidCredential(f"A token has at most {MAX_TOKEN_BYTES:,} bytes.", "token_invalid")
+    return scheme, words[0].decode("ascii")
 
 
-def of_header(authorization: bytes, audience: Audience = Audience.HTTP) -> Grant | None:
-    """What the credential in the header allows, None if it holds none of ours. Asks as :func:`find` does."""
-    token = _word(authorization, BEARER, "token")
-    if token is not None:
-        return _of_token(token, audience)
-    plaintext = key_in_header(authorization)
-    if plaintext is None:
-        return None
-    grant = grant_of_key(plaintext)
+def _known(grant: Grant | None) -> Grant:
     if grant is None:
+        limited["unknown_keys"] += 1
         raise InvalidCredential("The API key is unknown, revoked or expired.")
     return grant
-
-
-def _of_token(token: str, audience: Audience) -> Grant:
-    if len(token) > MAX_TOKEN_BYTES:
-        raise InvalidCredential(f"A token has at most {MAX_TOKEN_BYTES:,} bytes.", "token_invalid")
-    return jwts.grant_of_jwt(token) if _is_jwt(token) else tokens.grant_of_token(token, audience)
-
-
-def _is_jwt(token: str) -> bool:
-    return not token.startswith(tokens.START) and len(token) <= MAX_TOKEN_BYTES

@@ -28,7 +28,7 @@ from ticks.access.jwks import PATIENCE, KeySet, SigningKey, key_set
 from ticks.access.patterns import NONE, Patterns
 from ticks.access.users import EntitlementsUnavailable
 
-__all__ = ["BY_SECRET", "LEEWAY", "grant_of_jwt", "is_configured", "prepare"]
+__all__ = ["BY_SECRET", "LEEWAY", "grant_of_jwt", "is_configured", "prepare", "wait"]
 
 LEEWAY: Final = 5.0
 """How far the clock of whoever signs may be from ours, in seconds."""
@@ -62,12 +62,19 @@ def is_configured() -> bool:
 
 async def prepare(token: str) -> None:
     """Fetches the key that a token names, if it is not known: for the event loop, which must not wait for it."""
-    if (keys := _keys()) is not None and (fetch := _fetch(keys, token)) is not None:
+    if (fetch := _fetch(token)) is not None:
         await asyncio.wait([asyncio.wrap_future(fetch)], timeout=PATIENCE)
 
 
+@async_unsafe
+def wait(token: str) -> None:
+    """The same for a thread."""
+    if (fetch := _fetch(token)) is not None:
+        wait_for([fetch], PATIENCE)
+
+
 def grant_of_jwt(token: str) -> Grant:
-    """What a token allows; :class:`InvalidCredential` if it is no good. On the event loop after :func:`prepare`."""
+    """What a token allows; :class:`InvalidCredential` if it is no good. After :func:`prepare`, or :func:`wait`."""
     if not is_configured():
         _fail()
     key = _key(token)
@@ -114,8 +121,6 @@ def _key(token: str) -> SigningKey:
     allowed = frozenset(settings.MARKETMUX_JWT_ALGORITHMS)
     if (keys := _keys()) is None:
         return SigningKey(settings.MARKETMUX_JWT_SECRET, BY_SECRET & (allowed or {"HS256"}))
-    if (fetch := _fetch(keys, token)) is not None:
-        _await(fetch)
     key = keys.find(_kid(token))
     if key is None and not keys.is_known:
         raise EntitlementsUnavailable("the keys of MARKETMUX_JWT_JWKS_URL are not known")
@@ -128,8 +133,10 @@ def _keys() -> KeySet | None:
     return key_set(settings.MARKETMUX_JWT_JWKS_URL) if is_configured() and settings.MARKETMUX_JWT_JWKS_URL else None
 
 
-def _fetch(keys: KeySet, token: str) -> Future[None] | None:
+def _fetch(token: str) -> Future[None] | None:
     """The fetch to wait for, if the token's key is not known."""
+    if (keys := _keys()) is None:
+        return None
     try:
         kid = _kid(token)
     except InvalidCredential:
@@ -145,11 +152,6 @@ def _kid(token: str) -> str | None:
     except (jwt.PyJWTError, ValueError, RecursionError):
         _fail()
     return kid
-
-
-@async_unsafe
-def _await(fetch: Future[None]) -> None:
-    wait_for([fetch], PATIENCE)
 
 
 def _fail() -> NoReturn:

@@ -1,22 +1,24 @@
 """What the holder of an API key may do, without asking the database every time.
 
-``grant_of_key`` answers from a cache for the keys it found within the last seconds. Unknown keys are not cached, so a
-new key works at once. A key that is revoked stops working in this process as soon as that is committed, and in other
-processes when they have read of the change (ticks/access/changes.py).
+The keys that were found within the last seconds are in a cache. What is not in there is looked up together with what
+else came in that moment, so made-up keys cost no query each, keep nobody waiting and push no key out of the cache. And
+as unknown keys are not remembered, a new one works at once. A key that is revoked stops working in this process as soon
+as that is committed, and in other processes when they have read of the change (ticks/access/changes.py).
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from ticks import lookups
 from ticks.access import journal
 from ticks.access.grant import Grant
 from ticks.access.models import ApiKey, key_digest
 
-__all__ = ["KeyCache", "forget", "grant_of_key", "has_cached"]
+__all__ = ["KeyCache", "forget", "grant_of_key", "has_cached", "look_up"]
 
 CACHE_SECONDS: Final = 5.0
 """How long a process that cannot read of changes may go on accepting a key that was revoked."""
@@ -25,46 +27,63 @@ _CACHED_KEYS: Final = 1_024
 
 
 class KeyCache:
-    """Grants by their key's digest, each for ``seconds``; the oldest goes when there are more than ``size``."""
+    """Grants by the name of what they are of, such as a key's digest, each for ``seconds``; the oldest goes when there
+    are more than ``size``.
 
-    def __init__(self, seconds: float, size: int, clock: Callable[[], float] = time.time) -> None:
+    ``misses``: whether it is remembered too that there is none. Not where names can be made up.
+    """
+
+    def __init__(
+        self, seconds: float, size: int, clock: Callable[[], float] = time.time, *, misses: bool = False
+    ) -> None:
         self._seconds = seconds
         self._size = size
         self._clock = clock
+        self._misses = misses
         self._lock = threading.Lock()
-        self._entries: dict[str, tuple[float, Grant]] = {}
-        self._generation = 0
+        self._entries: dict[str, tuple[float, Grant | None]] = {}
+        self.generation = 0
+        """How often it was cleared: what was asked for before then may have changed."""
 
-    def get(self, plaintext: str) -> Grant | None:
-        entry = self._entries.get(key_digest(plaintext))
-        return entry[1] if entry is not None and self._clock() < entry[0] else None
+    def get(self, name: str) -> Grant | None:
+        entry = self._entry(name)
+        return None if entry is None else entry[1]
 
-    def fetch(self, plaintext: str, find: Callable[[str], Grant | None]) -> Grant | None:
+    def fetch(self, name: str, find: Callable[[str], Grant | None]) -> Grant | None:
         """The grant in the cache, else the one that ``find`` finds, which is then in the cache."""
-        grant = self.get(plaintext)
-        if grant is None:
-            generation = self._generation
-            grant = find(plaintext)
-            if grant is not None:
-                self._put(key_digest(plaintext), grant, generation)
+        entry = self._entry(name)
+        if entry is not None:
+            return entry[1]
+        generation = self.generation
+        grant = find(name)
+        self.put(name, grant, generation)
         return grant
+
+    def _entry(self, name: str) -> tuple[float, Grant | None] | None:
+        entry = self._entries.get(name)
+        return entry if entry is not None and self._clock() < entry[0] else None
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def clear(self) -> None:
         with self._lock:
-            self._generation += 1
+            self.generation += 1
             self._entries.clear()
 
-    def _put(self, digest: str, grant: Grant, generation: int) -> None:
+    def put(self, name: str, grant: Grant | None, generation: int) -> None:
+        """What was found, asked for in that ``generation``."""
+        if grant is None and not self._misses:
+            return
         until = self._clock() + self._seconds
+        if grant is not None and grant.expires is not None:
+            until = min(until, grant.expires)
         with self._lock:
             # Cleared since the key was looked up: it may have been revoked in between.
-            if generation != self._generation:
+            if generation != self.generation:
                 return
-            self._entries.pop(digest, None)
-            self._entries[digest] = (until if grant.expires is None else min(until, grant.expires), grant)
+            self._entries.pop(name, None)
+            self._entries[name] = (until, grant)
             if len(self._entries) > self._size:
                 del self._entries[next(iter(self._entries))]
 
@@ -72,15 +91,19 @@ class KeyCache:
 _cache = KeyCache(CACHE_SECONDS, _CACHED_KEYS)
 
 
-def grant_of_key(plaintext: str) -> Grant | None:
+async def look_up(plaintext: str) -> Grant | None:
     """What the key whose plaintext this is allows; None if it is unknown, revoked or expired.
 
-    Asks the database if the key is not in the cache.
+    For the event loop. :class:`~ticks.lookups.DatabaseUnavailable`.
     """
-    grant = _cache.fetch(plaintext, _find)
-    if grant is not None:
-        journal.used(grant.owner)
-    return grant
+    digest = key_digest(plaintext)
+    return _noted(_cache.get(digest) or await _uncached.ask(digest))
+
+
+def grant_of_key(plaintext: str) -> Grant | None:
+    """The same for a thread, which asks the database by itself if the key is not in the cache."""
+    digest = key_digest(plaintext)
+    return _noted(_cache.get(digest) or _find([digest]).get(digest))
 
 
 def forget() -> None:
@@ -93,6 +116,18 @@ def has_cached() -> bool:
     return bool(_cache)
 
 
-def _find(plaintext: str) -> Grant | None:
-    key = ApiKey.objects.find(plaintext)
-    return None if key is None else key.grant(key_digest(plaintext))
+def _noted(grant: Grant | None) -> Grant | None:
+    if grant is not None:
+        journal.used(grant.owner)
+    return grant
+
+
+def _find(digests: Sequence[str]) -> Mapping[str, Grant]:
+    generation = _cache.generation
+    grants = ApiKey.objects.grants_of(digests)
+    for digest, grant in grants.items():
+        _cache.put(digest, grant, generation)
+    return grants
+
+
+_uncached = lookups.Gathered(_find)

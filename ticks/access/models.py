@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Never
@@ -169,13 +170,22 @@ class ApiKeyManager(models.Manager["ApiKey"]):
         return key, plaintext
 
     def find(self, plaintext: str) -> ApiKey | None:
-        """The key whose plaintext this is, if it is valid.
+        """The key whose plaintext this is, if it is valid."""
+        digest = key_digest(plaintext)
+        return next((key for key in self._with([digest]) if key.grant(digest) is not None), None)
+
+    def grants_of(self, digests: Sequence[str]) -> dict[str, Grant]:
+        """What those allow who hold the secrets with these digests, by digest; of those that are valid.
 
         The digest is what is compared, by the database's index: its timing tells nothing about the plaintext.
         """
-        digest = key_digest(plaintext)
-        key = self.filter(Q(digest=digest) | Q(previous_digest=digest), active=True).first()
-        return key if key is not None and key.grant(digest) is not None else None
+        found = ((digest, key.grant(digest)) for key in self._with(digests) for digest in key.digests)
+        wanted = frozenset(digests)
+        return {digest: grant for digest, grant in found if grant is not None and digest in wanted}
+
+    def _with(self, digests: Sequence[str]) -> models.QuerySet[ApiKey]:
+        of_either = Q(digest__in=digests) | Q(previous_digest__in=digests)
+        return self.filter(of_either, active=True).order_by()
 
 
 class ApiKey(models.Model):
@@ -227,6 +237,11 @@ class ApiKey(models.Model):
         if self.expires_at is not None and self.expires_at <= now:
             return "expired"
         return "rotating" if self.previous_until is not None and self.previous_until > now else "active"
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """Of its secret and, if it was rotated, of the one before."""
+        return (self.digest,) if self.previous_digest is None else (self.digest, self.previous_digest)
 
     def scope(self, scope: Scope) -> Patterns:
         """The symbols with which it may do that."""

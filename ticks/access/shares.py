@@ -14,9 +14,11 @@ from typing import Final
 __all__ = ["Buckets", "Flow", "OverShare", "limited"]
 
 limited: Counter[str] = Counter(
-    dict.fromkeys(("handshakes", "connections", "symbols", "ticks", "new_symbols", "unknown_keys"), 0)
+    dict.fromkeys(
+        ("handshakes", "connections", "symbols", "ticks", "new_symbols", "unknown_keys", "unknown_sessions"), 0
+    )
 )
-"""What this process refused, by the limit that was reached."""
+"""What this process refused, by the limit that was reached; and credentials that there are not."""
 
 _OWNERS: Final = 10_000
 _WISH_SECONDS: Final = 0.5
@@ -65,11 +67,6 @@ class Buckets:
         self._full_at.move_to_end(owner)
         self._forget(now)
         return 0.0
-
-    def has(self, owner: str) -> bool:
-        """Whether there is one left; takes nothing."""
-        now = self._clock()
-        return max(self._full_at.get(owner, 0.0), now) + self._interval - now <= self._depth + 1e-9
 
     def _forget(self, now: float) -> None:
         for _ in range(2):

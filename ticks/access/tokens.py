@@ -35,6 +35,7 @@ __all__ = [
     "forget",
     "grant_of_token",
     "has_cached",
+    "is_ours",
     "issue",
     "patterns_of",
 ]
@@ -68,6 +69,11 @@ class _Sealed(msgspec.Struct):
     audience: Audience
     expires: float
     scopes: dict[Scope, list[str]] | None = None
+
+
+def is_ours(text: str) -> bool:
+    """Whether it is said to be a token of ours, and not somebody's JWT."""
+    return text.startswith(START)
 
 
 def can_issue(grant: Grant) -> bool:
@@ -151,7 +157,8 @@ def _made_of(secrets: Sequence[str]) -> MultiFernet:
     )
 
 
-_cache = keys.KeyCache(keys.CACHE_SECONDS, _MOST_CACHED)
+_cache = keys.KeyCache(keys.CACHE_SECONDS, _MOST_CACHED, misses=True)
+"""By what tokens name. Nobody but us can make a token, so what is no more is remembered as well."""
 
 
 def _name(source: Source) -> str:

@@ -118,9 +118,9 @@ class CountingCache(KeyCache):
 
     asked = 0
 
-    def get(self, plaintext: str) -> Grant | None:
+    def get(self, name: str) -> Grant | None:
         self.asked += 1
-        return super().get(plaintext)
+        return super().get(name)
 
 
 @pytest.mark.django_db(transaction=True)

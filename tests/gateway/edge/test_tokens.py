@@ -20,11 +20,10 @@ from bus.layers import MemoryLayer
 from gateway.edge.watch import get_watch
 from marketmux.asgi import application
 from ticks.access.credentials import Audience
-from ticks.access.door import find
 from ticks.access.grant import Scope
 from ticks.access.jwts import LEEWAY
 from ticks.access.models import ApiKey
-from ticks.access.patterns import ALL
+from ticks.access.patterns import ALL, Patterns
 from ticks.access.tokens import issue
 from ticks.grammar import instant
 
@@ -59,8 +58,14 @@ async def handshake(path: str, *subprotocols: str, headers: Any = (), query: byt
 
 @sync_to_async
 def made(audience: Audience, **fields: Any) -> str:
-    _, plaintext = ApiKey.objects.issue("feed", **fields)
-    return issue(find(f"Api-Key {plaintext}".encode()), audience).text
+    key, _ = ApiKey.objects.issue("feed", **fields)
+    return issued(key, audience)
+
+
+def issued(key: ApiKey, audience: Audience, scopes: dict[Scope, Patterns] | None = None) -> str:
+    grant = key.grant(key.digest)
+    assert grant is not None
+    return issue(grant, audience, scopes).text
 
 
 def bearer(token: str) -> tuple[bytes, bytes]:
@@ -220,15 +225,13 @@ async def test_a_token_that_will_not_do_changes_nothing(path: str, minted: Calla
 
 @pytest.mark.parametrize("path", AUDIENCES)
 async def test_a_key_that_is_revoked_ends_what_was_refreshed_with_its_token(path: str) -> None:
-    key, plaintext = await sync_to_async(ApiKey.objects.issue)("feed")
+    key, _ = await sync_to_async(ApiKey.objects.issue)("feed")
 
-    @sync_to_async
     def token() -> str:
-        scopes = {Scope.SUBSCRIBE: ALL, Scope.PUBLISH: ALL}
-        return issue(find(f"Api-Key {plaintext}".encode()), AUDIENCES[path], scopes).text
+        return issued(key, AUDIENCES[path], {Scope.SUBSCRIBE: ALL, Scope.PUBLISH: ALL})
 
-    async with opened(path, await token()) as ask:
-        assert (await ask(action="auth", token=await token()))[0]["type"] == "auth"
+    async with opened(path, token()) as ask:
+        assert (await ask(action="auth", token=token()))[0]["type"] == "auth"
         key.active = False
         await sync_to_async(key.save)()
         for _ in range(100):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,10 +12,11 @@ from pytest_django.fixtures import Settings
 
 from ticks import lookups
 from ticks.access import keys, users
-from ticks.access.door import InvalidCredential, anonymous, find, find_from_loop, key_in_header
-from ticks.access.grant import NOBODY, Scope
+from ticks.access.door import InvalidCredential, anonymous, find_from_loop, of_header, shown
+from ticks.access.grant import NOBODY, Grant, Scope
 from ticks.access.models import ApiKey
 from ticks.access.patterns import ALL
+from ticks.access.shares import limited
 
 
 @pytest.fixture(autouse=True)
@@ -35,32 +37,26 @@ def session_of(user: User) -> str:
 # The header
 
 
-def test_the_key_is_the_word_after_the_scheme() -> None:
-    assert key_in_header(b"Api-Key mmx_abc") == "mmx_abc"
-
-
-def test_the_scheme_is_not_case_sensitive() -> None:
-    assert key_in_header(b"api-key  mmx_abc ") == "mmx_abc"
-
-
 @pytest.mark.parametrize("header", [b"", b"Basic abc", b"Api-Keys abc"])
-def test_another_scheme_holds_no_key(header: bytes) -> None:
-    assert key_in_header(header) is None
+def test_another_scheme_holds_no_credential(header: bytes) -> None:
+    assert of_header(header) is None
 
 
 @pytest.mark.parametrize("header", [b"Api-Key", b"Api-Key ", b"Api-Key a b", b"Api-Key \xe9"])
 def test_a_malformed_header_is_refused(header: bytes) -> None:
     with pytest.raises(InvalidCredential, match="Authorization: Api-Key <key>"):
-        key_in_header(header)
+        of_header(header)
 
 
 # Who it is
 
 
 @pytest.mark.django_db
-def test_a_key_is_found_with_what_it_allows() -> None:
+@pytest.mark.parametrize("header", ["Api-Key {}", "api-key  {} "])
+def test_a_key_is_found_with_what_it_allows(header: str) -> None:
     key, plaintext = ApiKey.objects.issue("feed", publish="BTC-*", read="")
-    grant = find(f"Api-Key {plaintext}".encode())
+    grant = of_header(header.format(plaintext).encode())
+    assert grant is not None
     assert (grant.owner, str(grant.publish), str(grant.subscribe), str(grant.read)) == (
         f"key:{key.pk}",
         "BTC-*",
@@ -69,23 +65,24 @@ def test_a_key_is_found_with_what_it_allows() -> None:
     )
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("anonymous", [True, False])
-def test_a_wrong_key_is_refused_though_a_session_would_do(settings: Settings, anonymous: bool) -> None:
+async def test_a_wrong_key_is_refused_though_a_session_would_do(settings: Settings, anonymous: bool) -> None:
     settings.MARKETMUX_ANONYMOUS = anonymous
-    session = session_of(User.objects.create_superuser("root"))
-    assert find(b"", session).owner.startswith("user:")
+    user = await sync_to_async(User.objects.create_superuser)("root")
+    session = await sync_to_async(session_of)(user)
+    assert (await find_from_loop(b"", session)).owner.startswith("user:")
     with pytest.raises(InvalidCredential, match="unknown, revoked or expired"):
-        find(b"Api-Key mmx_guess", session)
+        await find_from_loop(b"Api-Key mmx_guess", session)
 
 
-@pytest.mark.django_db
-def test_a_session_that_has_ended_is_none() -> None:
-    assert find(b"", "guess") == NOBODY
+@pytest.mark.django_db(transaction=True)
+async def test_a_session_that_has_ended_is_none() -> None:
+    assert await find_from_loop(b"", "guess") == NOBODY
 
 
-def test_who_shows_nothing_may_do_nothing() -> None:
-    assert find(b"") == find(b"Basic abc") == NOBODY
+async def test_who_shows_nothing_may_do_nothing() -> None:
+    assert await find_from_loop(b"") == await find_from_loop(b"Basic abc") == NOBODY
 
 
 def test_where_anonymous_is_on_everybody_may_do_everything_and_is_told_apart_by_address(settings: Settings) -> None:
@@ -117,6 +114,45 @@ async def test_a_cached_key_is_found_without_leaving_the_event_loop(monkeypatch:
     await find_from_loop(header)
     monkeypatch.setattr(lookups, "ask", _must_not_be_called)
     assert (await find_from_loop(header, "a session")).owner == f"key:{key.pk}"
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_unknown_keys_are_counted_and_share_a_query_with_those_that_are_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    key, plaintext = await sync_to_async(ApiKey.objects.issue)("feed")
+    old = await sync_to_async(rotated)(key)
+    asked = []
+
+    async def ask(question: Any, *names: Any) -> Any:
+        asked.append(names)
+        return await sync_to_async(question)(*names)
+
+    monkeypatch.setattr(lookups, "ask", ask)
+    before = limited["unknown_keys"]
+    made_up = [f"Api-Key mmx_{number}".encode() for number in range(300)]
+    keys_of = [f"Api-Key {plaintext}".encode(), f"Api-Key {old}".encode()]
+    found = await asyncio.gather(*map(shown, made_up + keys_of), return_exceptions=True)
+    assert {type(one) for one in found[:300]} == {InvalidCredential}
+    assert [one.owner for one in found[300:] if isinstance(one, Grant)] == [f"key:{key.pk}"] * 2
+    assert limited["unknown_keys"] == before + 300
+    assert len(asked) == 1
+
+
+def rotated(key: ApiKey) -> str:
+    plaintext = key.rotate()
+    key.save()
+    return plaintext
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_key_works_at_once_though_it_was_tried_before() -> None:
+    key = ApiKey(name="feed")
+    header = f"Api-Key {key.draw()}".encode()
+    with pytest.raises(InvalidCredential):
+        await shown(header)
+    await sync_to_async(key.save)()
+    assert await shown(header)
 
 
 def _must_not_be_called(*_: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -23,9 +24,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pytest_django.fixtures import Settings
 
-from ticks.access import checks, jwks
+from ticks import lookups
+from ticks.access import checks, jwks, jwts
 from ticks.access.credentials import MAX_TOKEN_BYTES, InvalidCredential
-from ticks.access.door import find, find_from_loop
+from ticks.access.door import find_from_loop, of_header
 from ticks.access.grant import Grant, Scope
 from ticks.access.jwks import KeySet, parse
 from ticks.access.jwts import LEEWAY
@@ -68,7 +70,9 @@ def by_hand(head: Any, body: Any, secret: bytes = SECRET.encode()) -> str:
 
 
 def granted(token: str) -> Grant:
-    return find(f"Bearer {token}".encode())
+    grant = of_header(f"Bearer {token}".encode())
+    assert grant is not None
+    return grant
 
 
 def refusal(token: str) -> str:
@@ -439,6 +443,19 @@ def test_only_the_web_is_asked(settings: Settings) -> None:
         keys = KeySet(url)
         wait(keys, "a")
         assert not keys.is_known
+
+
+async def test_keys_that_come_slowly_hold_none_of_the_threads_that_ask_the_database(
+    source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jwts, "PATIENCE", 0.1)
+    monkeypatch.setattr(lookups, "ask", None)
+    source.delay = 1.0
+    made_up = [f"Bearer {signed(PRIVATE['ES256'], 'ES256', {'kid': str(number)})}".encode() for number in range(50)]
+    found = await asyncio.gather(*map(find_from_loop, made_up), return_exceptions=True)
+    assert {type(one) for one in found} == {EntitlementsUnavailable}
+    await asyncio.sleep(0.5)
+    assert source.asked == 1
 
 
 def test_keys_come_slowly_or_not_at_all(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:

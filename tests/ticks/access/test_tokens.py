@@ -15,7 +15,7 @@ from pytest_django.fixtures import Settings
 
 from ticks.access import keys, tokens, users
 from ticks.access.credentials import MAX_TOKEN_BYTES, Audience, InvalidCredential, refuse_in_url
-from ticks.access.door import find
+from ticks.access.door import of_header
 from ticks.access.grant import Grant, Scope
 from ticks.access.models import ApiKey
 from ticks.access.patterns import Patterns
@@ -36,12 +36,17 @@ def empty_caches() -> Iterator[None]:
 
 def of_key(**fields: Any) -> tuple[ApiKey, Grant]:
     key, plaintext = ApiKey.objects.issue("feed", **fields)
-    return key, find(f"Api-Key {plaintext}".encode())
+    return key, granted(of_header(f"Api-Key {plaintext}".encode()))
+
+
+def granted(grant: Grant | None) -> Grant:
+    assert grant is not None
+    return grant
 
 
 def refusal(text: str, audience: Audience = Audience.WS) -> str:
     with pytest.raises(InvalidCredential) as caught:
-        find(f"Bearer {text}".encode(), audience=audience)
+        of_header(f"Bearer {text}".encode(), audience)
     return caught.value.code
 
 
@@ -116,7 +121,7 @@ def test_a_token_is_for_the_secret_that_it_was_made_with() -> None:
 def test_a_token_follows_its_session() -> None:
     user, client = logged_in()
     session = client.cookies["sessionid"].value
-    token = issue(find(b"", session), Audience.WS).text
+    token = issue(granted(users.grant_of_session(session)), Audience.WS).text
     found = grant_of_token(token, Audience.WS)
     assert found.owner == f"user:{user.pk}"
     assert users.session_subject(session) in found.stands_on
@@ -130,7 +135,7 @@ def test_a_token_follows_its_session() -> None:
 @pytest.mark.parametrize("change", ["password", "deactivated", "deleted"])
 def test_a_users_token_ends_with_the_session(change: str) -> None:
     user, client = logged_in()
-    token = issue(find(b"", client.cookies["sessionid"].value), Audience.WS).text
+    token = issue(granted(users.grant_of_session(client.cookies["sessionid"].value)), Audience.WS).text
     assert grant_of_token(token, Audience.WS)
     if change == "deleted":
         user.delete()
@@ -145,7 +150,7 @@ def test_a_users_token_ends_with_the_session(change: str) -> None:
 def test_a_token_tells_nobody_of_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
     _, client = logged_in()
     session = client.cookies["sessionid"].value
-    grant = find(b"", session)
+    grant = granted(users.grant_of_session(session))
     seen = issue(grant, Audience.WS).text
     assert session not in seen
     assert session not in repr(grant)
@@ -172,7 +177,7 @@ def test_a_token_is_for_one_audience(audience: Audience) -> None:
     token = issue(grant, audience).text
     for shown in Audience:
         if shown is audience:
-            assert find(f"Bearer {token}".encode(), audience=shown)
+            assert of_header(f"Bearer {token}".encode(), shown)
         else:
             assert refusal(token, shown) == "token_wrong_audience"
 
@@ -222,7 +227,7 @@ def test_what_is_too_long_is_not_looked_at() -> None:
 @pytest.mark.parametrize("header", [b"Bearer", b"bearer ", b"Bearer a b", b"Bearer \xe9"])
 def test_a_malformed_header_is_refused(header: bytes) -> None:
     with pytest.raises(InvalidCredential, match="Authorization: Bearer <token>"):
-        find(header)
+        of_header(header)
 
 
 @pytest.mark.parametrize("query", ["token=x", "a=b&ACCESS_TOKEN=", "jwt", "api_key=x", "%74oken=x", "a=1;token=x&key="])
@@ -344,3 +349,15 @@ def test_tokens_of_one_key_ask_the_database_once(django_assert_num_queries: Any)
     with django_assert_num_queries(1):
         for token in made:
             grant_of_token(token, Audience.WS)
+
+
+@pytest.mark.django_db
+def test_tokens_of_what_is_no_more_ask_the_database_once(django_assert_num_queries: Any) -> None:
+    key, grant = of_key()
+    made = [issue(grant, Audience.WS).text for _ in range(300)]
+    key.revoke()
+    with django_assert_num_queries(1):
+        assert {refusal(token) for token in made} == {"token_revoked"}
+    key.active = True
+    key.save()
+    assert grant_of_token(made[0], Audience.WS)
