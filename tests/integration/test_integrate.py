@@ -53,7 +53,7 @@ urlpatterns = [
 ]
 call_command("migrate", verbosity=0)
 user = User.objects.create(username="alice")
-user.groups.set(Group.objects.create(name=name) for name in ("AAPL", "BTC-USD"))
+user.groups.set(Group.objects.create(name=name) for name in ("AAPL", "BTC-USD", "ETH-*"))
 client = Client()
 client.force_login(user)
 class Server(ThreadingMixIn, WSGIServer):
@@ -107,8 +107,8 @@ def test_twenty_lines_show_users_of_another_project_their_own_symbols(
     cookie = start_project(port, gateway.ws, environment["MARKETMUX_JWT_SECRET"])
     key = next(word for word in gateway.manage("create_key", "feed").split() if word.startswith("mmx_"))
 
-    def publish(price: int) -> None:
-        ticks = [{"symbol": symbol, "price": price} for symbol in ("MSFT", "BTC-USD", "BTC", "AAPL")]
+    def publish(price: int, *more: str) -> None:
+        ticks = [{"symbol": symbol, "price": price} for symbol in ("MSFT", "BTC-USD", "BTC", "AAPL", *more)]
         headers = {"authorization": f"Api-Key {key}"}
         httpx.post(f"{gateway.http}/api/v1/ticks", json=ticks, headers=headers, timeout=30).raise_for_status()
 
@@ -122,7 +122,10 @@ def test_twenty_lines_show_users_of_another_project_their_own_symbols(
     driver.add_cookie({"name": "sessionid", "value": cookie})
     driver.get(f"http://localhost:{port}/")
     wait_until(lambda: {one[1] for one in seen()} >= {"AAPL", "BTC-USD"}, message="never saw the first prices")
-    publish(2)
-    wait_until(lambda: {one[1:] for one in seen()} >= {("AAPL", "2"), ("BTC-USD", "2")}, message="never saw the second")
-    assert {one[1] for one in seen()} == {"AAPL", "BTC-USD"}
+    publish(2, "ETH-EUR", "ETH")  # which have not ticked before
+    wait_until(
+        lambda: {one[1:] for one in seen()} >= {("AAPL", "2"), ("BTC-USD", "2"), ("ETH-EUR", "2")},
+        message="never saw the second",
+    )
+    assert {one[1] for one in seen()} == {"AAPL", "BTC-USD", "ETH-EUR"}
     wait_until(lambda: "Traceback" not in gateway.output())
