@@ -10,9 +10,11 @@ django = get_asgi_application()
 # Only now: what follows needs the apps to be loaded.
 from channels.layers import get_channel_layer  # noqa: E402
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
+from django.conf import settings  # noqa: E402
 from django.urls import reverse  # noqa: E402
 
 from gateway.edge.forwarded import OnlyFromProxies  # noqa: E402
+from gateway.edge.requests import AccessLog, Identified  # noqa: E402
 from gateway.edge.routing import websocket_urlpatterns  # noqa: E402
 from gateway.edge.standing import WithStanding  # noqa: E402
 from gateway.edge.watch import Watching  # noqa: E402
@@ -29,7 +31,7 @@ routes = ProtocolTypeRouter(
         "websocket": Watching(URLRouter(websocket_urlpatterns)),
     }
 )
-application = OnlyFromProxies(routes)
+application = OnlyFromProxies(Identified(AccessLog(routes) if settings.MARKETMUX_ACCESS_LOG else routes))
 
 get_channel_layer()  # loads it now, and not while the first client waits
 collector.freeze()

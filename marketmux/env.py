@@ -5,7 +5,7 @@ Settings must import even where a variable is wrong, so that a system check can 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,6 +38,10 @@ class Environment:
         """A name of up to 64 letters, digits, dots, dashes and underscores; empty if not set."""
         rule = validate.Regexp(r"[A-Za-z0-9._-]{1,64}\Z", error="letters, digits, dots, dashes and underscores only")
         return self._read(self._env.str, name, "", validate=rule)
+
+    def choice(self, name: str, choices: Sequence[str]) -> str:
+        """One of ``choices``, of which the first is the default."""
+        return self._read(self._env.str, name, choices[0], validate=validate.OneOf(choices))
 
     def flag(self, name: str, default: bool = False) -> bool:
         return self._read(self._env.bool, name, default)

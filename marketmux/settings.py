@@ -11,6 +11,7 @@ from django.core.management.utils import get_random_secret_key
 
 from gateway import VERSION
 from marketmux.env import Environment
+from marketmux.formats import FORMATS, LEVELS, levels
 from ticks.address import parse_proxies
 from ticks.origins import parse as parse_origin
 from ticks.probes import PROBES
@@ -261,20 +262,24 @@ SPECTACULAR_SETTINGS = {
     "ENABLE_DJANGO_DEPLOY_CHECK": False,  # it is held to the gateway by tests
 }
 
+MARKETMUX_LOG_FORMAT = env.choice("MARKETMUX_LOG_FORMAT", FORMATS)
+MARKETMUX_LOG_LEVEL = env.choice("MARKETMUX_LOG_LEVEL", LEVELS)
+MARKETMUX_LOG_LEVELS = env.words("MARKETMUX_LOG_LEVELS", [], rule=levels)
+MARKETMUX_ACCESS_LOG = env.flag("MARKETMUX_ACCESS_LOG")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-    "handlers": {"console": {"class": "marketmux.log.BackgroundHandler", "formatter": "plain"}},
+    "formatters": {"text": {"()": "marketmux.formats.text"}, "json": {"()": "marketmux.formats.json_lines"}},
+    "handlers": {"console": {"class": "marketmux.log.BackgroundHandler", "formatter": MARKETMUX_LOG_FORMAT}},
     "root": {"handlers": ["console"], "level": "WARNING"},
     "loggers": {
-        "bus": {"level": "INFO"},
-        "ticks": {"level": "INFO"},
-        "gateway": {"level": "INFO"},
+        **{name: {"level": MARKETMUX_LOG_LEVEL} for name in ("bus", "ticks", "gateway")},
+        "gateway.access": {"level": "INFO"},
         # A refused request is the client's mistake: the access log has it, the error log need not.
         "django.request": {"level": "ERROR"},
         "django.security.csrf": {"level": "ERROR"},
         "django.security.DisallowedHost": {"level": "CRITICAL"},
+        **{name: {"level": level} for name, level in levels(MARKETMUX_LOG_LEVELS).items()},
     },
 }
 

@@ -14,7 +14,7 @@ for _name in set(os.environ) - set(clean_environment()) - {"DJANGO_SETTINGS_MODU
 from tests.gateway_settings import *  # noqa: E402, F403 - it reads the environment while it is imported
 
 # Where pytest captures it, and not from a thread.
-LOGGING |= {"handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}}}  # noqa: F405
+LOGGING |= {"handlers": {"console": {"class": "logging.StreamHandler", "formatter": "text"}}}  # noqa: F405
 
 # A thread would write to the database of whichever test is running by then. Tests of it turn it on.
 MARKETMUX_JOURNAL = False

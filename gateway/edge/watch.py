@@ -20,6 +20,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from weakref import WeakKeyDictionary
 
 from channels.layers import get_channel_layer
+from structlog.contextvars import bind_contextvars
 
 from bus.contract import BusUnavailable
 from gateway.edge import roster
@@ -99,7 +100,8 @@ class Watch:
 
     def add(self, connection: Connection) -> None:
         """Watches over a connection."""
-        self.connections[connection] = Standing(next(self._numbers), time.time())
+        standing = self.connections[connection] = Standing(next(self._numbers), time.time())
+        bind_contextvars(connection_id=f"{self.name}:{standing.number}")  # as the list of connections names it
         self._index(connection)
         if not connection.grant.stands_on.isdisjoint(self._recent):  # it may have changed between the lookup and now
             self._due[connection] = None

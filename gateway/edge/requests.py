@@ -1,0 +1,96 @@
+"""Which request it is: an id in the log and in the answer, and a line for each request where the access log is on."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from structlog.contextvars import bind_contextvars, get_contextvars
+
+from ticks.address import client_address
+
+__all__ = ["AccessLog", "Identified"]
+
+Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
+
+logger = logging.getLogger("gateway.access")
+
+_HEADER: Final = b"x-request-id"
+_WELL_FORMED: Final = re.compile(rb"[A-Za-z0-9._-]{8,128}\Z")
+_SECRETS: Final = re.compile(r"mm[xt]_[\w.~-]+|eyJ[\w-]+\.[\w-]+\.[\w-]*", re.ASCII)
+"""Keys, tokens and JWTs, which somebody may have written into a path."""
+
+
+class Identified:
+    """ASGI middleware: each request and handshake has an id, its own ``X-Request-ID`` where that is well-formed.
+
+    The log's lines of it have the id, and so has an answer over HTTP.
+    """
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if "headers" not in scope:
+            await self._application(scope, receive, send)
+            return
+        given = next((value for name, value in scope["headers"] if name == _HEADER), b"")
+        value = given if _WELL_FORMED.match(given) else secrets.token_hex(8).encode()
+        bind_contextvars(request_id=value.decode())
+
+        async def answer(event: dict[str, Any]) -> None:
+            if event["type"] == "http.response.start":
+                event["headers"] = [*event.get("headers", ()), (_HEADER, value)]
+            await send(event)
+
+        await self._application(scope, receive, answer if scope["type"] == "http" else send)
+
+
+class AccessLog:
+    """ASGI middleware: a line for each request and, at its end, each WebSocket. Without query and headers."""
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] not in {"http", "websocket"}:
+            await self._application(scope, receive, send)
+            return
+        began = time.monotonic()
+        answer = _Answer(send)
+        try:
+            # A WebSocket's `send` goes through as it is: the way to its socket is found by it (wires/choose.py).
+            await self._application(scope, receive, answer.send if scope["type"] == "http" else send)
+        finally:
+            _note(scope, answer, time.monotonic() - began)
+
+
+class _Answer:
+    """What was answered over HTTP; 500 if nothing was."""
+
+    def __init__(self, send: Any) -> None:
+        self.status, self.size = 500, 0
+        self._send = send
+
+    async def send(self, event: dict[str, Any]) -> None:
+        if event["type"] == "http.response.start":
+            self.status = event["status"]
+        elif event["type"] == "http.response.body":
+            self.size += len(event.get("body", b""))
+        await self._send(event)
+
+
+def _note(scope: dict[str, Any], answer: _Answer, seconds: float) -> None:
+    path, client = _SECRETS.sub("***", scope["path"]), client_address(scope) or "unix"
+    about: dict[str, Any] = {"path": path, "client": client, "ms": round(seconds * 1_000, 1)}
+    if scope["type"] == "websocket":
+        about["outcome"] = "closed" if "connection_id" in get_contextvars() else "refused"
+        text = f"WebSocket {path} of {client} {about['outcome']} after {seconds:.1f} s"
+    else:
+        about |= {"method": scope["method"], "status": answer.status, "bytes": answer.size}
+        text = f"{scope['method']} {path} of {client}: {answer.status}, {answer.size} bytes in {about['ms']} ms"
+    logger.info("%s", text, extra=about)
