@@ -59,6 +59,19 @@ class RecordedTickManager(models.Manager["RecordedTick"]):
         with transaction.atomic(using=self.db), connection.cursor() as cursor:
             cursor.executemany(_insert(connection.ops.quote_name), rows)
 
+    def about(self) -> int:
+        """About how many there are, by their numbers: more than that only where some were deleted out of their order,
+        or could not be committed. To count them takes seconds.
+        """
+        numbers = self.values_list("pk", flat=True)
+        first, last = numbers.order_by("pk").first(), numbers.order_by("-pk").first()
+        return 0 if first is None or last is None else last - first + 1
+
+    def prune(self, before: datetime, most: int) -> int:
+        """Deletes the oldest of those of before a time, at most so many: how many."""
+        oldest = self.filter(at__lt=before).order_by("at").values("pk")[:most]
+        return self.filter(pk__in=list(oldest.values_list("pk", flat=True))).delete()[0]
+
     def has(self, placed: Placed) -> bool:
         """Whether this tick of this stream is stored."""
         tick, seq, epoch = placed

@@ -4,6 +4,7 @@ from django.urls import path
 
 from gateway.edge.documents import api_page, openapi, problem_kind
 from gateway.edge.page import index, instruments
+from gateway.edge.live import staff_live
 from gateway.edge.probes import healthz, livez, readyz
 from gateway.edge.staff import ConnectionsView, NodesView
 from gateway.edge.views import asyncapi, metrics, upgrade_required
@@ -15,6 +16,7 @@ urlpatterns = [
     path("ws/publish", upgrade_required),
     path("livez", livez, name="livez"),
     path("readyz", readyz, name="readyz"),
+    path("admin/live/", staff_live, name="admin-live"),
     path("healthz", healthz, name="healthz"),
     path("metrics", metrics, name="metrics"),
     path("api/v1/asyncapi.json", asyncapi, name="asyncapi"),

@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 
 from gateway.protocol import problems
+from gateway.server.downloads import Download, is_download
 from gateway.server.head import has_one_coding, split_target, why_no_websocket
 from gateway.server.refusals import refusals
 from gateway.server.turns import Turns
@@ -261,6 +262,8 @@ class GatewayRequest(WebRequest):  # type: ignore[misc] # Daphne ships no types
     __eq__ = object.__eq__
 
     uri: bytes
+    download: Download | None = None
+    """The response, where it is a file."""
     _began: float | None = None
 
     def process(self) -> Any:
@@ -320,10 +323,26 @@ class GatewayRequest(WebRequest):  # type: ignore[misc] # Daphne ships no types
         return 0.0 if self._began is None else time.monotonic() - self._began
 
     def handle_reply(self, message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start" and self.channel is not None and is_download(message["headers"]):
+            self.download = Download(self, self._taken)
         if message["type"] != STANDING:
             super().handle_reply(message)
         elif message["standing"] == Standing.KNOWN and self.channel is not None:
             self.channel.is_known = True
+
+    def _taken(self) -> None:
+        """The client has read what was written: its time begins again."""
+        self._began = time.monotonic()
+
+    def finish(self) -> None:
+        if self.download is not None:
+            self.download.end()
+        super().finish()
+
+    def connectionLost(self, reason: Failure) -> None:  # noqa: N802 - Twisted's name
+        if self.download is not None:
+            self.download.stopProducing()
+        super().connectionLost(reason)
 
     def handle_exception(self, exception: BaseException) -> None:
         """Answers with 500, or cuts a response that has begun: its client must not take it for whole."""

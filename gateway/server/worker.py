@@ -242,6 +242,12 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
         self.connections[protocol]["application_instance"] = task
         return inbox
 
+    async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
+        """Daphne's; a part of a file returns when there is room for the next."""
+        await super().handle_reply(protocol, message)
+        if message.get("more_body") and getattr(protocol, "download", None) is not None:
+            await protocol.download.room()
+
     def _reap(self, protocol: Any, application: asyncio.Task[None]) -> None:
         """An application has ended; its connection may still be there."""
         details = self.connections[protocol]

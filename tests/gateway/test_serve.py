@@ -18,6 +18,7 @@ from gateway.edge import process, reports, workers
 from gateway.management.commands import serve
 from gateway.protocol.codes import SERVICE_RESTART
 from gateway.server.worker import BACKLOG
+from ticks import retention
 from ticks.tick import MAX_BODY_BYTES
 
 
@@ -148,7 +149,7 @@ def test_a_worker_serves_on_the_sockets_that_it_was_handed(server: mock.Mock) ->
     assert options["line"].number == workers.number() == 1
     options["line"].close()
     assert (options["max_body_bytes"], options["restart"]) == (MAX_BODY_BYTES, SERVICE_RESTART)
-    assert options["jobs"] == [serve._watch_for_stalls, reports.run]
+    assert options["jobs"] == [serve._watch_for_stalls, reports.run, retention.run]
     assert options["usable"] is process.bus_usable
     server.return_value.run.assert_called_once_with()
 
@@ -159,7 +160,7 @@ def test_a_worker_that_makes_up_ticks_does_so_beside_the_server(server: mock.Moc
     server.call_args.args[1].close()
     options["lifeline"].close()
     options["line"].close()
-    [_, _, job] = options["jobs"]
+    [_, _, _, job] = options["jobs"]
     assert 7 in job.args
 
 

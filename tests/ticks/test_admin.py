@@ -17,8 +17,8 @@ from django.utils import timezone
 
 from bus.contract import BusUnavailable
 from ticks import admin, publish
-from ticks.admin import period_of
 from ticks.models import Instrument, RecordedTick
+from ticks.recorded_admin import period_of
 from ticks.tick import Placed, Tick
 
 pytestmark = pytest.mark.django_db
@@ -185,8 +185,7 @@ def test_a_recorded_tick_can_be_viewed(admin_client: Client) -> None:
     assert "Save" not in page
 
 
-def test_recorded_ticks_are_filtered_by_the_symbols_of_instruments(admin_client: Client) -> None:
-    Instrument.objects.create(symbol="EUR/USD")
+def test_recorded_ticks_are_filtered_by_symbol(admin_client: Client) -> None:
     record("EUR/USD", "2026-05-12T15:04:05Z")
     record("AAPL", "2026-05-12T15:04:06Z")
     assert listed(admin_client, symbol="EUR/USD") == ["2026-05-12T15:04:05Z"]
@@ -237,6 +236,46 @@ def test_recorded_ticks_are_not_all_counted(admin_client: Client) -> None:
     counts = [query["sql"] for query in queries if "COUNT(" in query["sql"] and "recordedtick" in query["sql"]]
     assert counts
     assert all("LIMIT 10000" in sql for sql in counts)
+
+
+def fill(count: int) -> None:
+    """Many ticks, a second each, the last of them now."""
+    now = timezone.now().replace(microsecond=0)
+    times = (now - timedelta(seconds=count - number) for number in range(count))
+    ticks = (Tick("AAPL", "1", f"{at:%Y-%m-%dT%H:%M:%S}Z") for at in times)
+    RecordedTick.objects.record(Placed(tick, seq, "5f3a9c1e") for seq, tick in enumerate(ticks, 1))
+
+
+def test_how_many_there_are_is_counted_or_said_to_be_an_estimate(admin_client: Client) -> None:
+    record("MSFT", "2020-05-12T15:04:05Z")
+    assert "1 recorded tick " in text(admin_client.get(TICKS))
+    fill(10_050)
+    assert "about 10,051 recorded ticks, of which the newest 10,000 are listed" in text(admin_client.get(TICKS))
+    assert "10,000 recorded ticks or more" in text(admin_client.get(TICKS, {"symbol": "AAPL"}))
+    assert "1 recorded tick " in text(admin_client.get(TICKS, {"symbol": "MSFT"}))
+    assert "0 recorded ticks" in text(admin_client.get(TICKS, {"symbol": "MSFT", "q": "AAPL"}))
+
+
+def test_nothing_but_the_page_is_as_long_as_the_list_of_instruments(admin_client: Client) -> None:
+    Instrument.objects.bulk_create(Instrument(symbol=f"S{number}") for number in range(2_000))
+    record("S7", "2026-05-12T15:04:05Z")
+    assert len(admin_client.get(TICKS).content) < 30_000
+
+
+@pytest.mark.parametrize("query", [{"o": "2"}, {"o": "-6.1"}, {"all": ""}, {"p": "2"}])
+def test_there_is_one_order(query: dict[str, str], admin_client: Client) -> None:
+    record("AAPL", "2026-05-12T15:04:05Z", "2026-05-12T16:00:00Z")
+    with CaptureQueriesContext(connection) as queries:
+        admin_client.get(TICKS, query, follow=True)
+    selects = [q["sql"] for q in queries if q["sql"].startswith('SELECT "ticks_recordedtick"."id"')]
+    assert all('"at" DESC, "ticks_recordedtick"."id" DESC' in sql for sql in selects)
+
+
+@pytest.mark.parametrize("lookup", ["price", "price__contains", "extra__regex", "recorded_at__gte", "symbol__contains"])
+def test_no_other_column_is_looked_through(lookup: str, admin_client: Client) -> None:
+    with CaptureQueriesContext(connection) as queries:
+        assert admin_client.get(TICKS, {lookup: "2026-05-12"}).status_code == 400
+    assert not [q for q in queries if "ticks_recordedtick" in q["sql"]]
 
 
 @pytest.mark.parametrize("query", [{}, {"q": "AAPL"}, {"q": "AAPL 2026-05-12"}, {"symbol": "AAPL"}, {"last": "1h"}])

@@ -23,12 +23,12 @@ from gateway.protocol.frames import texts
 from gateway.protocol.messages import snapshot_frame, tick_frame
 from marketmux.client import events, messages
 from tests.conformance import PUBLISHERS, Conformance
-from ticks.admin import RecordedTickAdmin
 from ticks.decode import _decode_fast, decode_carefully
 from ticks.extra import extra
 from ticks.fields import FIELDS, OPTIONAL
 from ticks.grammar import check_symbol, number, size, timestamp
 from ticks.models import RecordedTick
+from ticks.recorded_admin import RecordedTickAdmin
 from ticks.tick import Placed, Tick, TickMessage
 from ticks.views import represent
 

@@ -13,7 +13,7 @@ from django.db.models import QuerySet
 
 from ticks.access.models import AuditEntry
 
-__all__ = ["COLUMNS", "FORMATS", "as_csv", "as_json", "instant_text", "pages"]
+__all__ = ["COLUMNS", "FORMATS", "as_csv", "as_json", "instant_text", "neutral", "pages"]
 
 COLUMNS: Final = ("id", "at", "actor", "action", "subject", "detail")
 _PAGE: Final = 1_000
@@ -40,7 +40,7 @@ def as_json(entries: Iterable[AuditEntry]) -> str:
 
 def as_csv(entries: Iterable[AuditEntry]) -> str:
     """A row each. What a spreadsheet would take for a formula has an apostrophe before it."""
-    return _rows([_neutral(str(value)) for value in _values(one)] for one in entries)
+    return _rows([neutral(str(value)) for value in _values(one)] for one in entries)
 
 
 FORMATS: Final[dict[str, tuple[str, str, Callable[[Iterable[AuditEntry]], str]]]] = {
@@ -65,5 +65,5 @@ def _rows(rows: Iterable[Iterable[str]]) -> str:
     return text.getvalue()
 
 
-def _neutral(cell: str) -> str:
+def neutral(cell: str) -> str:
     return f"'{cell}" if cell.startswith(_FORMULA) or cell.lstrip().startswith(_FORMULA) else cell

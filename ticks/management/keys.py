@@ -18,7 +18,7 @@ from ticks.access import audit
 from ticks.access.grant import Scope
 from ticks.access.models import LIMITS, ApiKey, key_digest
 
-__all__ = ["AuditedCommand", "duration", "expiry", "find_keys", "instant", "printable", "represent"]
+__all__ = ["AuditedCommand", "duration", "expiry", "find_keys", "instant", "past", "printable", "represent"]
 
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _LONGEST: Final = timedelta(days=36_500)
@@ -121,6 +121,14 @@ def instant(text: str) -> datetime:
         return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
     except (ValueError, OverflowError):
         raise ArgumentTypeError(f"not a time: {text!r}; write 2027-01-31 or 2027-01-31T12:00:00Z") from None
+
+
+def past(text: str) -> datetime:
+    """Reads a time, or how long ago it was."""
+    try:
+        return timezone.now() - duration(text) if re.fullmatch("[0-9]+[a-z]", text) else instant(text)
+    except OverflowError:
+        raise ArgumentTypeError(f"too long ago: {text!r}") from None
 
 
 def expiry(text: str) -> datetime:

@@ -31,7 +31,7 @@ from gateway.server.drain import Drain
 from gateway.server.exchange import Line
 from gateway.server.supervisor import Supervisor, bind, url
 from gateway.server.worker import BACKLOG, GatewayServer, Job, raise_open_file_limit
-from ticks import feed, publish
+from ticks import feed, publish, retention
 from ticks.address import share_of
 from ticks.tick import MAX_BODY_BYTES
 
@@ -131,7 +131,7 @@ class Command(BaseCommand):
 def _work(listener: socket.socket, lifeline: socket.socket, line: Line, feed_rate: int | None) -> None:
     """Serves as one worker on the sockets that the supervisor has handed over."""
     raise_open_file_limit()
-    jobs: list[Job] = [_watch_for_stalls, reports.run]
+    jobs: list[Job] = [_watch_for_stalls, reports.run, retention.run]
     if feed_rate is not None:
         jobs.append(partial(feed.run, None, feed_rate, publish.publish))
     application = get_default_application()

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from argparse import ArgumentTypeError
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
-from django.utils import timezone
 
 from ticks.access.export import FORMATS, instant_text, pages
 from ticks.access.models import AuditEntry
-from ticks.management.keys import duration, instant, printable
-
-
-def past(text: str) -> datetime:
-    """Reads a time, or how long ago it was."""
-    try:
-        return timezone.now() - duration(text) if re.fullmatch("[0-9]+[a-z]", text) else instant(text)
-    except OverflowError:
-        raise ArgumentTypeError(f"too long ago: {text!r}") from None
+from ticks.management.keys import past, printable
 
 
 class Command(BaseCommand):

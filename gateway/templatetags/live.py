@@ -1,0 +1,18 @@
+"""The live picture in the admin's front page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import template
+from django.template.context import RequestContext
+
+from gateway.edge.live import context
+
+register = template.Library()
+
+
+@register.inclusion_tag("gateway/live.html", takes_context=True)
+def live_picture(page: RequestContext) -> dict[str, Any]:
+    """As ``live`` in gateway/edge/live.py answers it."""
+    return context(page["request"])
