@@ -37,6 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "gateway.apps": {"bus", "gateway.server"},
     "gateway.loadtest": set(),  # a client, which may run anywhere
     "gateway.management": {"bus", "ticks", "gateway.protocol", "gateway.server", "gateway.edge", "gateway.loadtest"},
+    "gateway.templatetags": {"gateway.edge"},
     "marketmux": {"bus", "ticks", "gateway", "gateway.server", "gateway.edge", "marketmux.client"},
     "marketmux.client": set(),  # a library of its own
 }

@@ -43,7 +43,6 @@ class Row(NamedTuple):
 def live(request: HttpRequest) -> HttpResponse:
     """The picture of now, alone."""
     response = TemplateResponse(request, "gateway/live.html", context(request))
-    response["Cache-Control"] = "no-store"
     return response
 
 

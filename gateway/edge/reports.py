@@ -26,6 +26,7 @@ from django.conf import settings
 from bus.contract import BusUnavailable
 from bus.layers import get_bus
 from gateway import VERSION
+from gateway.edge import workers
 from gateway.edge.hottest import Hot, Hottest
 from gateway.edge.process import get_node
 from gateway.edge.watch import get_watch
@@ -73,7 +74,9 @@ class Worker(msgspec.Struct):
 
     id: str
     node: str
-    worker: str
+    worker: int
+    """Its number at its gateway."""
+    pid: int
     version: str
     bus: str
     started: float
@@ -173,7 +176,8 @@ class Reporter:
         worker = Worker(
             id=self._watch.name,
             node=socket.gethostname(),
-            worker=str(os.getpid()),
+            worker=workers.number(),
+            pid=os.getpid(),
             version=VERSION,
             bus="redis" if settings.REDIS_URL else "memory",
             started=self._started,

@@ -342,6 +342,7 @@ class GatewayRequest(WebRequest):  # type: ignore[misc] # Daphne ships no types
     def connectionLost(self, reason: Failure) -> None:  # noqa: N802 - Twisted's name
         if self.download is not None:
             self.download.stopProducing()
+            self.send_disconnect()  # Daphne tells only an application that has not taken all yet
         super().connectionLost(reason)
 
     def handle_exception(self, exception: BaseException) -> None:

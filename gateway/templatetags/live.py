@@ -7,12 +7,12 @@ from typing import Any
 from django import template
 from django.template.context import RequestContext
 
-from gateway.edge.live import context
+from gateway.edge import live
 
 register = template.Library()
 
 
 @register.inclusion_tag("gateway/live.html", takes_context=True)
-def live_picture(page: RequestContext) -> dict[str, Any]:
+def live_picture(context: RequestContext) -> dict[str, Any]:
     """As ``live`` in gateway/edge/live.py answers it."""
-    return context(page["request"])
+    return live.context(context["request"])

@@ -57,7 +57,7 @@ def page(driver: webdriver.Chrome, site: Site) -> Page:
     page = Page(driver, site.gateway.http)
     driver.get(f"{page.http}/healthz")  # a cookie is for the site that one is on
     driver.add_cookie({"name": "sessionid", "value": site.sessions["root"]})
-    driver.get_log("browser")
+    driver.get_log("browser")  # type: ignore[no-untyped-call]
     return page
 
 
@@ -119,7 +119,7 @@ def test_it_is_for_staff_and_clients_are_for_those_who_may_know_them(site: Site)
     assert "shown to who may view connections" in site.get("/admin/live/", "carl").text
     assert "shown to who may view connections" not in site.get("/admin/live/", "root").text
     assert site.get("/admin/live/", "ada").status_code == 302
-    assert site.get("/admin/live/", "root").headers["cache-control"] == "no-store"
+    assert "no-store" in site.get("/admin/live/", "root").headers["cache-control"]
 
 
 def test_while_redis_is_away_it_is_this_worker_alone(site: Site, shared_redis: RedisServer) -> None:

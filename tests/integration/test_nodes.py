@@ -66,8 +66,9 @@ def pair(
 def test_every_worker_of_every_gateway_is_in_the_picture(pair: Pair) -> None:
     wait_until(lambda: len(pair.nodes()["workers"]) == 3)
     seen = pair.nodes()
-    assert {worker["worker"] for worker in seen["workers"]} == {
-        str(pid) for gateway in (pair.first, pair.second) for pid in gateway.pids
+    assert sorted(worker["worker"] for worker in seen["workers"]) == [0, 0, 1]
+    assert {worker["pid"] for worker in seen["workers"]} == {
+        pid for gateway in (pair.first, pair.second) for pid in gateway.pids
     }
     assert seen["is_whole"]
     assert all(worker["memory_bytes"] > 1e6 and worker["bus"] == "redis" for worker in seen["workers"])

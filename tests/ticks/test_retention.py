@@ -24,7 +24,7 @@ from pytest_django.fixtures import Settings
 from bus.layers import MemoryLayer
 from tests.conftest import StartGateway
 from tests.office import Office
-from tests.servers import GatewayProcess, wait_until
+from tests.servers import GatewayProcess, children, wait_until
 from ticks import exporting, retention
 from ticks.models import RecordedTick
 from ticks.tick import Placed, Tick
@@ -178,7 +178,7 @@ def test_an_export_is_whole_and_waits_in_no_memory(filled: Filled) -> None:
         assert resident_bytes(pid) - before < len(text) / 2
         assert slow.recv(12) == b"HTTP/1.1 200"
         wait_until(lambda: len(exports(pid)) == 1)
-    wait_until(lambda: not exports(pid))
+    wait_until(lambda: not exports(pid), 5)
     assert processor_seconds(pid) - began < 10
     assert filled.get("export/?symbol=S7").text.count("\r\n") == filled.count // 1_000 + 1
     assert filled.get("export/?symbol=S7&q=S8").status_code == 400
@@ -193,12 +193,7 @@ def test_ticks_are_recorded_while_old_ones_are_deleted(filled: Filled) -> None:
 
 
 def exports(pid: int) -> list[int]:
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    found: list[Any] = [
-        int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
-    ]
-    assert set(map(int, children)) <= set(found)
-    return [child for child in found if "export_ticks" in Path(f"/proc/{child}/cmdline").read_text()]
+    return [child for child in children(pid) if "export_ticks" in Path(f"/proc/{child}/cmdline").read_text()]
 
 
 def processor_seconds(pid: int) -> float:

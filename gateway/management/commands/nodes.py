@@ -44,7 +44,14 @@ async def _seen() -> Picture:
 
 def _row(seen: Picture, one: Worker) -> tuple[object, ...]:
     return (
-        *(one.node, one.worker, one.version, f"{seen.at - one.started:,.0f} s", f"{one.cpu:.0%}", one.lag_ms),
+        *(
+            one.node,
+            f"{one.worker} ({one.pid})",
+            one.version,
+            f"{seen.at - one.started:,.0f} s",
+            f"{one.cpu:.0%}",
+            one.lag_ms,
+        ),
         *(f"{one.connections + one.publishers:,}", f"{one.ticks_per_second:,.0f}", f"{one.delivered_per_second:,.0f}"),
         *(one.behind, f"{one.skipped:,}", one.gaps, sum(one.refused.values())),
     )
