@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from asgiref.sync import async_to_sync
 from django.contrib import admin, messages
@@ -13,6 +14,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 
 from gateway.edge import roster
+from gateway.edge.live import length
 from gateway.edge.roster import MOST_ROWS, Roster
 from gateway.edge.watch import get_watch
 from ticks.access import audit
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
     ConnectionModelAdmin = admin.ModelAdmin[Connection]
 else:
     ConnectionModelAdmin = admin.ModelAdmin
+
+
+_PAGE: Final = 100
+"""Connections on a page."""
 
 
 @admin.register(Connection)
@@ -37,16 +43,20 @@ class ConnectionAdmin(ConnectionModelAdmin):
                 raise PermissionDenied
             self._act(request, request.POST.get("action", ""), request.POST.getlist("id")[:MOST_ROWS])
             return HttpResponseRedirect(request.get_full_path())
-        found = _ask(wanted)
+        after = request.GET.get("after", "")[:100]
+        found = _ask(wanted, after=after)
         for row in found.rows:
             row["at"] = datetime.fromtimestamp(row["since"], UTC)
+            row["age"] = length(time.time() - row["since"])
+            if row["bytes"] is not None:
+                row["speed"] = row["bytes"] / max(1.0, time.time() - row["since"])
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
             "title": "Connections",
             "found": found,
             "wanted": wanted,
-            "more": found.matching - len(found.rows),
+            "after": after,
             "may_change": self.has_change_permission(request),
             "may_revoke": self._may_revoke(request),
             **(extra_context or {}),
@@ -90,9 +100,9 @@ class ConnectionAdmin(ConnectionModelAdmin):
         self.message_user(request, f"Revoked {len(revoked)} API keys, with all their connections.", messages.SUCCESS)
 
 
-def _ask(wanted: str = "", ids: list[str] | None = None) -> Roster:
+def _ask(wanted: str = "", ids: list[str] | None = None, *, after: str = "") -> Roster:
     async def asked() -> Roster:
-        return await roster.ask(get_watch(), wanted, ids or ())
+        return await roster.ask(get_watch(), wanted, ids or (), after=after, most=MOST_ROWS if ids else _PAGE)
 
     return async_to_sync(asked)()
 

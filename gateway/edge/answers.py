@@ -142,7 +142,10 @@ class Connected(msgspec.Struct):
     publishes: bool
     symbols: Annotated[Count, Meta(description="How many it is subscribed to.")]
     named: Annotated[list[str], Meta(description="The first of them.")]
+    max_rate: Annotated[float | None, Meta(description="That it chose for all of them.")]
     behind: Annotated[bool, Meta(description="Whether ticks wait because it does not keep up.")]
+    skipped: Annotated[Count, Meta(description="Ticks left out because it did not.")]
+    bytes: Annotated[int | None, Meta(description="Sent to it, where the system tells.")]
     ticks: Annotated[int | None, Meta(description="How many it published.")]
     worker: str
 
@@ -156,6 +159,7 @@ class Connections(msgspec.Struct):
     behind: Count
     workers: Annotated[Count, Meta(description="How many workers answered.")]
     is_whole: Annotated[bool, Meta(description="False if the bus could not be asked.")]
+    next: Annotated[str, Meta(description="`after` of the next page; empty if this is the last.")]
     results: list[Connected]
 
 

@@ -15,7 +15,7 @@ from gateway.edge.picture import Picture
 from gateway.edge.reports import Worker
 from gateway.edge.staff import SEES_CONNECTIONS
 
-__all__ = ["context", "live"]
+__all__ = ["context", "length", "live", "staff_live"]
 
 _WIDTH, _HEIGHT = 120, 28
 """Of a sparkline."""
@@ -42,8 +42,7 @@ class Row(NamedTuple):
 
 def live(request: HttpRequest) -> HttpResponse:
     """The picture of now, alone."""
-    response = TemplateResponse(request, "gateway/live.html", context(request))
-    return response
+    return TemplateResponse(request, "gateway/live.html", context(request))
 
 
 staff_live: Final = admin.site.admin_view(live)
@@ -79,7 +78,7 @@ def _tiles(seen: Picture) -> Iterable[Tile]:
 def _row(seen: Picture, worker: Worker) -> Row:
     return Row(
         worker,
-        uptime=_length(seen.at - worker.started),
+        uptime=length(seen.at - worker.started),
         memory=f"{worker.memory_bytes / 2**20:,.0f} MB",
         refused=sum(worker.refused.values()),
         points=_points(worker.history.get("delivered_per_second", [])),
@@ -102,7 +101,7 @@ def _rate(value: float) -> str:
     return f"{value:,.0f}" if value >= 10 or value == 0 else f"{value:.1f}"
 
 
-def _length(seconds: float) -> str:
+def length(seconds: float) -> str:
     """Of time, to two of its units."""
     minutes, seconds = divmod(int(max(0.0, seconds)), 60)
     hours, minutes = divmod(minutes, 60)

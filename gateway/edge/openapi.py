@@ -226,7 +226,8 @@ class Connections(OpenApiViewExtension):
                 summary="Who is connected",
                 description="For staff that may view connections: the oldest 500 of those that are meant.",
                 parameters=[
-                    _query("q", {"type": "string"}, "Part of a key's name, a user's or an address."),
+                    _query("q", {"type": "string"}, "Part of a key's name, a user's or an address; or a symbol."),
+                    _query("after", {"type": "string"}, "Where to go on: `next` of the page before."),
                     *_headers(_ASKED),
                 ],
                 responses=_answers(200, "Connections", "The connections.", *_ASKED),

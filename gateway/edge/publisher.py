@@ -107,6 +107,9 @@ class PublishConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
     def symbols(self) -> Collection[str]:
         return ()
 
+    def rates(self) -> Collection[float | None]:
+        return ()
+
     def close_with(self, closure: Closure) -> None:
         self.ending = asyncio.get_running_loop().create_task(self.end(closure))
 

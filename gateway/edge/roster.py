@@ -9,6 +9,7 @@ names some holds SQLite's lock meanwhile.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import socket
 from collections import Counter
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from channels.layers import get_channel_layer
 
 from bus.contract import BusUnavailable
+from bus.layers import get_bus
 from gateway.protocol.codes import SERVICE_RESTART
 from ticks.access import changes
 from ticks.address import client_address
@@ -33,6 +35,8 @@ MOST_ROWS: Final = 500
 ANSWER_SECONDS: Final = 1.0
 _ASK: Final = "roster.ask"
 _KICK: Final = "roster.kick"
+_OTHERS_SECONDS: Final = 0.05
+"""For workers that nobody knows of, when all others have answered."""
 _SLICE: Final = 250
 _NAMED: Final = 5
 
@@ -48,24 +52,29 @@ class Roster(NamedTuple):
     workers: int
     is_whole: bool
     """Whether the bus could be asked at all; without it this worker alone has answered."""
+    next: str
+    """Where to go on with those that are meant; empty if these are the last of them."""
 
 
 # Asking
 
 
-async def ask(watch: Watch | None, wanted: str = "", ids: Collection[str] = ()) -> Roster:
-    """Who is connected: those in whose owner, name or address ``wanted`` is, or those with ``ids``.
+async def ask(
+    watch: Watch | None, wanted: str = "", ids: Collection[str] = (), *, after: str = "", most: int = MOST_ROWS
+) -> Roster:
+    """Who is connected: those in whose owner, name or address ``wanted`` is, those that have the symbol ``wanted``, or
+    those with ``ids``. The ``most`` oldest of them, behind the place ``after``: a roster's ``next``.
 
     ``watch``: this worker, for when the bus is away; without one that is an error.
     """
-    question = {"type": _ASK, "wanted": wanted, "ids": list(ids)}
+    question = {"type": _ASK, "wanted": wanted, "ids": list(ids), "after": _place(after), "most": most}
     try:
         answers = await _answers(question)
     except (BusUnavailable, TimeoutError):
         if watch is None:
             raise
-        return _roster([await _answer(watch, question)], is_whole=False)
-    return _roster(answers, is_whole=True)
+        return _roster([await _answer(watch, question)], most, is_whole=False)
+    return _roster(answers, most, is_whole=True)
 
 
 async def kick(watch: Watch, ids: Collection[str]) -> None:
@@ -82,8 +91,9 @@ async def _answers(question: dict[str, Any]) -> list[dict[str, Any]]:
     layer = get_channel_layer()
     answers: list[dict[str, Any]] = []
     async with asyncio.timeout(2 * ANSWER_SECONDS):
+        workers = set(await get_bus().announced())
         channel = await layer.new_channel()
-        receiving = asyncio.create_task(_receive(channel, answers, len(question["ids"])))
+        receiving = asyncio.create_task(_receive(channel, answers, len(question["ids"]), workers))
         try:
             await asyncio.sleep(0)
             await layer.group_send(changes.GROUP, {**question, "reply": channel})
@@ -94,27 +104,45 @@ async def _answers(question: dict[str, Any]) -> list[dict[str, Any]]:
     return answers
 
 
-async def _receive(channel: str, answers: list[dict[str, Any]], asked: int) -> None:
-    """Until as many connections as were asked for by their ids were found; else goes on."""
+async def _receive(channel: str, answers: list[dict[str, Any]], asked: int, workers: set[str]) -> None:
+    """Until as many connections as were asked for by their ids were found, or all ``workers`` that are known of have
+    answered, and nobody else does.
+    """
     layer = get_channel_layer()
     while not asked or sum(len(answer["rows"]) for answer in answers) < asked:
-        answers.append(await layer.receive(channel))
+        is_complete = bool(workers) and workers <= {answer.get("worker") for answer in answers}
+        try:
+            async with asyncio.timeout(_OTHERS_SECONDS if is_complete else None):
+                answers.append(await layer.receive(channel))
+        except TimeoutError:
+            return
 
 
-def _roster(answers: Iterable[dict[str, Any]], *, is_whole: bool) -> Roster:
+def _place(after: str) -> list[Any]:
+    """A place in the order of connections: when one was let in, and its id."""
+    since, _, name = after.partition(",")
+    try:
+        return [float(since), name]
+    except ValueError:
+        return [-math.inf, ""]
+
+
+def _roster(answers: Iterable[dict[str, Any]], most: int, *, is_whole: bool) -> Roster:
     answers = list(answers)
     counts: Counter[str] = Counter()
     for answer in answers:
         counts.update(answer["counts"])
-    rows = sorted((row for answer in answers for row in answer["rows"]), key=lambda row: row["since"])
+    rows = sorted((row for answer in answers for row in answer["rows"]), key=lambda row: (row["since"], row["id"]))
+    last = rows[most - 1] if len(rows) > most or any(answer.get("is_cut") for answer in answers) else None
     return Roster(
-        rows[:MOST_ROWS],
+        rows[:most],
         matching=counts["matching"],
         connections=counts["connections"],
         publishers=counts["publishers"],
         behind=counts["behind"],
         workers=len(answers),
         is_whole=is_whole,
+        next="" if last is None else f"{last['since']!r},{last['id']}",
     )
 
 
@@ -137,8 +165,11 @@ async def heed(watch: Watch, message: dict[str, Any]) -> bool:
 
 async def _answer(watch: Watch, question: dict[str, Any]) -> dict[str, Any]:
     wanted, ids = str(question["wanted"]).lower(), set(question["ids"])
+    # The defaults are for who asks in the middle of a rolling restart to another version.
+    after, most = tuple(question.get("after", (-math.inf, ""))), question.get("most", MOST_ROWS)
     counts: Counter[str] = Counter()
     rows: list[dict[str, Any]] = []
+    is_cut = False
     for number, connection in enumerate(list(watch.connections)):
         if number % _SLICE == _SLICE - 1:
             await asyncio.sleep(0)
@@ -149,11 +180,14 @@ async def _answer(watch: Watch, question: dict[str, Any]) -> dict[str, Any]:
         counts["publishers"] += connection.is_publisher
         counts["behind"] += connection.outbox.behind
         row = {"id": f"{watch.name}:{standing.number}", "since": standing.since, **_identity(connection)}
-        if (row["id"] in ids) if ids else _matches(row, wanted):
+        if (row["id"] in ids) if ids else _matches(row, wanted) or _has(connection, question["wanted"]):
             counts["matching"] += 1
-            if len(rows) < MOST_ROWS:
-                rows.append(row | _state(connection))
-    return {"counts": dict(counts), "rows": rows}
+            if (row["since"], row["id"]) > after:
+                if len(rows) < most:
+                    rows.append(row | _state(connection))
+                else:
+                    is_cut = True
+    return {"worker": watch.name, "counts": dict(counts), "rows": rows, "is_cut": is_cut}
 
 
 def _identity(connection: Connection) -> dict[str, Any]:
@@ -168,13 +202,21 @@ def _matches(row: dict[str, Any], wanted: str) -> bool:
     return not wanted or any(wanted in row[name].lower() for name in ("owner", "who", "address"))
 
 
-def _state(connection: Connection) -> dict[str, Any]:
+def _has(connection: Connection, symbol: str) -> bool:
     symbols = connection.symbols()
+    return symbol in symbols or symbol.upper() in symbols
+
+
+def _state(connection: Connection) -> dict[str, Any]:
+    symbols, rates, queue = connection.symbols(), set(connection.rates()), connection.outbox.queue
     return {
         "publishes": connection.is_publisher,
         "symbols": len(symbols),
         "named": sorted(symbols)[:_NAMED] if len(symbols) <= _SLICE else [],
+        "max_rate": rates.pop() if len(rates) == 1 else None,
         "behind": connection.outbox.behind,
+        "skipped": connection.outbox.waiting.skipped,
+        "bytes": None if queue is None else queue.acknowledged + queue.waiting,
         "ticks": connection.ticks if connection.is_publisher else None,
         "worker": f"{socket.gethostname()}/{os.getpid()}",
     }

@@ -56,14 +56,16 @@ class NodesView(AsyncAPIView):
 
 
 class ConnectionsView(AsyncAPIView):
-    """Who is connected to any worker of any gateway on the bus; with `?q=`, those whose key, user or address has it."""
+    """Who is connected to any worker of any gateway on the bus; with `?q=` those of a key, user, address or symbol."""
 
     permission_classes = [SeesConnections]
     name = "Connections"
 
     async def get(self, request: Request) -> Response:
         wanted = request.query_params.get("q", "").strip()[:_MOST_WANTED]
-        return Response(answer(await roster.ask(get_watch(), wanted)), headers={"Cache-Control": "no-store"})
+        after = request.query_params.get("after", "")[:_MOST_WANTED]
+        found = await roster.ask(get_watch(), wanted, after=after)
+        return Response(answer(found), headers={"Cache-Control": "no-store"})
 
 
 def answer(found: roster.Roster) -> dict[str, Any]:
@@ -75,5 +77,6 @@ def answer(found: roster.Roster) -> dict[str, Any]:
         "behind": found.behind,
         "workers": found.workers,
         "is_whole": found.is_whole,
+        "next": found.next,
         "results": found.rows,
     }

@@ -89,6 +89,9 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
     def symbols(self) -> Collection[str]:
         return self.hub.symbols(self.outbox)
 
+    def rates(self) -> Collection[float | None]:
+        return self.hub.rates(self.outbox)
+
     def close_with(self, closure: Closure) -> None:
         self.outbox.close(closure)
 

@@ -58,6 +58,9 @@ class Connection(Protocol):
     def symbols(self) -> Collection[str]:
         """What it is subscribed to."""
 
+    def rates(self) -> Collection[float | None]:
+        """At most how many ticks a second it wants of each; None is every tick."""
+
     def close_with(self, closure: Closure) -> None:
         """Ends; what it has under way is finished first."""
 

@@ -123,6 +123,10 @@ class Hub:
         """What the client subscribed to, in that order."""
         return self.subscriptions.clients[outbox].keys()
 
+    def rates(self, outbox: Outbox) -> Collection[float | None]:
+        """The rate that the client chose for each of them."""
+        return self.subscriptions.clients[outbox].values()
+
     async def subscribe(
         self,
         outbox: Outbox,

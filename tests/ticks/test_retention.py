@@ -12,7 +12,6 @@ import time
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest

@@ -13,7 +13,7 @@ from gateway.edge.roster import Roster
 from gateway.edge.staff import answer
 from gateway.management.office import ask, show
 
-_HEAD: Final = ("who", "address", "age", "does", "symbols", "behind", "worker")
+_HEAD: Final = ("who", "address", "age", "does", "symbols", "max rate", "behind", "skipped", "MB", "worker")
 
 
 class Command(BaseCommand):
@@ -48,6 +48,9 @@ def _row(row: dict[str, Any], now: float) -> tuple[object, ...]:
         f"{now - row['since']:,.0f} s",
         "publishes" if row["publishes"] else "subscribes",
         " ".join([f"{row['symbols']:,}", *row["named"]]),
+        "every tick" if row["max_rate"] is None else f"{row['max_rate']:g}/s",
         "behind" if row["behind"] else "no",
+        f"{row['skipped']:,}",
+        "-" if row["bytes"] is None else f"{row['bytes'] / 1e6:,.1f}",
         row["worker"],
     )

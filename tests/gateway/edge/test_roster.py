@@ -14,8 +14,9 @@ from django.test import AsyncClient
 from pytest_django.fixtures import Settings
 
 from bus.contract import BusUnavailable
-from bus.layers import MemoryLayer
+from bus.layers import MemoryLayer, get_bus
 from gateway.edge import roster, watch
+from gateway.fanout.conflation import KeepNewest
 from tests.gateway.edge.test_watch import Socket, key_of
 from ticks.access import keys, users
 from ticks.access.grant import Grant
@@ -151,6 +152,8 @@ async def test_while_the_bus_is_away_this_worker_answers_alone(monkeypatch: pyte
 async def test_many_connections_are_counted_and_some_are_shown() -> None:
     class Outbox:
         behind = False
+        queue = None
+        waiting = KeepNewest()
 
     class Many:
         def __init__(self, number: int) -> None:
@@ -163,6 +166,9 @@ async def test_many_connections_are_counted_and_some_are_shown() -> None:
         def symbols(self) -> list[str]:
             return ["AAPL"]
 
+        def rates(self) -> list[float]:
+            return [2.0]
+
     watched = watch.get_watch()
     for number in range(5_000):
         watched.add(Many(number))  # type: ignore[arg-type]
@@ -170,3 +176,20 @@ async def test_many_connections_are_counted_and_some_are_shown() -> None:
     assert (found.connections, found.publishers, found.matching, len(found.rows)) == (5_000, 2_500, 5_000, 500)
     [one] = found.rows[:1]
     assert (await roster.ask(watched, ids=[one["id"]])).rows == [one]
+    assert (one["max_rate"], one["bytes"], one["skipped"]) == (2.0, None, 0)
+    seen: list[str] = []
+    page = await roster.ask(watched, most=999)
+    while page.next:
+        seen += [row["id"] for row in page.rows]
+        page = await roster.ask(watched, most=999, after=page.next)
+    seen += [row["id"] for row in page.rows]
+    assert len(seen) == len(set(seen)) == 5_000
+    assert (await roster.ask(watched, "aapl")).matching == 5_000
+    assert (await roster.ask(watched, "MSFT")).matching == 0
+
+
+async def test_who_knows_all_workers_waits_for_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = watch.get_watch()
+    await get_bus().announce(watched.name, b"{}", 60)
+    monkeypatch.setattr(roster, "ANSWER_SECONDS", 600)
+    assert (await asyncio.wait_for(roster.ask(watched), 60)).workers == 1
