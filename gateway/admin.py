@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 from asgiref.sync import async_to_sync
 from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 
 from gateway.edge import roster
-from gateway.edge.live import length
 from gateway.edge.roster import MOST_ROWS, Roster
 from gateway.edge.watch import get_watch
 from ticks.access import audit
 from ticks.access.models import ApiKey, Connection
+from ticks.admin import InstrumentAdmin, InstrumentChangeList, length
+from ticks.models import Instrument
 
 if TYPE_CHECKING:
     ConnectionModelAdmin = admin.ModelAdmin[Connection]
@@ -98,6 +100,34 @@ class ConnectionAdmin(ConnectionModelAdmin):
         pks = {row["owner"].removeprefix("key:") for row in rows if row["owner"].startswith("key:")}
         revoked = [key for key in ApiKey.objects.select_for_update().filter(pk__in=pks) if key.revoke()]
         self.message_user(request, f"Revoked {len(revoked)} API keys, with all their connections.", messages.SUCCESS)
+
+
+class FollowedChangeList(InstrumentChangeList):
+    """A page of instruments that asks the workers once for the subscribers of all of them."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        followed = async_to_sync(roster.audience)([instrument.symbol for instrument in self.result_list])
+        for instrument in self.result_list:
+            instrument.subscribers = followed.get(instrument.symbol)
+
+
+class FollowedInstrumentAdmin(InstrumentAdmin):
+    """With how many clients have subscribed to each by name, on all workers of all gateways on the bus."""
+
+    list_display = [*InstrumentAdmin.list_display, "subscribers"]
+
+    def get_changelist(self, *_: Any, **__: Any) -> type[ChangeList]:
+        return FollowedChangeList
+
+    @admin.display(description="subscribers by name")
+    def subscribers(self, instrument: Instrument) -> int | None:
+        found: int | None = getattr(instrument, "subscribers", None)
+        return found
+
+
+admin.site.unregister(Instrument)
+admin.site.register(Instrument, FollowedInstrumentAdmin)
 
 
 def _ask(wanted: str = "", ids: list[str] | None = None, *, after: str = "") -> Roster:

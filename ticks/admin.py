@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from asgiref.sync import async_to_sync
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.http import HttpRequest
+from django.utils import timezone
 
 from bus.contract import BusUnavailable
 from ticks import (
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 else:
     InstrumentModelAdmin = admin.ModelAdmin
 
+STALE_SECONDS: Final = 60.0
 _LATEST_SECONDS: Final = 2.0
 
 admin.site.site_header = "MarketMux"
@@ -46,9 +49,10 @@ class InstrumentChangeList(ChangeList):
 
 @admin.register(Instrument)
 class InstrumentAdmin(InstrumentModelAdmin):
-    list_display = ["symbol", "name", "active", "latest_price", "latest_time"]
+    list_display = ["symbol", "name", "active", "latest_price", "latest_time", "age"]
     list_editable = ["active"]
     list_filter = ["active"]
+    show_facets = admin.ShowFacets.NEVER
     search_fields = ["symbol", "name"]
 
     def get_changelist(self, *_: Any, **__: Any) -> type[ChangeList]:
@@ -63,6 +67,28 @@ class InstrumentAdmin(InstrumentModelAdmin):
     def latest_time(self, instrument: Instrument) -> str | None:
         tick = _latest(instrument)
         return tick.timestamp if tick is not None else None
+
+    @admin.display(description="age")
+    def age(self, instrument: Instrument) -> str | None:
+        """By the tick's own time; one that is active and has not ticked for a minute is stale."""
+        tick = _latest(instrument)
+        if tick is None:
+            return None
+        seconds = (timezone.now() - datetime.fromisoformat(tick.timestamp)).total_seconds()
+        is_stale = instrument.active and seconds > STALE_SECONDS
+        return f"{length(seconds)}, stale" if is_stale else length(seconds)
+
+
+def length(seconds: float) -> str:
+    """Of time, to two of its units."""
+    minutes, seconds = divmod(int(max(0.0, seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
 
 
 def latest_of(symbols: Sequence[str]) -> dict[str, Placed]:

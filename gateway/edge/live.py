@@ -14,8 +14,9 @@ from gateway.edge import picture
 from gateway.edge.picture import Picture
 from gateway.edge.reports import Worker
 from gateway.edge.staff import SEES_CONNECTIONS
+from ticks.admin import length
 
-__all__ = ["context", "length", "live", "staff_live"]
+__all__ = ["context", "live", "staff_live"]
 
 _WIDTH, _HEIGHT = 120, 28
 """Of a sparkline."""
@@ -99,13 +100,3 @@ def _points(values: Sequence[float]) -> str:
 
 def _rate(value: float) -> str:
     return f"{value:,.0f}" if value >= 10 or value == 0 else f"{value:.1f}"
-
-
-def length(seconds: float) -> str:
-    """Of time, to two of its units."""
-    minutes, seconds = divmod(int(max(0.0, seconds)), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    if days:
-        return f"{days} d {hours} h"
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"

@@ -13,13 +13,14 @@ import math
 import os
 import socket
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from channels.layers import get_channel_layer
 
 from bus.contract import BusUnavailable
 from bus.layers import get_bus
+from gateway.edge.process import get_node
 from gateway.protocol.codes import SERVICE_RESTART
 from ticks.access import changes
 from ticks.address import client_address
@@ -27,13 +28,14 @@ from ticks.address import client_address
 if TYPE_CHECKING:
     from gateway.edge.watch import Connection, Watch
 
-__all__ = ["MOST_ROWS", "Roster", "ask", "heed", "kick"]
+__all__ = ["MOST_ROWS", "Roster", "ask", "audience", "heed", "kick"]
 
 MOST_ROWS: Final = 500
 """Connections that are shown; what is more is counted."""
 
 ANSWER_SECONDS: Final = 1.0
 _ASK: Final = "roster.ask"
+_AUDIENCE: Final = "roster.audience"
 _KICK: Final = "roster.kick"
 _OTHERS_SECONDS: Final = 0.05
 """For workers that nobody knows of, when all others have answered."""
@@ -75,6 +77,21 @@ async def ask(
             raise
         return _roster([await _answer(watch, question)], most, is_whole=False)
     return _roster(answers, most, is_whole=True)
+
+
+async def audience(symbols: Sequence[str]) -> dict[str, int]:
+    """How many clients of all workers have subscribed to each symbol by name; of none if no worker can be asked."""
+    question = {"type": _AUDIENCE, "symbols": list(symbols), "ids": []}
+    try:
+        answers = await _answers(question) if await get_bus().announced() else []
+    except (BusUnavailable, TimeoutError):
+        return {}
+    if not answers:
+        return {}
+    found: Counter[str] = Counter()
+    for answer in answers:
+        found.update(answer["audience"])
+    return {symbol: found[symbol] for symbol in symbols}
 
 
 async def kick(watch: Watch, ids: Collection[str]) -> None:
@@ -154,6 +171,11 @@ async def heed(watch: Watch, message: dict[str, Any]) -> bool:
     match message.get("type"):
         case "roster.ask":
             answer = await _answer(watch, message)
+            await get_channel_layer().send(message["reply"], {"type": "roster.answer", **answer})
+        case "roster.audience":
+            streams = get_node().hub.subscriptions.streams
+            held = {symbol: streams[symbol].held_by for symbol in message["symbols"] if symbol in streams}
+            answer = {"worker": watch.name, "audience": held, "rows": []}
             await get_channel_layer().send(message["reply"], {"type": "roster.answer", **answer})
         case "roster.kick":
             for connection in _named(watch, set(message["ids"])):

@@ -167,6 +167,11 @@ class Stream:
         for pace in list(self.paces.values()):
             yield from list(pace.members)
 
+    @property
+    def held_by(self) -> int:
+        """How many clients subscribed to it by name."""
+        return len(self.ready.outboxes) + len(self.behind) + sum(len(pace.members) for pace in self.paces.values())
+
     def attach(self, outbox: Outbox, rate: float | None) -> None:
         """Adds a subscriber that holds the last tick."""
         if rate is not None:

@@ -21,7 +21,7 @@ def staff(name, *may, **fields):
     one.user_permissions.set(Permission.objects.filter(codename__in=may))
     return login(one)
 
-answer = {"staff": staff("carl"), "operator": staff("olga", "view_connection")}
+answer = {"staff": staff("carl"), "operator": staff("olga", "view_connection", "view_instrument")}
 """
 SYMBOLS = ("HOT", "WARM")
 
@@ -118,6 +118,14 @@ def test_connections_are_asked_for_over_the_api(pair: Pair) -> None:
         assert sorted(row["symbols"] for row in found["results"]) == [1, 2]
         assert pair.get("/api/v1/connections", q="192.0.2.1").json()["count"] == 0
     assert pair.get("/api/v1/connections", "staff").status_code == 403
+
+
+def test_instruments_have_their_subscribers_on_all_workers(pair: Pair) -> None:
+    wait_until(lambda: len(pair.nodes()["workers"]) == 3)
+    pair.first.manage("shell", "-c", "from ticks.models import Instrument; Instrument.objects.create(symbol='HELD')")
+    with RawClient(pair.first, "HELD"), RawClient(pair.second, "HELD"), RawClient(pair.second, "OTHER"):
+        page = pair.get("/admin/ticks/instrument/", q="HELD").text
+        assert '<td class="field-subscribers">2</td>' in page
 
 
 def test_commands_say_the_same(pair: Pair) -> None:

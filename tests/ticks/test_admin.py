@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
@@ -81,6 +82,31 @@ def test_instruments_are_listed_with_their_latest_price(admin_client: Client, fa
     assert "AAPL Apple Inc. 150.250 2026-05-12T15:04:05.123456789Z" in text(admin_client.get(INSTRUMENTS))
 
 
+def test_how_old_the_latest_price_is_and_whether_it_is_stale(admin_client: Client, fake_bus: Bus) -> None:
+    Instrument.objects.create(symbol="FRESH")
+    Instrument.objects.create(symbol="OLD")
+    Instrument.objects.create(symbol="OFF", active=False)
+    for symbol, minutes in (("FRESH", 0.1), ("OLD", 125), ("OFF", 125)):
+        at = timezone.now() - timedelta(minutes=minutes)
+        fake_bus.ticks[symbol] = Tick(symbol, "1", f"{at:%Y-%m-%dT%H:%M:%S}Z")
+    page = text(admin_client.get(INSTRUMENTS))
+    assert re.search(r"FRESH .*Z \d+ s - OFF", page)
+    assert re.search(r"OFF .*Z 2 h 5 min - OLD", page)
+    assert re.search(r"OLD .*Z 2 h 5 min, stale - ", page)
+
+
+def test_a_page_of_twenty_thousand_costs_a_few_queries(admin_client: Client, fake_bus: Bus) -> None:
+    Instrument.objects.bulk_create(Instrument(symbol=f"S{number:05}") for number in range(20_000))
+    began = time.thread_time()
+    with CaptureQueriesContext(connection) as queries:
+        response = admin_client.get(INSTRUMENTS, {"p": "100"})
+    assert time.thread_time() - began < 3
+    assert len(queries) < 15
+    assert len(response.content) < 400_000
+    [asked] = fake_bus.asked
+    assert len(asked) == 100
+
+
 def test_the_bus_is_asked_once_for_a_page(admin_client: Client, fake_bus: Bus) -> None:
     for symbol in ("AAPL", "BRK.B", "MSFT"):
         Instrument.objects.create(symbol=symbol)
@@ -90,13 +116,13 @@ def test_the_bus_is_asked_once_for_a_page(admin_client: Client, fake_bus: Bus) -
 
 def test_an_instrument_that_never_ticked_has_a_dash(admin_client: Client) -> None:
     Instrument.objects.create(symbol="AAPL", name="Apple Inc.")
-    assert "AAPL Apple Inc. - -" in text(admin_client.get(INSTRUMENTS))
+    assert "AAPL Apple Inc. - - - -" in text(admin_client.get(INSTRUMENTS))
 
 
 def test_while_the_bus_is_away_the_list_works(admin_client: Client, fake_bus: Bus) -> None:
     Instrument.objects.create(symbol="AAPL", name="Apple Inc.")
     fake_bus.error = BusUnavailable("connection refused")
-    assert "AAPL Apple Inc. - -" in text(admin_client.get(INSTRUMENTS))
+    assert "AAPL Apple Inc. - - - -" in text(admin_client.get(INSTRUMENTS))
 
 
 def test_a_bus_that_hangs_does_not_hang_the_list(
@@ -105,12 +131,12 @@ def test_a_bus_that_hangs_does_not_hang_the_list(
     monkeypatch.setattr(admin, "_LATEST_SECONDS", 0.05)
     Instrument.objects.create(symbol="AAPL", name="Apple Inc.")
     fake_bus.hangs = True
-    assert "AAPL Apple Inc. - -" in text(admin_client.get(INSTRUMENTS))
+    assert "AAPL Apple Inc. - - - -" in text(admin_client.get(INSTRUMENTS))
 
 
 def test_a_row_whose_symbol_is_none_does_not_break_the_list(admin_client: Client) -> None:
     Instrument.objects.create(symbol="A B", name="Not a symbol")
-    assert "A B Not a symbol - -" in text(admin_client.get(INSTRUMENTS))
+    assert "A B Not a symbol - - - -" in text(admin_client.get(INSTRUMENTS))
 
 
 def test_the_list_shows_what_the_bus_of_the_project_retained(
