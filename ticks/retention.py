@@ -54,7 +54,7 @@ def prune(before: datetime, seconds: float | None = None) -> int:
         if found < most:
             break
         took = time.monotonic() - began
-        most = max(10, min(_SLICE, int(most * _LONGEST / max(took, 0.001))))
+        most = max(100, min(_SLICE, int(most * _LONGEST / max(took, 0.001))))
         time.sleep(took)
         failed = 0
     return pruned

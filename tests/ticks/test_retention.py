@@ -9,6 +9,7 @@ import os
 import socket
 import sqlite3
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
@@ -21,7 +22,6 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from bus.layers import MemoryLayer
-from tests.conftest import StartGateway
 from tests.office import Office
 from tests.servers import GatewayProcess, children, wait_until
 from ticks import exporting, retention
@@ -118,7 +118,7 @@ def test_no_tick_is_left_out_or_comes_twice_between_pages(monkeypatch: pytest.Mo
 class Filled:
     """A gateway whose database has many recorded ticks, and a login of its superuser."""
 
-    count = 400_000
+    count = 200_000
 
     def __init__(self, gateway: GatewayProcess) -> None:
         self.gateway = gateway
@@ -145,9 +145,14 @@ def insert(path: Path, count: int) -> None:
         )
 
 
-@pytest.fixture
-def filled(start_gateway: StartGateway) -> Filled:
-    return Filled(start_gateway(MARKETMUX_ANONYMOUS="0"))
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory, migrated_database: Path) -> Iterator[Filled]:
+    directory = tmp_path_factory.mktemp("filled")
+    gateway = GatewayProcess(directory, database=migrated_database, MARKETMUX_ANONYMOUS="0")
+    gateway.start()
+    yield Filled(gateway)
+    assert "Traceback" not in gateway.output()
+    gateway.stop()
 
 
 def test_the_pages_cost_the_process_that_serves_ticks_little(filled: Filled) -> None:
@@ -158,7 +163,7 @@ def test_the_pages_cost_the_process_that_serves_ticks_little(filled: Filled) -> 
         filled.get(query) for query in ("", "?q=S7", "?symbol=S7&q=S8", "?last=1h", "?p=100", "?o=2", "?q=S1%20S2")
     ]
     assert {page.status_code for page in pages} == {200}
-    assert "about 400,000 recorded ticks" in pages[0].text
+    assert "about 200,000 recorded ticks" in pages[0].text
     assert processor_seconds(pid) - before < 2.0
     assert max(len(page.content) for page in pages) < 200_000
 
@@ -171,13 +176,15 @@ def test_an_export_is_whole_and_waits_in_no_memory(filled: Filled) -> None:
     assert text.count("\r\n") == filled.count + 1
     with socket.create_connection(("127.0.0.1", filled.gateway.port)) as slow:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-        request = f"GET /admin/ticks/recordedtick/export/ HTTP/1.1\r\nHost: localhost\r\nCookie: {filled.cookie['cookie']}\r\n\r\n"
+        head = f"Host: localhost\r\nCookie: {filled.cookie['cookie']}"
+        request = f"GET /admin/ticks/recordedtick/export/ HTTP/1.1\r\n{head}\r\n\r\n"
         slow.sendall(request.encode())
         time.sleep(4)  # in which all of it could be made
-        assert resident_bytes(pid) - before < len(text) / 2
+        assert resident_bytes(pid) - before < len(text) / 2 + 3_000_000
         assert slow.recv(12) == b"HTTP/1.1 200"
         wait_until(lambda: len(exports(pid)) == 1)
-    wait_until(lambda: not exports(pid), 5)
+    wait_until(lambda: not exports(pid))
+    assert "did not end within" not in filled.gateway.output()
     assert processor_seconds(pid) - began < 10
     assert filled.get("export/?symbol=S7").text.count("\r\n") == filled.count // 1_000 + 1
     assert filled.get("export/?symbol=S7&q=S8").status_code == 400
@@ -185,7 +192,7 @@ def test_an_export_is_whole_and_waits_in_no_memory(filled: Filled) -> None:
 
 def test_ticks_are_recorded_while_old_ones_are_deleted(filled: Filled) -> None:
     pruned = filled.gateway.manage("prune_ticks", "--older-than", "5h")
-    assert int(pruned.split()[1].replace(",", "")) > 200_000
+    assert int(pruned.split()[1].replace(",", "")) > 15_000
     with sqlite3.connect(filled.path) as database:
         [oldest] = database.execute("SELECT min(at) FROM ticks_recordedtick").fetchone()
     assert oldest > f"{timezone.now() - timedelta(hours=5, minutes=5):%Y-%m-%d %H:%M:%S}"
