@@ -3,8 +3,8 @@
 from django.urls import path
 
 from gateway.edge.documents import api_page, openapi, problem_kind
-from gateway.edge.page import index, instruments
 from gateway.edge.live import staff_live
+from gateway.edge.page import index, instruments
 from gateway.edge.probes import healthz, livez, readyz
 from gateway.edge.staff import ConnectionsView, NodesView
 from gateway.edge.views import asyncapi, metrics, upgrade_required
