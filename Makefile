@@ -54,11 +54,12 @@ run: $(INSTALLED) $(SECRET)
 check: lint
 	@$(PYTEST) -m "not soak and not servers" $(ARGS)
 
-test: $(INSTALLED_DEV)
+# axe looks at the demo page; it is among what npm installs.
+test: $(INSTALLED_DEV) $(NODE_MODULES)
 	@$(PYTEST) $(ARGS)
 
 # Fails below the floor in pyproject.toml.
-coverage: $(INSTALLED_DEV)
+coverage: $(INSTALLED_DEV) $(NODE_MODULES)
 	@$(PYTEST) --cov --cov-report=term:skip-covered $(ARGS)
 
 # What it costs: the parts, and whole servers beside a plain Channels application (make bench ARGS="--quick hub").
@@ -138,7 +139,7 @@ $(INSTALLED_DEV): requirements-dev.lock | $(PY)
 	@touch $(INSTALLED) $@
 
 $(NODE_MODULES): package-lock.json .npmrc | $(INSTALLED_DEV)
-	@echo "Installing what lints the scripts ..."
+	@echo "Installing what lints and checks the scripts ..."
 	@$(VENV)/bin/npm ci --ignore-scripts >/dev/null
 	@touch $@
 

@@ -1,0 +1,119 @@
+"""The demo page for everybody: what axe finds, the keyboard, a phone, light and dark; and how long it keeps one waiting."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+import httpx
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.keys import Keys
+
+from tests.integration.browser import Page
+from tests.servers import ROOT, GatewayProcess, wait_until
+
+AXE: Final = ROOT / "node_modules" / "axe-core" / "axe.min.js"
+SIZES: Final = {"wide": (1280, 800), "phone": (390, 844)}
+ASK: Final = """
+    const done = arguments[arguments.length - 1];
+    axe.run({ resultTypes: ["violations"] }).then(({ violations }) => done(violations));
+"""
+
+
+@pytest.fixture(scope="module")
+def seeded(chromium: webdriver.Chrome, gateway: GatewayProcess) -> GatewayProcess:
+    gateway.manage("seed_instruments")
+    return gateway
+
+
+@pytest.fixture
+def page(driver: webdriver.Chrome, seeded: GatewayProcess) -> Iterator[Page]:
+    page = Page(driver, seeded.http)
+    page.resize(SIZES["wide"])
+    yield page.open()
+    assert page.complaints() == []
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+@pytest.fixture(scope="module")
+def axe() -> str:
+    if not AXE.exists():
+        pytest.skip("needs node_modules, which `make test` installs")
+    return AXE.read_text(encoding="utf-8")
+
+
+def violations(page: Page, axe: str) -> list[str]:
+    page.driver.execute_script(axe)
+    found: list[dict[str, Any]] = page.driver.execute_async_script(ASK)
+    return [
+        f"{one['impact']} {one['id']}: {node['html'][:120]} {node['any'][0]['message'][:120] if node['any'] else ''}"
+        for one in found
+        for node in one["nodes"]
+    ]
+
+
+def publish(http: str, *symbols: str, price: str = "1.5") -> None:
+    httpx.post(f"{http}/api/v1/ticks", json=[{"symbol": one, "price": price} for one in symbols]).raise_for_status()
+
+
+@pytest.mark.parametrize("scheme", ["dark", "light"])
+@pytest.mark.parametrize("size", SIZES)
+def test_axe_finds_nothing(page: Page, axe: str, size: str, scheme: str) -> None:
+    features = [
+        {"name": "prefers-color-scheme", "value": scheme},
+        {"name": "prefers-reduced-motion", "value": "reduce"},
+    ]
+    page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    page.resize(SIZES[size])
+    publish(page.http, "AAPL", "MSFT", price="100")
+    page.wait_for_cell("MSFT", "price", "100")
+    publish(page.http, "AAPL", price="101")
+    publish(page.http, "MSFT", price="99")
+    page.wait_for_cell("MSFT", "price", "99")
+    page.subscribe("b\u00fccher")
+    page.wait_for_text("#subscribe-error", "b\u00fccher")
+    assert violations(page, axe) == []
+    page.find("#subscribe-symbols").clear()
+    page.fill("#subscribe-symbols", "aa")
+    page.wait_for_text("#subscribe .suggest", "AAPL")
+    assert violations(page, axe) == []
+
+
+def test_tab_reaches_every_control_and_shows_where_it_is(page: Page) -> None:
+    reached = set()
+    for _ in range(30):
+        page.driver.switch_to.active_element.send_keys(Keys.TAB)
+        at, outline = page.driver.execute_script(
+            "const at = document.activeElement;"
+            "return [at.id || at.dataset.symbol || at.textContent.trim().slice(0, 20), getComputedStyle(at).outlineStyle]"
+        )
+        if at.startswith("MarketMux"):  # the document, behind the last control
+            break
+        reached.add(at)
+        assert outline != "none", at
+    assert {"subscribe-symbols", "max-rate", "filter", "Price", "AAPL", "publish-symbol", "Publish"} <= reached
+
+
+def test_hundreds_of_symbols_and_a_thousand_ticks_a_second_leave_the_page_idle(page: Page) -> None:
+    """Scripts took 0.1 s of processor time a second; docs/explanation/performance.md has how long tasks were."""
+    symbols = [f"L{number:03}" for number in range(500)]
+    publish(page.http, *symbols)
+    page.driver.get(f"{page.http}/?symbols={','.join(symbols)}&sort=-updated")
+    page.wait_for_state("live")
+    wait_until(lambda: page.text("#count") == "500")
+    # Of processor time: how long a task takes by the clock is the machine's business too.
+    page.driver.execute_cdp_cmd("Performance.enable", {"timeDomain": "threadTicks"})
+    before, handled = script_seconds(page), 50
+    for number in range(handled):
+        at = number * 100 % 500
+        publish(page.http, *symbols[at : at + 100], price=f"{number}.25")
+        time.sleep(0.1)
+    page.wait_for_cell("L499", "price", "49.25")
+    assert script_seconds(page) - before < 0.5 * handled * 0.1
+
+
+def script_seconds(page: Page) -> float:
+    metrics = page.driver.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]
+    return next(float(one["value"]) for one in metrics if one["name"] == "ScriptDuration")
