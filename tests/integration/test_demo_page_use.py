@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 from selenium import webdriver
+from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from tests.conftest import StartGateway
@@ -81,6 +82,35 @@ def test_the_keyboard_reaches_every_row_and_unsubscribes(page: Page) -> None:
     wait_until(lambda: page.driver.execute_script(focused) == "BTC-USD")
     page.driver.switch_to.active_element.send_keys(Keys.HOME)
     assert page.driver.execute_script(focused) == "AAPL"
+
+
+# One symbol close up
+
+
+def test_a_row_opens_its_chart_with_the_newest_ticks(page: Page) -> None:
+    for price in ("150.25", "150.50", "150.125"):
+        httpx.post(f"{page.http}/api/v1/ticks", json={"symbol": "AAPL", "price": price, "bid": "150.1", "ask": "150.2"})
+        page.wait_for_cell("AAPL", "price", price)
+        if price == "150.25":
+            page.find(f"{row('AAPL')} .name").click()
+    page.wait_for_text("#detail [data-of=price]", "150.125")
+    assert page.text("#detail h2") == "AAPL Apple Inc."
+    assert (page.text("#detail [data-of=bid]"), page.text("#detail [data-of=ask]")) == ("150.1", "150.2")
+    prices = [one.text for one in page.driver.find_elements(By.CSS_SELECTOR, "#detail li .price")]
+    assert prices == ["150.125", "150.50", "150.25"]
+    wait_until(lambda: bool(page.driver.find_elements(By.CSS_SELECTOR, "#detail canvas")))
+
+    wait_until(lambda: "chart=AAPL" in page.driver.current_url)
+    page.driver.refresh()
+    page.wait_for_text("#detail [data-of=price]", "150.125")
+
+
+def test_the_keyboard_opens_and_closes_a_chart(page: Page) -> None:
+    page.find(row("MSFT")).send_keys(Keys.ENTER)
+    page.wait_for_text("#detail h2", "MSFT")
+    page.driver.switch_to.active_element.send_keys(Keys.ESCAPE)
+    assert not page.find("#detail").is_displayed()
+    assert page.driver.execute_script("return document.activeElement.dataset.symbol") == "MSFT"
 
 
 # Order, address

@@ -11,7 +11,7 @@ const LONGEST = 2_000;
 
 /**
  * `symbols`: what is subscribed to, with "*" for all and "!AAPL" for all but AAPL; null: what the gateway proposes.
- * @typedef {{ symbols: string[] | null, sort: Sort | null, filter: string, rate: string }} View
+ * @typedef {{ symbols: string[] | null, sort: Sort | null, filter: string, rate: string, chart: string }} View
  */
 
 /**
@@ -28,6 +28,7 @@ export function read(search, state) {
     sort: sortOf(query.get("sort")),
     filter: query.get("filter") ?? "",
     rate: query.get("rate") ?? "",
+    chart: query.get("chart") ?? "",
   };
 }
 
@@ -35,7 +36,7 @@ export function read(search, state) {
  * The query for a view, and what the history entry has to keep beside it.
  * @param {View} view
  */
-export function write({ symbols, sort, filter, rate }) {
+export function write({ symbols, sort, filter, rate, chart }) {
   const list = symbols?.map(readable).join(",");
   const isShort = list !== undefined && list.length <= LONGEST;
   const parts = [
@@ -43,8 +44,16 @@ export function write({ symbols, sort, filter, rate }) {
     sort !== null && isSortable(sort.column) ? `sort=${sortText(sort)}` : "",
     filter === "" ? "" : `filter=${readable(filter)}`,
     rate === "" ? "" : `rate=${readable(rate)}`,
+    chart === "" ? "" : `chart=${readable(chart)}`,
   ].filter(Boolean);
   return { search: parts.length > 0 ? `?${parts.join("&")}` : "", state: isShort || !symbols ? null : { symbols } };
+}
+
+/** @param {string} path of a WebSocket beside the page */
+export function webSocketUrl(path) {
+  const url = new URL(path, location.href);
+  url.protocol = url.protocol.replace("http", "ws");
+  return url;
 }
 
 /** @param {string} text */

@@ -1,9 +1,10 @@
 // Puts the page together: connection -> messages -> positions, which judge them -> board, table and notices.
 
-import { read, write } from "./address.js";
+import { read, webSocketUrl, write } from "./address.js";
 import { Board } from "./board.js";
 import { Choice } from "./choice.js";
 import { Connection } from "./connection.js";
+import { Detail } from "./detail.js";
 import { field, find } from "./dom.js";
 import { parse } from "./exact.js";
 import { Figures } from "./figures.js";
@@ -25,7 +26,7 @@ import { Table } from "./table.js";
 import { counted, listed } from "./tally.js";
 import { answers, Watch } from "./watch.js";
 
-/** @import { Acknowledgement, Config, ConnectionState, Handlers, Message } from "./types.js" */
+/** @import { Acknowledgement, Config, ConnectionState, Handlers, Message, Tick } from "./types.js" */
 
 const RESORT_MS = 1_000;
 
@@ -57,10 +58,14 @@ const intake = new Intake({ handle, parse, request: () => frame.request() });
 const board = new Board(() => frame.request());
 const table = new Table(elements.table, elements.row, board, {
   onRemove: (symbol) => choice.remove(symbol),
+  onOpen(symbol, byKey) {
+    detail.open(symbol);
+    if (byKey) detail.focus();
+  },
   onCount: showCount,
   request: () => frame.request(),
 });
-const frame = new Frame([() => intake.flush(), () => table.paint()]);
+const frame = new Frame([() => intake.flush(), () => table.paint(), () => detail.paint()]);
 const names = new Names(config.instruments_url, (symbol, name) => board.rename(symbol, name));
 const freshness = new Freshness(board, positions);
 const connection = new Connection(webSocketUrl(config.websocket_path), config.closures, {
@@ -75,6 +80,10 @@ const watch = new Watch(
 );
 const subscriptions = new Subscriptions((command) => connection.send(command), positions);
 const keep = later(keepAddress);
+const detail = new Detail($("detail"), board, () => {
+  frame.request();
+  keep();
+});
 const choice = new Choice({ subscriptions, positions, board, names }, () => {
   $("everything").hidden = !choice.everything;
   keep();
@@ -96,8 +105,8 @@ let failedHandshakes = 0;
 
 /** @type {Handlers} */
 const handlers = {
-  tick: (message) => choice.take(message),
-  snapshot: (message) => choice.take(message),
+  tick: take,
+  snapshot: take,
   welcome(message) {
     figures.version(message.version);
     connection.expectHeartbeats(Number(message.heartbeat ?? 0));
@@ -162,6 +171,11 @@ function handle(message) {
   // A type that the page does not know yet has no handler.
   const handler = /** @type {((message: Message) => void) | undefined} */ (handlers[message.type]);
   handler?.(message);
+}
+
+/** @param {Tick} message */
+function take(message) {
+  if (choice.take(message)) detail.take(message);
 }
 
 /**
@@ -238,13 +252,6 @@ async function wasRefused() {
   return failedHandshakes > 2;
 }
 
-/** @param {string} path */
-function webSocketUrl(path) {
-  const url = new URL(path, location.href);
-  url.protocol = url.protocol.replace("http", "ws");
-  return url;
-}
-
 /**
  * Reports what became of the streams after a lost connection, once the answers for all of them are there.
  * @param {ReturnType<Positions["subscribed"]>} outcome
@@ -298,7 +305,13 @@ function showCount(shown, all) {
 
 function keepAddress() {
   const { sort, filter } = board;
-  const { search, state } = write({ symbols: choice.symbols, sort, filter, rate: elements.rate.value });
+  const { search, state } = write({
+    symbols: choice.symbols,
+    sort,
+    filter,
+    rate: elements.rate.value,
+    chart: detail.symbol,
+  });
   history.replaceState(state, "", `${location.pathname}${search}${location.hash}`);
 }
 
@@ -340,4 +353,5 @@ choice.start(
   view.symbols,
   config.instruments.map(({ symbol }) => symbol),
 );
+if (board.has(view.chart) || choice.everything) detail.open(view.chart);
 connection.open();

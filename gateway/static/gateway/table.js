@@ -18,6 +18,7 @@ const WIDE = /** @type {const} */ (["symbol", "price", "change", "percent", "bid
  * for a frame.
  * @typedef {object} TableCallbacks
  * @property {(symbol: string) => void} onRemove
+ * @property {(symbol: string, byKey: boolean) => void} onOpen is told of a row that was chosen
  * @property {(shown: number, all: number) => void} onCount
  * @property {() => void} request
  */
@@ -267,7 +268,9 @@ export class Table {
   #clicked(event) {
     const button = event.target instanceof Element ? event.target.closest("button") : null;
     const quote = this.#quoteAt(event.target);
-    if (quote !== null && button !== null) this.#callbacks.onRemove(quote.symbol);
+    if (quote === null) return;
+    if (button !== null) this.#callbacks.onRemove(quote.symbol);
+    else this.#callbacks.onOpen(quote.symbol, false);
   }
 
   /** @param {KeyboardEvent} event */
@@ -277,6 +280,8 @@ export class Table {
     const { shown } = this.#board;
     const to = goal(event.key, shown.indexOf(quote), this.#viewport.page(this.#height), shown.length);
     if (to !== null) this.#focus(shown[to]);
+    else if (event.key === "Enter" && event.target instanceof HTMLTableRowElement)
+      this.#callbacks.onOpen(quote.symbol, true);
     else if (event.key === "Delete") this.#callbacks.onRemove(quote.symbol);
     else return;
     event.preventDefault();

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { read, write } from "../../../gateway/static/gateway/address.js";
 
-const plain = { symbols: null, sort: null, filter: "", rate: "" };
+const plain = { symbols: null, sort: null, filter: "", rate: "", chart: "" };
 const again = (view) => {
   const { search, state } = write(view);
   return read(search, state);
@@ -20,8 +20,9 @@ describe("the address", () => {
       sort: { column: "change", descending: true },
       filter: "a b",
       rate: "5",
+      chart: "EUR/USD",
     });
-    assert.equal(search, "?symbols=AAPL,EUR/USD,BRK.B&sort=-change&filter=a%20b&rate=5");
+    assert.equal(search, "?symbols=AAPL,EUR/USD,BRK.B&sort=-change&filter=a%20b&rate=5&chart=EUR/USD");
   });
 
   test("brings back every symbol that there can be", () => {
@@ -42,6 +43,6 @@ describe("the address", () => {
 
   test("that somebody made up does no harm", () => {
     const view = read("?symbols=,,A,&sort=__proto__&rate=x", "no object");
-    assert.deepEqual(view, { symbols: ["A"], sort: null, filter: "", rate: "x" });
+    assert.deepEqual(view, { symbols: ["A"], sort: null, filter: "", rate: "x", chart: "" });
   });
 });
