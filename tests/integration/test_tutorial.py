@@ -17,7 +17,7 @@ from tests.environment import clean_environment
 from tests.servers import ROOT, GatewayProcess, free_port, wait_until
 
 PAGE = (ROOT / "docs/tutorial.md").read_text()
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+BLOCKS: list[tuple[str, str]] = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 
 def block(language: str, part: str) -> str:
