@@ -18,7 +18,7 @@ from django.http import HttpRequest
 __all__ = ["Proxies", "address_of_request", "client_address", "is_trusted", "parse_proxies", "share_of"]
 
 UNIX: Final = "unix"
-"""The entry that stands for whoever connects over a Unix socket, and so has no address."""
+"""The entry that stands for clients over a Unix socket, which have no address."""
 
 _MOST_HOPS: Final = 32
 """How many entries of ``X-Forwarded-For`` are read; what stands left of them is nobody's proxy."""

@@ -86,7 +86,7 @@ def check_public(**_: Any) -> list[checks.CheckMessage]:
     if not settings.SECRET_KEY_IS_EPHEMERAL and _is_weak(settings.SECRET_KEY):
         messages.append(
             checks.Error(
-                "SECRET_KEY can be guessed: whoever knows it logs in as anybody.",
+                "SECRET_KEY can be guessed: who knows it logs in as anybody.",
                 hint="Set SECRET_KEY to the output of: python -c 'import secrets; print(secrets.token_urlsafe(50))'",
                 id="ticks.E005",
             )

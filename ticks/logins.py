@@ -1,4 +1,4 @@
-"""Logins take turns, and whoever guesses waits: what stands before Django's views that take passwords.
+"""Logins take turns, and who guesses waits: what stands before Django's views that take passwords.
 
 There are two limits. A worker carries out one login at a time, and a few of each address may wait. So a flood of them
 costs it an entry in a table, and not a thread and a hash each. And as logins come one after the other, the second limit
@@ -83,7 +83,7 @@ def address_for_axes(request: HttpRequest) -> str:
 
 
 def client_for_axes(username: str | None, ip_address: str | None, *_: Any) -> str:
-    """A guess in the log. The name is quoted: whoever guesses may write lines of their own into it."""
+    """A guess in the log. The name is quoted: who guesses may write lines of their own into it."""
     return f"{username!a} from {ip_address}"
 
 

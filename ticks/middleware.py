@@ -73,7 +73,7 @@ class Cors(CorsMiddleware):
     """Tells browsers which other origins' pages may read answers of the API: those that may open a WebSocket.
 
     Without credentials: a page of another origin sends a key or a token, which it was given, and never the cookie of
-    whoever looks at it. With cookies each listed origin could act as the user who is logged in, and ``*`` could not be
+    its user. With cookies each listed origin could act as the user who is logged in, and ``*`` could not be
     had at all.
     """
 

@@ -54,7 +54,7 @@ class NdjsonParser(TickParser):
 
 
 class TokenRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """What a token is to be for: ``scopes`` None is all that whoever asks may do."""
+    """What a token is to be for: ``scopes`` None is all that the caller may do."""
 
     audience: Audience = Audience.WS
     scopes: dict[Scope, list[str]] | None = None

@@ -277,7 +277,7 @@ class Shard:
         while True:
             await asyncio.sleep(rest)
             dropped = -1
-            with contextlib.suppress(RedisError, OSError):  # whoever publishes is told why
+            with contextlib.suppress(RedisError, OSError):  # the publisher is told why
                 dropped = await self.retain()
             rest = _SLICE_SECONDS if dropped >= 0 else random.uniform(5, 15) * _SLICE_SECONDS  # noqa: S311
 

@@ -28,6 +28,12 @@ class TickPage(msgspec.Struct):
     next: _Address
     previous: _Address
     results: list[LatestTick]  # type: ignore[valid-type] # it is made of the table
+    incomplete: (
+        Annotated[
+            Literal[True], Meta(description="One of several hosts of the bus is away, and its symbols are missing.")
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 class Accepted(msgspec.Struct):
@@ -65,6 +71,9 @@ class Problem(msgspec.Struct):
     errors: Annotated[list[Mistake], Meta(description="The first mistakes, with `invalid_ticks`.")] | UnsetType = UNSET
     error_count: Annotated[int, Meta(ge=1, description="How many there are in all.")] | UnsetType = UNSET
     reasons: Annotated[list[Obstacle], Meta(description="What is in the way, with `not_ready`.")] | UnsetType = UNSET
+    symbols: Annotated[list[str], Meta(description="Those that it is about, where others are served.")] | UnsetType = (
+        UNSET
+    )
 
 
 class Token(msgspec.Struct):
@@ -87,9 +96,13 @@ class Kind(msgspec.Struct):
 class Health(msgspec.Struct):
     """What is published would be taken in time."""
 
-    status: Literal["ok"]
+    status: Annotated[
+        Literal["ok", "degraded"], Meta(description="`degraded`: one of several hosts of the bus is away.")
+    ]
     bus: Literal["redis", "memory"]
     version: str
+    code: Annotated[str, Meta(description="Why it is `degraded`.")] | UnsetType = UNSET
+    detail: Annotated[str, Meta(description="The same in a sentence.")] | UnsetType = UNSET
 
 
 class Alive(msgspec.Struct):

@@ -25,7 +25,7 @@ _UNNAMED: Final = (
 
 
 class OnlyFromProxies:
-    """ASGI middleware: drops the ``X-Forwarded-`` headers of whoever is not one of ``MARKETMUX_TRUSTED_PROXIES``.
+    """ASGI middleware: drops the ``X-Forwarded-`` headers of clients that are not one of ``MARKETMUX_TRUSTED_PROXIES``.
 
     So whatever reads them further in, Django included, need not ask who sent them. Without named proxies they stay, and
     the log says once that somebody sends them: behind a proxy that is not named all clients have one address, and share

@@ -26,6 +26,7 @@ __all__ = ["complete", "document"]
 Json = dict[str, Any]
 
 _JSON: Final = "application/json"
+_HTML: Final = "text/html"
 _ASKED: Final = (400, 401, 403, 406, 503)
 """What any question to the API may be answered with, beside its answer."""
 _HEADERS: Final = {
@@ -38,7 +39,7 @@ _HEADERS: Final = {
 
 @cache
 def document() -> Json:
-    """The document, whose server is whoever serves it."""
+    """The document, whose server is the one that serves it."""
     made: Json = SchemaGenerator().get_schema(request=None, public=True)
     return made
 
@@ -46,12 +47,16 @@ def document() -> Json:
 # The views of Django REST framework
 
 
+_PAGE: Final = {"type": "string", "description": "A page of the browsable API, for who asks for HTML."}
+
+
 def _answers(status: int, schema: str, description: str, *refusals: int) -> dict[tuple[int, str], OpenApiResponse]:
     """What an operation answers: a schema, or problems with these statuses."""
     answers = {(status, _JSON): OpenApiResponse(ref(schema), description)}
     for refusal in sorted(refusals):
         answers[refusal, MEDIA_TYPE] = OpenApiResponse(ref("Problem"), _meaning(refusal))
-    return answers
+    # The same within a page, for people.
+    return answers | {(code, _HTML): OpenApiResponse(_PAGE, each.description) for (code, _), each in answers.items()}
 
 
 def _meaning(status: int) -> str:
@@ -247,6 +252,9 @@ class Credential(OpenApiAuthenticationExtension):
         text = "`Api-Key` and the key (`manage.py create_key`)."
         return {"type": "apiKey", "in": "header", "name": "Authorization", "description": text}
 
+    def get_security_requirement(self, auto_schema: Any) -> list[dict[str, list[Any]]]:
+        return [{self.name: []}, {_BEARER: []}]
+
 
 class Session(OpenApiAuthenticationExtension):
     target_class = "ticks.authentication.SessionAuthentication"
@@ -256,6 +264,13 @@ class Session(OpenApiAuthenticationExtension):
         text = "A login. Other methods than GET need the CSRF token in `X-CSRFToken`."
         return {"type": "apiKey", "in": "cookie", "name": settings.SESSION_COOKIE_NAME, "description": text}
 
+
+_BEARER: Final = "bearer"
+_BEARER_SCHEME: Final = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "A token of `POST /api/v1/tokens`, or a JWT of your own application.",
+}
 
 # The other views
 
@@ -269,12 +284,16 @@ def complete(result: Json, **_: Any) -> Json:
     result["paths"] = {**result["paths"], **_plain_paths()}
     after = {**SCHEMAS["Symbol"], "pattern": SCHEMAS["Symbol"]["pattern"].replace("{1,", "{0,")}
     result["components"]["schemas"] = {**SCHEMAS, "After": after}
+    result["components"]["securitySchemes"][_BEARER] = _BEARER_SCHEME
     for operation in (each for path in result["paths"].values() for each in path.values()):
-        operation["responses"].setdefault("405", _refusal(405))
+        is_page = any(_HTML in answer["content"] for answer in operation["responses"].values())
+        operation["responses"].setdefault("405", _refusal(405, {_HTML: {"schema": _PAGE}} if is_page else {}))
         if operation["operationId"] in _FOR_STAFF:
             operation["security"] = [{Session.name: []}]
         elif "security" in operation and (settings.MARKETMUX_ANONYMOUS or operation["operationId"] in _FOR_ALL):
             operation["security"].append({})
+        if operation["operationId"] == "makeToken":  # of a token none is made
+            operation["security"].remove({_BEARER: []})
     result["paths"]["/api/v1/ticks"]["post"]["requestBody"]["required"] = True
     result["servers"] = [{"url": "/"}]
     result["x-problems"] = [problem._asdict() for problem in with_status(*range(400, 600))]
@@ -286,12 +305,17 @@ _CODE: Final = {"name": "code", "in": "path", "required": True, "schema": {"type
 
 def _plain_paths() -> Json:
     text = {"text/plain": {"schema": {"type": "string"}}}
+    metrics = {
+        "401": _refused("There is a metrics token, and this is not it.", text, 401),
+        "403": _refused("The gateway has a public address and no metrics token.", text, 403),
+        "503": _refused("The supervisor does not answer.", text, 503),
+    }
     anything = {_JSON: {"schema": {"type": "object"}}}
     return {
         "/livez": _get("getAlive", "Whether the worker lives", _json("Alive"), {}),
         "/readyz": _get("getReady", "Whether clients may be sent here", _json("Ready"), {"503": _refusal(503)}),
         "/healthz": _get("getHealth", "Whether the gateway is well", _json("Health"), {"503": _refusal(503)}),
-        "/metrics": _get("getMetrics", "What a worker holds and has done, for Prometheus", text, {}),
+        "/metrics": _get("getMetrics", "What a worker holds and has done, for Prometheus", text, metrics),
         "/api/v1/openapi.json": _get("getOpenApi", "This document", anything, {}),
         "/api/v1/asyncapi.json": _get("getAsyncApi", "The WebSockets, as an AsyncAPI document", anything, {}),
         TYPES + "{code}": _get(
@@ -310,8 +334,13 @@ def _get(name: str, summary: str, content: Json, refusals: Json, parameters: Seq
     return {"get": {**operation, "responses": answers}}
 
 
-def _refusal(status: int) -> Json:
-    answer: Json = {"description": _meaning(status), "content": {MEDIA_TYPE: {"schema": ref("Problem")}}}
+def _refusal(status: int, more: Json | None = None) -> Json:
+    content = {MEDIA_TYPE: {"schema": ref("Problem")}, **(more or {})}
+    return _refused(_meaning(status), content, status)
+
+
+def _refused(description: str, content: Json, status: int) -> Json:
+    answer: Json = {"description": description, "content": content}
     if status in _HEADERS:
         name, text = _HEADERS[status]
         answer["headers"] = {name: {"description": text, "required": True, "schema": {"type": "string"}}}

@@ -27,7 +27,7 @@ from ticks.access.patterns import ALL, Patterns
 __all__ = ["NOTHING", "Everything"]
 
 NOTHING: Final = -1.0
-"""Stands for the rate of whoever gets nothing."""
+"""Stands for the rate of clients that get nothing."""
 
 _number: Final = attrgetter("number")
 

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 FIGURES: Final = "figures"
 ALL: Final = -1
-"""For ``worker``: whoever listens."""
+"""For ``worker``: all that listen."""
 _LENGTH: Final = struct.Struct("!I")
 _GRACE_SECONDS: Final = 0.5
 """How much longer than the workers the supervisor may take."""

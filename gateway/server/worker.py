@@ -289,7 +289,7 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
 
     def _on_lifeline_end(self) -> None:
         logger.warning("The supervisor is gone: stopping")
-        # The supervisor would kill a worker that hangs. Whoever follows it needs the port: there is no delay.
+        # The supervisor would kill a worker that hangs. The next one needs the port: there is no delay.
         signal.alarm(math.ceil(LONGEST_STOP_SECONDS + self._ending.spread))
         self.shut_down(0.0)
 

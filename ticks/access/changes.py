@@ -58,7 +58,7 @@ changed = Signal()
 def note(*subjects: str) -> None:
     """Notes that the subjects changed, in the transaction that is open, if one is."""
     Change.objects.bulk_create([Change(subject=subject) for subject in subjects])
-    apply(subjects)  # for whoever asks in this transaction
+    apply(subjects)  # for lookups in this transaction
 
     def committed() -> None:
         # Again: until the commit, others' lookups found things as they were, and cached them.

@@ -39,7 +39,7 @@ def check_jwts_deployed(**_: Any) -> list[checks.CheckMessage]:
         return []
     return [
         checks.Warning(
-            "MARKETMUX_JWT_JWKS_URL is not https: whoever is on the way can make tokens.",
+            "MARKETMUX_JWT_JWKS_URL is not https: anybody on the way can make tokens.",
             hint="Fetch the keys over https, or over a network that nobody else is on.",
             id="ticks.W020",
         )
@@ -70,7 +70,7 @@ def _secret(secret: str) -> Iterator[checks.CheckMessage]:
     if secret == settings.SECRET_KEY:
         yield _error(
             "E024",
-            "MARKETMUX_JWT_SECRET is SECRET_KEY: whoever mints JWTs could forge logins.",
+            "MARKETMUX_JWT_SECRET is SECRET_KEY: an application that mints JWTs could forge logins.",
             "Give it a secret of its own.",
         )
     if secret.lstrip().startswith("-----BEGIN"):

@@ -1,7 +1,7 @@
-"""The public keys of whoever signs JWTs, as their address (``MARKETMUX_JWT_JWKS_URL``) gives them: a JWK Set.
+"""The public keys of those who sign JWTs, as their address (``MARKETMUX_JWT_JWKS_URL``) gives them: a JWK Set.
 
 They are fetched when a token names a key that is not known, at most once in some seconds, and again now and then, by a
-thread of their own. Whoever's key is known waits for nothing. When the address does not answer the keys that were had
+thread of their own. A token whose key is known waits for nothing. When the address does not answer the keys that were had
 last are kept.
 """
 

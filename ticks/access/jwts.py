@@ -31,7 +31,7 @@ from ticks.access.users import EntitlementsUnavailable
 __all__ = ["BY_SECRET", "LEEWAY", "grant_of_jwt", "is_configured", "prepare", "wait"]
 
 LEEWAY: Final = 5.0
-"""How far the clock of whoever signs may be from ours, in seconds."""
+"""How far the signer's clock may be from ours, in seconds."""
 
 BY_SECRET: Final = frozenset({"HS256", "HS384", "HS512"})
 _LATEST: Final = 253_402_300_000.0

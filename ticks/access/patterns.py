@@ -24,7 +24,7 @@ class Patterns:
     __slots__ = ("beginnings", "is_all", "symbols")
 
     def __init__(self, patterns: Iterable[str]) -> None:
-        """``ValueError``, with a sentence for whoever wrote them, if one is no pattern."""
+        """``ValueError``, with a sentence for their author, if one is no pattern."""
         words = set(patterns)
         if len(words) > MAX_PATTERNS:
             raise ValueError(f"There are at most {MAX_PATTERNS} patterns.")

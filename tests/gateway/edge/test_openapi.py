@@ -56,9 +56,44 @@ def test_every_error_is_a_problem_and_says_what_to_do(name: str) -> None:
     for status, answer in OPERATIONS[name]["responses"].items():
         if int(status) < 400:
             continue
-        assert answer["content"].keys() == {MEDIA_TYPE}
+        of_text = name == "GET /metrics" and status != "405"
+        assert answer["content"].keys() - {"text/html"} == {"text/plain" if of_text else MEDIA_TYPE}
         header = {"401": "WWW-Authenticate", "405": "Allow", "429": "Retry-After", "503": "Retry-After"}.get(status)
         assert header is None or answer["headers"][header]["required"]
+
+
+def test_tokens_are_a_credential_of_all_that_keys_are_but_make_no_others() -> None:
+    assert document()["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
+    for name, operation in OPERATIONS.items():
+        security = operation.get("security", [])
+        is_for_tokens = {"apiKey": []} in security and name != "POST /api/v1/tokens"
+        assert ({"bearer": []} in security) is is_for_tokens
+
+
+def test_what_is_sometimes_in_an_answer_is_declared() -> None:
+    schemas = document()["components"]["schemas"]
+    for schema, names in {
+        "TickPage": {"incomplete"},
+        "Problem": {"symbols", "errors", "error_count", "reasons"},
+        "Health": {"code", "detail"},
+    }.items():
+        assert names <= schemas[schema]["properties"].keys()
+        assert names.isdisjoint(schemas[schema]["required"])
+    assert schemas["Health"]["properties"]["status"]["enum"] == ["degraded", "ok"]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("name", sorted(OPERATIONS))
+def test_who_asks_for_html_is_answered_as_documented(client: Client, name: str) -> None:
+    method, path = name.split()
+    path = path.replace("{symbol}", "AAPL").replace("{code}", "not_found")
+    if path == "/metrics":  # its workers are asked through the supervisor
+        return
+    response = client.generic(method, path, headers={"accept": "text/html"})
+    kind = response["Content-Type"].partition(";")[0]
+    assert kind in OPERATIONS[name]["responses"][str(response.status_code)]["content"]
+    refused = client.generic("PUT", path, headers={"accept": "text/html"})
+    assert refused["Content-Type"].partition(";")[0] in OPERATIONS[name]["responses"]["405"]["content"]
 
 
 def test_the_reference_lists_the_same_operations() -> None:
