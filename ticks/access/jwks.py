@@ -1,8 +1,8 @@
 """The public keys of those who sign JWTs, as their address (``MARKETMUX_JWT_JWKS_URL``) gives them: a JWK Set.
 
 They are fetched when a token names a key that is not known, at most once in some seconds, and again now and then, by a
-thread of their own. A token whose key is known waits for nothing. When the address does not answer the keys that were had
-last are kept.
+thread of their own. A token whose key is known waits for nothing. When the address does not answer the keys that were
+had last are kept.
 """
 
 from __future__ import annotations
