@@ -73,6 +73,7 @@ def is_trusted(scope: dict[str, Any]) -> bool:
     return _trusted().include(_peer(scope))
 
 
+@lru_cache(maxsize=4_096)
 def share_of(address: str) -> str:
     """Who a limit per address is for: the address, or of IPv6 its network of 64 bits, which is one customer's."""
     parsed = _parse(address)
@@ -142,6 +143,7 @@ def _without_port(text: str) -> str:
     return head if colon and text.count(":") == 1 else text
 
 
+@lru_cache(maxsize=4_096)
 def _normal(peer: str) -> str:
     address = _parse(peer)
     return str(address) if address is not None else ""

@@ -73,8 +73,9 @@ class Access:
             await _refuse(scope, receive, send, *refusal)
             return
         try:
-            _count_handshake(share_of(client_address(scope)))
-            grant = await self._grant(scope)
+            address = client_address(scope)
+            _count_handshake(share_of(address))
+            grant = await self._grant(scope, address)
             if grant.stands_on:
                 _count_handshake(grant.owner)
             held = await shares.hold(grant, "connections")
@@ -101,11 +102,12 @@ class Access:
         finally:
             shares.let_go(grant.owner, "connections", held)
 
-    async def _grant(self, scope: dict[str, Any]) -> Grant:
-        refuse_in_url(scope.get("query_string", b"").decode("latin1"))
+    async def _grant(self, scope: dict[str, Any], address: str) -> Grant:
+        if scope.get("query_string"):
+            refuse_in_url(scope["query_string"].decode("latin1"))
         authorization = _authorization(scope["headers"], scope.get("subprotocols", ()))
         session = session_in(scope["headers"]) if self._sessions else ""
-        return await door.find_from_loop(authorization, session, client_address(scope), self._audience)
+        return await door.find_from_loop(authorization, session, address, self._audience)
 
 
 def _misplaced(
@@ -143,6 +145,7 @@ def _subprotocol(scope: dict[str, Any]) -> str | None:
     return _SUBPROTOCOL if _SUBPROTOCOL in scope.get("subprotocols", ()) else None
 
 
+_NO_BODY: Final = BytesIO()
 _BURST_SECONDS: Final = 10
 _handshakes: dict[int, Buckets] = {}
 
@@ -197,9 +200,16 @@ def _allowed_hosts() -> list[str]:
 
 
 def _as_request(scope: dict[str, Any]) -> ASGIRequest:
-    """The handshake as Django sees requests, for its rules about Host and ``X-Forwarded-`` headers."""
+    """The handshake as Django sees requests, for its rules about Host and ``X-Forwarded-`` headers.
+
+    Without the other headers, and the stream of a body: they would cost each client more than the rules do.
+    """
     scheme = "https" if scope.get("scheme") in ("https", "wss") else "http"
-    return ASGIRequest({"path": "", **scope, "method": "GET", "scheme": scheme}, BytesIO())
+    proxys = settings.SECURE_PROXY_SSL_HEADER
+    name = proxys[0].removeprefix("HTTP_").replace("_", "-").lower().encode() if proxys else b""
+    headers = [one for one in scope["headers"] if one[0] in (b"host", name) or one[0].startswith(b"x-forwarded-")]
+    seen = {"path": "", "method": "GET", "scheme": scheme, "server": scope.get("server"), "headers": headers}
+    return ASGIRequest(seen, _NO_BODY)
 
 
 def _over_tls(request: ASGIRequest, scope: dict[str, Any]) -> bytes:

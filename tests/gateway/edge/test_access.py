@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -184,6 +185,33 @@ def test_a_logged_in_session_does_not_open_the_way_for_publishers() -> None:
     client.force_login(User.objects.create_superuser("trader"))
     cookie = f"sessionid={client.cookies['sessionid'].value}".encode()
     assert not async_to_sync(may_connect)(HOST, (b"cookie", cookie), path="/ws/publish")
+
+
+async def test_headers_that_say_nothing_of_the_address_cost_a_handshake_nothing(settings: Settings) -> None:
+    settings.MARKETMUX_ANONYMOUS = True
+
+    async def application(_scope: Any, _receive: Any, _send: Any) -> None:
+        pass
+
+    async def calls(more: int) -> int:
+        """How many functions a handshake calls that has so many headers more."""
+        headers = [HOST, *((f"x-other-{number}".encode(), b"x") for number in range(more))]
+        scope = {"type": "websocket", "client": ("192.0.2.1", 5), "headers": headers}
+        count = 0
+
+        def profile(_frame: Any, event: str, _argument: Any) -> None:
+            nonlocal count
+            count += event in {"call", "c_call"}
+
+        sys.setprofile(profile)
+        try:
+            await Access(application, Scope.SUBSCRIBE, Audience.WS)(scope, None, None)
+        finally:
+            sys.setprofile(None)
+        return count
+
+    await calls(0)
+    assert await calls(100) - await calls(0) < 2 * 100
 
 
 # With which symbols
