@@ -13,7 +13,9 @@ import time
 from typing import Final
 from weakref import WeakKeyDictionary
 
-__all__ = ["STALL_SECONDS", "Watch", "boottime", "is_waking", "watch"]
+from bus.histogram import SECONDS, Histogram
+
+__all__ = ["STALL_SECONDS", "Watch", "boottime", "is_waking", "lag", "watch"]
 
 STALL_SECONDS: Final = 2.5
 """A shorter one is no stall."""
@@ -22,6 +24,9 @@ _WAKING_SECONDS: Final = 1.0
 """How long after a stall what comes in may have waited through it: as long as it takes to read what is there."""
 
 _CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+lag: Final = Histogram(SECONDS)
+"""How much later than it should this process's loop came to its timer."""
 
 _watches: WeakKeyDictionary[asyncio.AbstractEventLoop, Watch] = WeakKeyDictionary()
 
@@ -38,6 +43,7 @@ class Watch:
         self._seen = boottime()
         self._woke = -math.inf
         self._call_later = loop.call_later
+        self._due = self._seen
         self._step()
 
     @property
@@ -51,6 +57,8 @@ class Watch:
     def _step(self) -> None:
         _ = self.is_waking  # notes a stall
         self._seen = boottime()
+        lag.add(self._seen - self._due)
+        self._due = self._seen + _STEP_SECONDS
         self._call_later(_STEP_SECONDS, self._step)
 
 

@@ -20,7 +20,7 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.middleware.security import SecurityMiddleware
 
-from ticks import problems
+from ticks import intake, problems
 from ticks.middleware import Cors, kept
 from ticks.tick import MAX_BODY_BYTES
 
@@ -52,6 +52,7 @@ class TicksEndpoint:
             return
         body = await _read(receive)
         if body is not None:
+            intake.received_bytes["http"] += len(body)
             request = ASGIRequest(scope, BytesIO(body))
             await _send(send, await self._answer(request), self._headers[request.is_secure()])
 

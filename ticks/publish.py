@@ -6,14 +6,14 @@ import hashlib
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence, Sized
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from django.conf import settings
 
 from bus import stall
 from bus.contract import BusUnavailable, Idempotency, Refusal, Since
 from bus.layers import get_bus
-from ticks import recorder
+from ticks import intake, recorder
 from ticks.access import journal
 from ticks.access.grant import Grant, Scope
 from ticks.access.patterns import Patterns
@@ -41,15 +41,32 @@ _PAGE: Final = 1_000
 _done: Counter[str] = Counter()
 
 
-async def publish(ticks: Sequence[Tick], idempotency: Idempotency | None = None, grant: Grant | None = None) -> bool:
+async def publish(
+    ticks: Sequence[Tick],
+    idempotency: Idempotency | None = None,
+    grant: Grant | None = None,
+    way: Literal["http", "websocket", "feed"] = "feed",
+) -> bool:
     """Publishes the batch in one round trip; false if it is a repeat, of which nothing is published.
 
-    ``grant``: who publishes, for the audit log; None is this process itself.
+    ``grant``: who publishes, for the audit log; None is this process itself. ``way``: how they came, for the metrics.
 
     :class:`~bus.contract.BusUnavailable` if that failed: then it is not published later either.
     :class:`~bus.contract.IdempotencyConflict` if the key was used for other ticks. On a bus of several hosts either
     may be about some of the symbols (:func:`concerned`), and the others are published.
     """
+    if ticks:
+        intake.arrived(ticks[-1])
+    result = "refused"
+    try:
+        is_new = await _publish(ticks, idempotency, grant)
+        result = "published" if is_new else "repeated"
+    finally:
+        intake.ticks[f"{way}|{result}"] += len(ticks)
+    return is_new
+
+
+async def _publish(ticks: Sequence[Tick], idempotency: Idempotency | None, grant: Grant | None) -> bool:
     if stall.is_waking():
         raise BusUnavailable("This process stood still, and the batch may have waited for it.")
     batch: dict[str, list[TickMessage]] = {}

@@ -24,10 +24,11 @@ from typing import Final, TypedDict
 
 from django.conf import settings
 
+from bus.histogram import COUNTS, Histogram
 from ticks.recording import RecordingProcess, Refused, is_in_memory, record
 from ticks.tick import Placed
 
-__all__ = ["Counts", "Recorder", "counts", "flush", "offer"]
+__all__ = ["Counts", "Recorder", "counts", "flush", "offer", "queued"]
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +69,8 @@ class Recorder:
         self._interval = interval
         self._pause = pause
         self._queue: deque[Placed] = deque()
+        self.queued = Histogram(COUNTS)
+        """How many ticks waited whenever more came."""
         self._offering = threading.Lock()
         self._offered = threading.Event()
         self._flushing = threading.Event()
@@ -95,6 +98,7 @@ class Recorder:
     def offer(self, ticks: Sequence[Placed]) -> None:
         """Queues what fits of ``ticks``. Does not block or raise: the event loop calls this for every batch."""
         with self._offering:
+            self.queued.add(len(self._queue))
             taken = ticks[: max(0, self._capacity - len(self._queue))]
             self._queue.extend(taken)
             self._accepted += len(taken)
@@ -207,6 +211,10 @@ def offer(ticks: Iterable[Placed]) -> None:
 
 def counts() -> Counts:
     return _recorder().counts()
+
+
+def queued() -> Histogram:
+    return _recorder().queued
 
 
 def flush(timeout: float) -> bool:

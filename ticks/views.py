@@ -22,7 +22,7 @@ from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 from rest_framework.views import APIView
 
-from ticks import lookups, publish, shares
+from ticks import intake, lookups, publish, shares
 from ticks.access import tokens
 from ticks.access.grant import Grant, Scope
 from ticks.access.patterns import Patterns
@@ -105,6 +105,12 @@ class TickListView(AsyncAPIView):
 
     name = "Ticks"
 
+    async def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Response:  # type: ignore[override]
+        response = await super().dispatch(request, *args, **kwargs)
+        if request.method == "POST":
+            intake.publications[f"http|{_result(response)}"] += 1
+        return response
+
     @cached_property
     def paginator(self) -> TickPages:
         return TickPages()
@@ -148,7 +154,7 @@ class TickListView(AsyncAPIView):
             return await self._post_once(request, key)
         ticks = _ticks_of(request)
         headers = await _admitted(request, ticks)
-        await publish.publish(ticks, None, grant_of(request))
+        await publish.publish(ticks, None, grant_of(request), "http")
         return _accepted(ticks, headers)
 
     async def _post_once(self, request: Request, key: str) -> Response:
@@ -160,7 +166,8 @@ class TickListView(AsyncAPIView):
         ticks = _ticks_of(request)
         headers = await _admitted(request, ticks)
         grant = grant_of(request)
-        is_published = await publish.publish(ticks, publish.idempotency(key, grant.owner, ticks, received), grant)
+        idempotency = publish.idempotency(key, grant.owner, ticks, received)
+        is_published = await publish.publish(ticks, idempotency, grant, "http")
         response = _accepted(ticks, headers)
         if not is_published:
             response.headers["Idempotency-Replayed"] = "true"
@@ -244,6 +251,13 @@ class ApiNotFoundView(APIView):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         raise NotFound("There is nothing at this path of the API.")
+
+
+def _result(response: Response) -> str:
+    """What became of a publication, in a word."""
+    if response.status_code != status.HTTP_202_ACCEPTED:
+        return str(response.data["code"])
+    return "repeated" if "Idempotency-Replayed" in response.headers else "published"
 
 
 def _marked(response: Response, is_whole: bool) -> Response:

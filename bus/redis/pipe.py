@@ -27,10 +27,11 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from bus.histogram import SECONDS, Histogram
 from bus.redis.connection import connect
 from bus.redis.link import Link, Script
 
-__all__ = ["Pipe"]
+__all__ = ["Pipe", "round_trips"]
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +47,9 @@ _CLOCK_SECONDS: Final = 0.002
 """What Redis's clock, which it shows in whole ms, may be behind what we know of it."""
 
 T = TypeVar("T")
+
+round_trips: Final = Histogram(SECONDS)
+"""From a command to its reply, of all pipes of this process; without those that were not answered."""
 
 
 class Pipe:
@@ -105,13 +109,17 @@ class Pipe:
         if link.is_overdue:
             link.overdue()  # the last caller that waited may have gone without aborting it
             raise RedisTimeoutError("Redis does not answer.")
-        give_up = asyncio.get_running_loop().time() + self._timeout
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        give_up = began + self._timeout
         try:
             async with asyncio.timeout_at(give_up):
-                return await operation(link, give_up)
+                reply = await operation(link, give_up)
         except TimeoutError:
             link.overdue()
             raise RedisTimeoutError(f"Redis did not answer within {self._timeout} s.") from None
+        round_trips.add(clock() - began)
+        return reply
 
     def renew(self) -> None:
         """The connection is as good as dead: it takes no new commands, and goes as soon as no caller waits for it."""

@@ -7,18 +7,21 @@ and goes on in the next process in a worker's place; other figures are what a pr
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
+from operator import add
 from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 
+from bus.histogram import Histogram
 from gateway.server.exchange import Place
 
 __all__ = ["Figures", "Kind", "Value", "common", "families", "merge", "read", "series", "text"]
 
-Value: TypeAlias = float | Mapping[str, float]
-"""A number, or numbers by the values of labels, which ``|`` is between."""
+Value: TypeAlias = float | Mapping[str, float] | Histogram
+"""A number, or numbers by the values of labels, which ``|`` is between; or a histogram."""
 
 
 class Figures(msgspec.Struct):
@@ -26,12 +29,17 @@ class Figures(msgspec.Struct):
 
     counters: dict[str, float] = {}
     gauges: dict[str, float] = {}
+    histograms: dict[str, list[float]] = {}
+    """The counts of the buckets, and then the sum of all values."""
 
     @classmethod
     def of(cls, values: Mapping[str, Value]) -> Figures:
         """Takes values by metric."""
         figures = cls()
         for name, value in values.items():
+            if isinstance(value, Histogram):
+                figures.histograms[name] = [*value.counts, value.total]
+                continue
             numbers = figures.counters if name.endswith("_total") else figures.gauges
             numbers.update(series(name, value))
         return figures
@@ -48,11 +56,14 @@ class Kind(NamedTuple):
     is_state: bool = False
     """Whether two processes in one place, while one replaces the other, do not add up: the newer one's holds."""
 
+    bounds: Sequence[float] = ()
+    """Of a histogram's buckets."""
+
 
 read: Final = msgspec.msgpack.Decoder(Figures).decode
 
 
-def series(name: str, value: Value) -> Iterator[tuple[str, float]]:
+def series(name: str, value: float | Mapping[str, float]) -> Iterator[tuple[str, float]]:
     """The numbers of a metric by the names of their series."""
     if isinstance(value, Mapping):
         for labels, number in value.items():
@@ -62,7 +73,7 @@ def series(name: str, value: Value) -> Iterator[tuple[str, float]]:
 
 
 def merge(past: bytes, last: bytes) -> bytes:
-    """The counters of processes that have ended in one."""
+    """The counters and histograms of two processes that have ended in one."""
     return _total([read(past), read(last)]).encode()
 
 
@@ -70,6 +81,9 @@ def families(kinds: Mapping[str, Kind], places: Iterable[Place]) -> Iterator[Met
     """What the places of all workers have answered, by metric; each series has its worker's number."""
     by_worker = {str(place.number): _figures(kinds, place) for place in places}
     for name, kind in kinds.items():
+        if kind.bounds:
+            yield _histogram(name, kind, by_worker)
+            continue
         is_counter = name.endswith("_total")
         family = _family(name, kind, [*kind.labels, "worker"])
         for worker, figures in by_worker.items():
@@ -86,6 +100,16 @@ def common(kinds: Mapping[str, Kind], values: Mapping[str, float]) -> Iterator[M
         family = _family(name, kinds[name], [])
         family.add_metric([], value)
         yield family
+
+
+def _histogram(name: str, kind: Kind, by_worker: Mapping[str, Figures]) -> Metric:
+    family = HistogramMetricFamily(f"marketmux_{name}", kind.help, labels=["worker"])
+    edges = [*map(repr, kind.bounds), "+Inf"]
+    for worker, figures in by_worker.items():
+        if name in figures.histograms:
+            *counts, total = figures.histograms[name]
+            family.add_metric([worker], list(zip(edges, accumulate(counts), strict=True)), total)
+    return family
 
 
 def text(family: Metric) -> str:
@@ -120,9 +144,13 @@ def _figures(kinds: Mapping[str, Kind], place: Place) -> Figures:
 
 
 def _total(several: Iterable[Figures]) -> Figures:
-    """The counters of several in one."""
+    """The counters and histograms of several in one."""
     total = Figures()
     for figures in several:
         for key, number in figures.counters.items():
             total.counters[key] = total.counters.get(key, 0) + number
+        for key, counts in figures.histograms.items():
+            before = total.histograms.get(key, [])
+            # Another version of the gateway may have other buckets: then the newer one's hold.
+            total.histograms[key] = [*map(add, before, counts)] if len(before) == len(counts) else counts
     return total

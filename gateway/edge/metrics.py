@@ -7,6 +7,7 @@ another process takes its place.
 from __future__ import annotations
 
 import asyncio
+import platform
 import resource
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -14,15 +15,20 @@ from typing import Final
 from django.conf import settings
 from prometheus_client import ProcessCollector
 
+from bus import stall
 from bus.contract import BusUnavailable, Reason
+from bus.histogram import COUNTS, FINE_SECONDS, SECONDS
 from bus.layers import get_bus
+from bus.redis.pipe import round_trips
+from gateway import VERSION
 from gateway.edge.figures import Figures, Kind, Value, common, families, text
 from gateway.edge.process import get_node
+from gateway.edge.subscriber import carried_out
 from gateway.edge.watch import get_watch
 from gateway.server.exchange import Place
 from gateway.server.refusals import refusals
 from gateway.server.visitors import turned_away
-from ticks import logins, lookups, recorder
+from ticks import intake, logins, lookups, recorder
 from ticks.access import journal
 from ticks.access.shares import limited
 
@@ -36,6 +42,37 @@ _HELD_SECONDS: Final = 0.5
 
 _KINDS: Final = {
     "worker_up": Kind("1 if the worker answered in time when it was asked for its figures, else 0.", is_state=True),
+    "build_info": Kind(
+        "1, with the versions of the gateway and of Python that the worker runs.", ("version", "python"), is_state=True
+    ),
+    "ticks_total": Kind("Ticks that were to be published, by way and result.", ("way", "result")),
+    "publications_total": Kind(
+        "Requests and messages of publishers, by way and result: published, repeated, or an error's code.",
+        ("way", "result"),
+    ),
+    "received_bytes_total": Kind("Bytes of the bodies that publishers sent, by way.", ("way",)),
+    "delivered_bytes_total": Kind("Bytes of ticks written at once to clients that keep up and take every tick."),
+    "ingest_age_seconds": Kind(
+        "Age of the last tick of each publication when it came in, by its own timestamp.", bounds=FINE_SECONDS
+    ),
+    "bus_age_seconds": Kind(
+        "Age of the last tick of each packet when it came from the bus, by its own timestamp.", bounds=FINE_SECONDS
+    ),
+    "send_age_seconds": Kind(
+        "Age of ticks when they had been written to clients that keep up, by their own timestamps.", bounds=FINE_SECONDS
+    ),
+    "pass_seconds": Kind(
+        "Time that a pass took: all ticks that arrived together, to all their clients.", bounds=SECONDS
+    ),
+    "pass_ticks": Kind("Ticks in a pass.", bounds=COUNTS),
+    "loop_lag_seconds": Kind(
+        "How late the event loop came to a timer that is due four times a second.", bounds=SECONDS
+    ),
+    "command_seconds": Kind("Time from a client's command to its answer, the bus included.", bounds=SECONDS),
+    "redis_seconds": Kind(
+        "Time from a command to Redis to its reply; those that were not answered are left out.", bounds=SECONDS
+    ),
+    "record_queue": Kind("Ticks that waited to be written to the database whenever more came.", bounds=COUNTS),
     "connections": Kind("Clients connected to /ws."),
     "subscriptions": Kind("Symbols subscribed to, summed over all clients."),
     "symbols": Kind("Symbols whose stream the worker follows."),
@@ -125,6 +162,16 @@ def collect() -> dict[str, Value]:
     process = {family.samples[0].name: family.samples[0].value for family in _process.collect()}
     return {
         **get_node().counts(),
+        **get_node().hub.histograms(),
+        "build_info": {f"{VERSION}|{platform.python_version()}": 1},
+        "ticks_total": intake.ticks,
+        "publications_total": intake.publications,
+        "received_bytes_total": intake.received_bytes,
+        "ingest_age_seconds": intake.age,
+        "loop_lag_seconds": stall.lag,
+        "command_seconds": carried_out,
+        "redis_seconds": round_trips,
+        "record_queue": recorder.queued(),
         "handshakes_refused_total": refusals.count,
         "limited_total": {**turned_away, **limited},
         "bus_refused_total": {reason: get_bus().refused.get(reason, 0) for reason in Reason},

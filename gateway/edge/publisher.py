@@ -36,7 +36,7 @@ from gateway.protocol.messages import (
 from gateway.server.visitors import Standing, stand
 from gateway.wires.asgi import SendEvent
 from gateway.wires.choose import wire_for
-from ticks import publish, shares
+from ticks import intake, publish, shares
 from ticks.access.credentials import Audience
 from ticks.access.grant import Grant, Scope
 from ticks.access.shares import OverShare
@@ -148,6 +148,7 @@ class PublishConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
 
     async def publish(self, number: int, event: dict[str, Any]) -> None:
         body = checked_text(event.get("text"), MAX_BODY_BYTES, number).encode()
+        intake.received_bytes["websocket"] += len(body)
         keyed = _keyed(body)
         try:
             if keyed is None:
@@ -173,7 +174,9 @@ class PublishConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
             raise ProtocolError(ErrorCode.BUS_UNAVAILABLE, detail, number, reason=error.reason) from None
         if denied := denied_symbols(self.grant, ticks):  # the grant may have been narrowed meanwhile
             raise ProtocolError(ErrorCode.ACCESS_DENIED, explain_denied(denied), number, symbols=denied)
-        publication = asyncio.get_running_loop().create_task(publish.publish(ticks, idempotency, self.grant))
+        publication = asyncio.get_running_loop().create_task(
+            publish.publish(ticks, idempotency, self.grant, "websocket")
+        )
         publication.add_done_callback(self.acknowledge)
         self.under_way.append(Message(number, len(ticks), publication))
 
@@ -193,6 +196,8 @@ class PublishConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
             if message.publication.cancelled() or message.publication.exception() is not None:
                 self.report(message)
             else:
+                result = "published" if message.publication.result() else "repeated"
+                intake.publications[f"websocket|{result}"] += 1
                 last = message.number
                 self.messages += 1
                 self.ticks += message.size
@@ -210,9 +215,10 @@ class PublishConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
         else:
             reason = error.reason if isinstance(error, BusUnavailable) else Reason.AWAY
             detail = f"The message is not confirmed: {reason.sentence}{about(symbols)} Send it again."
-        self.outbox.reply(error_frame(ProtocolError(code, detail, message.number, reason=reason, symbols=symbols)))
+        self.refuse(ProtocolError(code, detail, message.number, reason=reason, symbols=symbols))
 
     def refuse(self, error: ProtocolError) -> None:
+        intake.publications[f"websocket|{error.reason or error.code}"] += 1
         self.outbox.reply(error_frame(error))
         if error.code is ErrorCode.MESSAGE_TOO_BIG:
             self.outbox.close(TOO_BIG)

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection
+from time import perf_counter
 from typing import Any, Final
 
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 
 from bus.contract import BusUnavailable
+from bus.histogram import SECONDS, Histogram
 from gateway import VERSION
 from gateway.edge.auth import expiry, refresh
 from gateway.edge.process import get_node
@@ -44,7 +46,7 @@ from ticks.address import client_address
 from ticks.errors import about, explain_denied
 from ticks.publish import concerned
 
-__all__ = ["TickConsumer"]
+__all__ = ["TickConsumer", "carried_out"]
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +54,9 @@ _POSITION_BYTES: Final = 40
 """Of a stream that the client is told of after the answer, which counts as part of it."""
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
+
+carried_out: Final = Histogram(SECONDS)
+"""From a command to its answer, of all clients of this process."""
 
 _AUTH_COST: Final = 10
 """Commands that looking at a token counts as, on top of one."""
@@ -121,10 +126,12 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
         While answers wait for a client that is behind no command is carried out, since its answer would too.
         """
         while (event := await receive())["type"] != "websocket.disconnect":
+            began = perf_counter()
             try:
                 await self.obey(self.command(event))
             except ProtocolError as error:
                 self.refuse(error)
+            carried_out.add(perf_counter() - began)
             if self.outbox.behind:
                 await self.outbox.caught_up()
 

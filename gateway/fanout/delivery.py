@@ -41,9 +41,11 @@ class Delivery:
             self._park(stream, frames)
         if stream.ready.outboxes:
             self._writer.delivered += len(frames) * len(stream.ready.outboxes)
+            self._writer.bytes += len(data) * len(stream.ready.outboxes)
             self._write(stream, data)
         if stream.resuming or self._everything.has_unrated:
             others = self._others(stream, frames)
+            self._writer.bytes += len(data) * len(others)
             for outbox in others:
                 outbox.write(data)
             if asks:
@@ -99,10 +101,13 @@ class Delivery:
             ready = stream.ready.outboxes
             _gather(ready.values(), data, touched)
             self._writer.delivered += len(frames) * len(ready)
+            self._writer.bytes += len(data) * len(ready)
             if stream.behind:
                 self._park(stream, frames)
             if stream.resuming or self._everything.has_unrated:
-                _gather(self._others(stream, frames), data, touched)
+                others = self._others(stream, frames)
+                self._writer.bytes += len(data) * len(others)
+                _gather(others, data, touched)
         self._writer.write_each(touched, [outbox.collect() for outbox in touched])
         if asks:
             self._writer.freshness.ask(touched)

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping
+from time import perf_counter
 from typing import NamedTuple
 
 from bus.contract import Packet, Since
+from bus.histogram import Histogram
 from gateway.fanout.delivery import Delivery
 from gateway.fanout.doubts import Positions
 from gateway.fanout.heartbeat import Heartbeat, Outage
@@ -67,6 +69,7 @@ class Hub:
         self._writer = writer = Writer(ring, staleness)
         self._memberships = memberships
         self.freshness = writer.freshness
+        self.gauges = writer.gauges
         self.subscriptions = Subscriptions(writer, memberships.is_wanted, room, host_of)
         self.delivery = Delivery(self.subscriptions, writer)
         self.recovery = Recovery(self.subscriptions, self.delivery, history, positions)
@@ -80,6 +83,7 @@ class Hub:
 
         The ticks of a symbol stay in order and next to each other; symbols come in the order of their first tick.
         """
+        began = perf_counter()
         streams = self.subscriptions.streams
         due: dict[Stream, list[bytes]] = {}
         for packet in list(packets):  # first of all: what the iterator may raise must not cost what it gave before
@@ -96,6 +100,7 @@ class Hub:
             else:
                 due[stream] = frames
         self.delivery.deliver(due)
+        self.gauges.made(began, due, self._writer.delivered)
 
     # Clients
 
@@ -237,4 +242,14 @@ class Hub:
             "refuted_total": self.recovery.doubts.refuted,
             "heartbeats_total": self.heartbeat.sent,
             **self._writer.counts(),
+        }
+
+    def histograms(self) -> dict[str, Histogram]:
+        """How its passes were, by metric name."""
+        gauges = self.gauges
+        return {
+            "bus_age_seconds": gauges.arrival_age,
+            "send_age_seconds": gauges.send_age,
+            "pass_seconds": gauges.pass_seconds,
+            "pass_ticks": gauges.pass_ticks,
         }

@@ -284,6 +284,8 @@ class Node:
                 continue
             bodies = [self._body(symbol, message) for message in packet.messages]
             if None not in bodies:
+                if bodies:
+                    self.hub.gauges.arrived(packet.messages[-1]["timestamp"])
                 yield Packet(symbol, packet.epoch, packet.seq, bodies)
                 continue
             # What is skipped keeps its place in the sequence, and so shows as a gap.

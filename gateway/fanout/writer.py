@@ -8,6 +8,7 @@ from itertools import compress
 from operator import not_
 
 from gateway.fanout.freshness import Freshness
+from gateway.fanout.gauges import Gauges
 from gateway.fanout.outbox import Outbox
 from gateway.wires.io_uring import ROOM, Ring
 from gateway.wires.wire import Send
@@ -58,8 +59,11 @@ class Writer:
         """
         self._ring = ring
         self.freshness = Freshness(staleness)
+        self.gauges = Gauges()
         self.delivered = 0
         """Ticks written to clients."""
+        self.bytes = 0
+        """Of these ticks, without those that waited or came at a rate."""
         self.skipped = 0
         """Ticks left out because of the rate a client chose."""
         self.paces = 0
@@ -92,6 +96,7 @@ class Writer:
     def counts(self) -> dict[str, int]:
         return {
             "delivered_total": self.delivered,
+            "delivered_bytes_total": self.bytes,
             "rate_skipped_total": self.skipped,
             "rates": self.paces,
             "pings_total": self.freshness.asked,

@@ -400,7 +400,7 @@ class FakeBus:
         first = len(bodies) + 1
         for seq in range(first, first + count):
             price = self.prices[symbol, self.epoch, seq] = len(self.prices) + 1
-            bodies.append(f'"symbol":"{symbol}","price":{price}')
+            bodies.append(f'"symbol":"{symbol}","price":{price},"timestamp":"2026-05-12T15:04:05Z"')
         return Packet(symbol, self.epoch, first, bodies[first - 1 :])
 
     def publish(self, *symbols: str) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 from collections import defaultdict
 from collections.abc import Iterable
+from functools import partial
 from typing import TypeAlias
 
 import httpx
+import pytest
 from prometheus_client.samples import Sample
 
+from gateway import VERSION
 from tests.clients import RawClient, samples
 from tests.conftest import StartGateway
 from tests.integration.test_loadtest import loadtest, post
@@ -119,3 +123,72 @@ def test_a_supervisor_that_stands_still_is_said_and_not_waited_for(start_gateway
     finally:
         os.kill(gateway.pid, signal.SIGCONT)
     assert (response.status_code, response.text) == (503, "The supervisor does not answer.\n")
+
+
+def quantile(scraped: Iterable[Sample], name: str, share: float) -> float:
+    """As Prometheus' histogram_quantile does: linear within the bucket."""
+    buckets: dict[float, float] = defaultdict(float)
+    for sample in scraped:
+        if sample.name == f"marketmux_{name}_bucket":
+            buckets[float(sample.labels["le"])] += sample.value
+    rank, lower, below = share * max(buckets.values()), 0.0, 0.0
+    for bound, count in sorted(buckets.items()):
+        if count >= rank:
+            return lower + (bound - lower) * (rank - below) / (count - below)
+        lower, below = bound, count
+    raise AssertionError("no bucket")
+
+
+def test_the_age_of_sent_ticks_is_what_a_load_test_measures(start_gateway: StartGateway, redis_url: str) -> None:
+    """Passes linger, so that what the load test's own reading takes is little beside it."""
+    gateway = start_gateway(redis_url, MARKETMUX_LINGER_MS="250")
+    outcome = loadtest(
+        gateway.http, "-c", "50", "--symbol", "A,B,C", "--rate", "300", "--seconds", "4", "--grace", "10"
+    )
+    assert outcome.code == 0, outcome.stdout
+    scraped = samples(gateway)
+    counted = sum(one.value for one in scraped if one.name == "marketmux_send_age_seconds_count")
+    assert counted == pytest.approx(outcome.report["deliveries"]["count"], rel=0.1)
+    measured = outcome.report["latency_ms"]["p99"] / 1_000
+    # What the load test itself takes to read is more on a busy machine.
+    assert 0.7 * measured < quantile(scraped, "send_age_seconds", 0.99) < 1.1 * measured
+
+
+def labelled(scraped: Iterable[Sample], name: str) -> dict[str, float]:
+    """Values by way and result, without zeros."""
+    return {
+        f"{one.labels['way']} {one.labels['result']}": one.value
+        for one in scraped
+        if one.name == f"marketmux_{name}" and one.value
+    }
+
+
+def test_what_comes_in_is_counted_by_way_and_result(start_gateway: StartGateway) -> None:
+    gateway = start_gateway()
+    post = partial(httpx.post, f"{gateway.http}/api/v1/ticks")
+    ticks = [{"symbol": "AAPL", "price": 1}, {"symbol": "MSFT", "price": 2}]
+    for _ in range(2):
+        post(json=ticks, headers={"Idempotency-Key": "one"}).raise_for_status()
+    post(json=[])
+    post(json={"symbol": "AAPL"})
+    post(content=b"{", headers={"Content-Type": "application/json"})
+    with RawClient(gateway, path="/ws/publish") as publisher:
+        publisher.send(json.dumps(ticks).encode())
+        publisher.read_until(["published"])
+        publisher.send(b"{")
+        publisher.read_until(["error"])
+    scraped = samples(gateway)
+    assert labelled(scraped, "ticks_total") == {"http published": 2, "http repeated": 2, "websocket published": 2}
+    assert labelled(scraped, "publications_total") == {
+        "http published": 2,  # an empty array is one
+        "http repeated": 1,
+        "http invalid_ticks": 1,
+        "http parse_error": 1,
+        "websocket published": 1,
+        "websocket invalid_json": 1,
+    }
+    received = {one.labels["way"]: one.value for one in scraped if one.name == "marketmux_received_bytes_total"}
+    assert received["websocket"] == len(json.dumps(ticks)) + 1
+    assert received["http"] > received["websocket"]
+    assert sum(one.value for one in scraped if one.name == "marketmux_ingest_age_seconds_count") == 3
+    assert next(one.labels["version"] for one in scraped if one.name == "marketmux_build_info") == VERSION
