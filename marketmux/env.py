@@ -6,6 +6,7 @@ Settings must import even where a variable is wrong, so that a system check can 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -75,7 +76,10 @@ class Environment:
     def database(self, name: str, default: str) -> dict[str, Any]:
         """A Django ``DATABASES`` entry from a URL."""
         try:
-            return dict(dj_database_url.parse(self.text(name, default), conn_max_age=60))
+            found = dict(dj_database_url.parse(self.text(name, default), conn_max_age=60))
+            if "postgresql" in str(found["ENGINE"]) and not any(map(find_spec, ("psycopg", "psycopg2"))):
+                raise ValueError("PostgreSQL needs its driver: pip install 'psycopg[binary]==3.3.9'")
+            return found
         except (ValueError, KeyError) as error:
             self.problems[name] = str(error)
             return dict(dj_database_url.parse(default))

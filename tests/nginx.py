@@ -17,6 +17,7 @@ __all__ = ["Nginx"]
 
 CONFIGURATION: Final = ROOT / "deploy" / "nginx" / "marketmux.conf"
 AROUND: Final = """
+{user}
 daemon off;
 worker_processes 1;
 worker_rlimit_nofile 16000;
@@ -58,7 +59,9 @@ class Nginx:
         if certificate is None:
             text = "\n".join(line for line in text.splitlines() if not line.strip().startswith("ssl_"))
         configuration = directory / "nginx.conf"
-        configuration.write_text(AROUND.format(directory=directory, configuration=text))
+        configuration.write_text(
+            AROUND.format(user="user root;" if os.geteuid() == 0 else "", directory=directory, configuration=text)
+        )
         self._log = directory / "nginx.log"
         self._command = [binary, "-p", str(directory), "-e", "stderr", "-c", str(configuration)]
         self._process: subprocess.Popen[bytes] | None = None

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from marketmux import env
 from marketmux.env import Environment
 from ticks.address import parse_proxies
 
@@ -37,3 +38,10 @@ def test_a_list_is_held_to_its_rule(environment: Environment, monkeypatch: pytes
     monkeypatch.setenv("MARKETMUX_TRUSTED_PROXIES", "10.0.0.0/8, proxy.example")
     assert environment.words("MARKETMUX_TRUSTED_PROXIES", [], parse_proxies) == []
     assert "proxy.example" in environment.problems["MARKETMUX_TRUSTED_PROXIES"]
+
+
+def test_a_database_without_its_driver_is_a_sentence(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(env, "find_spec", lambda _: None)
+    monkeypatch.setenv("DATABASE_URL", "postgres://user:password@db/marketmux")
+    assert environment.database("DATABASE_URL", "sqlite://:memory:")["ENGINE"] == "django.db.backends.sqlite3"
+    assert "pip install 'psycopg[binary]" in environment.problems["DATABASE_URL"]
