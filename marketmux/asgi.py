@@ -16,6 +16,7 @@ from django.urls import reverse  # noqa: E402
 from gateway.edge.forwarded import OnlyFromProxies  # noqa: E402
 from gateway.edge.requests import AccessLog, Identified  # noqa: E402
 from gateway.edge.routing import websocket_urlpatterns  # noqa: E402
+from gateway.edge.sse import EventStreams  # noqa: E402
 from gateway.edge.standing import WithStanding  # noqa: E402
 from gateway.edge.watch import Watching  # noqa: E402
 from gateway.server import collector  # noqa: E402
@@ -23,11 +24,10 @@ from ticks.access.sessions import OnlyOpenSessions  # noqa: E402
 from ticks.endpoint import TicksEndpoint  # noqa: E402
 from ticks.views import TickListView  # noqa: E402
 
+to_django = TicksEndpoint(reverse("ticks"), TickListView.as_view(), OnlyOpenSessions(django))
 routes = ProtocolTypeRouter(
     {
-        "http": Watching(
-            WithStanding(TicksEndpoint(reverse("ticks"), TickListView.as_view(), OnlyOpenSessions(django)))
-        ),
+        "http": Watching(EventStreams(reverse("stream"), WithStanding(to_django))),
         "websocket": Watching(URLRouter(websocket_urlpatterns)),
     }
 )

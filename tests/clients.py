@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+import http.client
 import json
 import os
 import socket
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import httpx
 import websockets
@@ -19,7 +20,7 @@ from websockets.asyncio.client import ClientConnection
 
 from tests.servers import GatewayProcess
 
-__all__ = ["RawClient", "metrics", "publish", "receive", "samples", "subscriber", "tick"]
+__all__ = ["EventStream", "RawClient", "metrics", "publish", "receive", "samples", "subscriber", "tick"]
 
 
 def tick(symbol: str, price: int | str) -> dict[str, Any]:
@@ -169,3 +170,70 @@ class RawClient:
         if not data:
             raise ConnectionError("the gateway closed the connection")
         self._data += data
+
+
+class EventStream:
+    """A client of server-sent events: it reads only when told to, as browsers do where the lines allow it."""
+
+    def __init__(
+        self,
+        gateway: Endpoint,
+        query: str,
+        headers: Mapping[str, str] | None = None,
+        receive_buffer: int | None = None,
+    ) -> None:
+        self.last_id = ""
+        self.retry = 0
+        self.comments = 0
+        self._http = http.client.HTTPConnection(gateway.host, gateway.port)
+        self._http.sock = socket.socket()
+        if receive_buffer is not None:
+            self._http.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self._http.sock.settimeout(30)
+        self._http.sock.connect((gateway.host, gateway.port))
+        self._http.request("GET", f"/api/v1/stream?{query}", headers=dict(headers or {}))
+        self.response = self._http.getresponse()
+        self.status = self.response.status
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.response.close()
+        self._http.close()
+
+    def read(self) -> Any:
+        """The next message; None behind the last."""
+        name, data = "", ""
+        while line := self.response.readline().decode():
+            assert line.endswith("\n"), "the response was cut"
+            field, _, value = line.rstrip("\n").partition(": ")
+            match field:
+                case "event":
+                    name = value
+                case "data":
+                    data = value
+                case "id":
+                    self.last_id = value
+                case "retry":
+                    self.retry = int(value)
+                case "":
+                    if data:
+                        message = json.loads(data)
+                        assert message["type"] == name
+                        return message
+                    self.comments += bool(value)
+        return None
+
+    def read_until(self, kind: str) -> list[Any]:
+        """The messages up to the first of that type, and that one."""
+        messages = [self.read()]
+        while messages[-1] is not None and messages[-1]["type"] != kind:
+            messages.append(self.read())
+        return messages
+
+    def ticks(self, count: int) -> list[tuple[str, int]]:
+        """Symbol and seq of the next so many ticks; nothing else may come between them."""
+        messages = [self.read() for _ in range(count)]
+        assert {message["type"] for message in messages} == {"tick"}, messages
+        return [(message["symbol"], message["seq"]) for message in messages]

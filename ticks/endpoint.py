@@ -24,7 +24,7 @@ from ticks import intake, problems
 from ticks.middleware import Cors, kept
 from ticks.tick import MAX_BODY_BYTES
 
-__all__ = ["TicksEndpoint"]
+__all__ = ["Headers", "Middleware", "TicksEndpoint"]
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +35,30 @@ View = Callable[[ASGIRequest], Any]
 _RECEIVE_TIMEOUT: Final = ASGIRequest.body_receive_timeout
 
 
+class Middleware:
+    """What Django's does for every request and answer, for what does not go through it."""
+
+    def __init__(self) -> None:
+        self._security = SecurityMiddleware(_unused)
+        self._headers = {secure: _headers_of(self._security, secure) for secure in (False, True)}
+        self._cors = Cors(_unused)
+
+    def redirect(self, request: ASGIRequest) -> HttpResponse | None:
+        """To HTTPS, where that is a must."""
+        redirect = self._security.process_request(request)
+        return None if redirect is None else kept(request, redirect)
+
+    def headers(self, request: ASGIRequest) -> Headers:
+        """What every answer to the request has."""
+        headers = self._headers[request.is_secure()]
+        if "HTTP_ORIGIN" not in request.META:
+            return headers
+        response = HttpResponse()
+        del response["Content-Type"]
+        self._cors.add_response_headers(request, response)
+        return headers + _encoded(response)
+
+
 class TicksEndpoint:
     """ASGI application: answers publishers' POSTs to ``path`` with ``view``, and passes all else to ``django``."""
 
@@ -42,9 +66,7 @@ class TicksEndpoint:
         self._path = path
         self._view = view
         self._django = django
-        self._security = SecurityMiddleware(_unused)
-        self._headers = {secure: _headers_of(self._security, secure) for secure in (False, True)}
-        self._cors = Cors(_unused)
+        self._middleware = Middleware()
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         if not self._is_from_a_publisher(scope):
@@ -54,7 +76,7 @@ class TicksEndpoint:
         if body is not None:
             intake.received_bytes["http"] += len(body)
             request = ASGIRequest(scope, BytesIO(body))
-            await _send(send, await self._answer(request), self._headers[request.is_secure()])
+            await _send(send, await self._answer(request), self._middleware.headers(request))
 
     def _is_from_a_publisher(self, scope: dict[str, Any]) -> bool:
         if scope["path"] != self._path or scope["method"] != "POST" or scope.get("query_string"):
@@ -64,12 +86,9 @@ class TicksEndpoint:
         )
 
     async def _answer(self, request: ASGIRequest) -> HttpResponse:
-        """What Django would answer, with the headers of its middleware."""
-        redirect = self._security.process_request(request)
-        response = await self._viewed(request) if redirect is None else kept(request, redirect)
-        if "HTTP_ORIGIN" in request.META:
-            self._cors.add_response_headers(request, response)
-        return response
+        """What Django would answer, without the headers of its middleware."""
+        redirect = self._middleware.redirect(request)
+        return await self._viewed(request) if redirect is None else redirect
 
     async def _viewed(self, request: ASGIRequest) -> HttpResponse:
         try:
@@ -102,8 +121,7 @@ async def _read(receive: Any) -> bytes | None:
 
 
 async def _send(send: Any, response: HttpResponse, more: Headers) -> None:
-    headers = [(name.lower().encode("ascii"), value.encode("latin1")) for name, value in response.items()]
-    headers += [(b"content-length", str(len(response.content)).encode()), *more]
+    headers = [*_encoded(response), (b"content-length", str(len(response.content)).encode()), *more]
     await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
     await send({"type": "http.response.body", "body": response.content})
 
@@ -115,7 +133,11 @@ def _headers_of(security: SecurityMiddleware, secure: bool) -> Headers:
     response = HttpResponse()
     del response["Content-Type"]
     security.process_response(request, response)
-    return [(name.lower().encode(), value.encode()) for name, value in response.items()]
+    return _encoded(response)
+
+
+def _encoded(response: HttpResponse) -> Headers:
+    return [(name.lower().encode("ascii"), value.encode("latin1")) for name, value in response.items()]
 
 
 def _unused(_request: HttpRequest) -> HttpResponseBase:

@@ -40,6 +40,18 @@ _TABLE: Final = (
         "Not an Idempotency-Key",
         "the `Idempotency-Key` is empty, longer than 255 characters, or has others than visible ASCII",
     ),
+    Problem(
+        "invalid_query",
+        400,
+        "Not a stream",
+        "the address of a stream has a parameter that is unknown or not what it should be, or no `symbols`",
+    ),
+    Problem(
+        "too_many_symbols",
+        400,
+        "Too many symbols for a stream",
+        "the stream would have more than `MARKETMUX_MAX_SYMBOLS`",
+    ),
     Problem("disallowed_host", 400, "Another host", "the `Host` is not one of `ALLOWED_HOSTS`"),
     Problem(
         "bad_request",
@@ -80,7 +92,12 @@ _TABLE: Final = (
     Problem(
         "permission_denied", 403, "Not allowed", "a session where a key is needed, or no CSRF token with a session"
     ),
-    Problem("access_denied", 403, "Not these symbols", "a symbol that the grant does not cover; nothing was published"),
+    Problem(
+        "access_denied",
+        403,
+        "Not these symbols",
+        "a symbol that the grant does not cover; nothing was published or subscribed",
+    ),
     Problem(
         "handshake_refused",
         403,
@@ -130,6 +147,19 @@ _TABLE: Final = (
         429,
         "Too many logins",
         "too many logins at a time, or too many wrong passwords from the same address; people get a page that says so",
+    ),
+    Problem(
+        "too_many_connections",
+        429,
+        "Too many connections",
+        "the address opens more streams and WebSockets a second than it may, or all connections of the key, or of each "
+        "address, are more than they may be",
+    ),
+    Problem(
+        "symbols_taken",
+        429,
+        "No symbols left",
+        "all connections of the key would have more symbols than it may; nothing was subscribed",
     ),
     Problem("internal_error", 500, "The gateway failed", "something went wrong; the ticks may or may not be published"),
     *(Problem(reason.value, 503, "The bus cannot be used", reason.sentence) for reason in Reason),

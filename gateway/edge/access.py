@@ -27,7 +27,7 @@ from ticks.access.users import EntitlementsUnavailable
 from ticks.address import client_address, share_of
 from ticks.shares import rate_limit
 
-__all__ = ["Access", "origin_allowed"]
+__all__ = ["Access", "as_request", "origin_allowed"]
 
 logger = logging.getLogger(__name__)
 
@@ -43,10 +43,12 @@ _FOREIGN: Final = (
 _logged: set[tuple[str, tuple[bytes, ...]]] = set()
 
 Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
+Refuse = Callable[..., Awaitable[None]]
+"""Like :func:`_refuse`."""
 
 
 class Access:
-    """ASGI middleware that finds out who opens a WebSocket.
+    """ASGI middleware that finds out who opens a WebSocket, or a stream of events.
 
     A handshake that is not allowed is answered with 403, one with a wrong credential with 401, one too many of an
     address or owner with 429, one whose Host is none of ``ALLOWED_HOSTS`` with 400, one in the clear where the gateway
@@ -57,20 +59,28 @@ class Access:
     it has to accept with.
     """
 
-    def __init__(self, application: Application, scope: Scope, audience: Audience, *, sessions: bool = True) -> None:
-        """``scope``: what the grant has to allow, with any symbol. ``audience``: what a token has to be for.
-        ``sessions``: whether a login's cookie will do.
+    def __init__(
+        self,
+        application: Application,
+        scope: Scope,
+        *audiences: Audience,
+        sessions: bool = True,
+        refuse: Refuse | None = None,
+    ) -> None:
+        """``scope``: what the grant has to allow, with any symbol. ``audiences``: what a token has to be for, one of
+        them. ``sessions``: whether a login's cookie will do. ``refuse``: answers what is no handshake of a WebSocket.
         """
         self._application = application
         self._scope = scope
-        self._audience = audience
+        self._audiences = audiences
         self._sessions = sessions
+        self._refuse = refuse or _refuse
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         headers = dict(scope["headers"])
         origin = headers.get(b"origin")
         if (refusal := _misplaced(scope, send, origin, headers.get(b"host", b""))) is not None:
-            await _refuse(scope, receive, send, *refusal)
+            await self._refuse(scope, receive, send, *refusal)
             return
         try:
             address = client_address(scope)
@@ -80,25 +90,25 @@ class Access:
                 _count_handshake(grant.owner)
             held = await shares.hold(grant, "connections")
         except OverShare as error:
-            if origin is not None and error.what == "connections":
+            if scope["type"] == "websocket" and origin is not None and error.what == "connections":
                 await _close(scope, receive, send, TOO_MANY)
             else:
-                await _refuse(scope, receive, send, 429, more=_headers(error))
+                await self._refuse(scope, receive, send, 429, more=_headers(error))
             return
         except InvalidCredential as error:
-            await _refuse(scope, receive, send, 401, _CHALLENGE, encode(401, error.code, str(error)))
+            await self._refuse(scope, receive, send, 401, _CHALLENGE, encode(401, error.code, str(error)))
             return
         except (lookups.DatabaseUnavailable, EntitlementsUnavailable):
-            await _refuse(scope, receive, send, 503, (b"retry-after", b"1"))
+            await self._refuse(scope, receive, send, 503, (b"retry-after", b"1"))
             return
         try:
+            scope["grant"] = grant  # a copy of the scope would stay as long as the client
             if grant.of(self._scope):
-                scope["grant"] = grant  # a copy of the scope would stay as long as the client
                 await stand(scope, send, Standing.KNOWN if grant.stands_on else Standing.IDLE)
                 scope["subprotocol"] = _subprotocol(scope)
                 await self._application(scope, receive, send)
             else:
-                await _refuse(scope, receive, send)
+                await self._refuse(scope, receive, send)
         finally:
             shares.let_go(grant.owner, "connections", held)
 
@@ -107,14 +117,20 @@ class Access:
             refuse_in_url(scope["query_string"].decode("latin1"))
         authorization = _authorization(scope["headers"], scope.get("subprotocols", ()))
         session = session_in(scope["headers"]) if self._sessions else ""
-        return await door.find_from_loop(authorization, session, address, self._audience)
+        for audience in self._audiences:
+            try:
+                return await door.find_from_loop(authorization, session, address, audience)
+            except InvalidCredential as error:
+                if error.code != "token_wrong_audience" or audience is self._audiences[-1]:
+                    raise
+        raise AssertionError("there is an audience")
 
 
 def _misplaced(
     scope: dict[str, Any], send: Any, origin: bytes | None, host: bytes
 ) -> tuple[int, tuple[bytes, bytes] | None] | None:
     """The status, and a header, for a handshake that comes to the wrong address, or from one; None for others."""
-    request = _as_request(scope)
+    request = as_request(scope)
     if host and not _host_allowed(request):  # no server takes a handshake without Host
         _log_once("Refused WebSockets whose Host is %a, which is not in ALLOWED_HOSTS", host)
         return 400, None
@@ -199,7 +215,7 @@ def _allowed_hosts() -> list[str]:
     return settings.ALLOWED_HOSTS or [".localhost", "127.0.0.1", "[::1]"]
 
 
-def _as_request(scope: dict[str, Any]) -> ASGIRequest:
+def as_request(scope: dict[str, Any]) -> ASGIRequest:
     """The handshake as Django sees requests, for its rules about Host and ``X-Forwarded-`` headers.
 
     Without the other headers, and the stream of a body: they would cost each client more than the rules do.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from time import perf_counter
 from typing import Any, Final
 
@@ -26,6 +26,7 @@ from gateway.protocol.codes import FLOODING, REVOKED, TOO_BIG, Closure, ErrorCod
 from gateway.protocol.commands import Action, Command, checked_text, parse
 from gateway.protocol.messages import (
     Limits,
+    Position,
     access_frame,
     authenticated_frame,
     error_frame,
@@ -38,6 +39,7 @@ from gateway.protocol.values import EVERYTHING
 from gateway.server.visitors import Standing, stand
 from gateway.wires.asgi import SendEvent
 from gateway.wires.choose import wire_for
+from gateway.wires.wire import Wire
 from ticks import shares
 from ticks.access.credentials import Audience
 from ticks.access.grant import Grant, Scope
@@ -68,14 +70,18 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: SendEvent) -> None:
         self.scope = scope
         self.base_send = send
-        self.grant: Grant = scope["grant"]
-        self.is_idle = not self.grant.stands_on
-        self.holder, self.holding = self.grant.owner, 0
         await receive()  # websocket.connect
         await self.accept(scope.get("subprotocol"))
+        await self.serve(receive, wire_for(send, settings.MARKETMUX_UNSENT_BYTES))
+
+    async def serve(self, receive: Receive, wire: Wire) -> None:
+        """From the client's first message to its end."""
+        self.grant: Grant = self.scope["grant"]
+        self.is_idle = not self.grant.stands_on
+        self.holder, self.holding = self.grant.owner, 0
         node = get_node()
         self.hub = node.hub
-        self.outbox = node.open(wire_for(send, settings.MARKETMUX_UNSENT_BYTES))
+        self.outbox = node.open(wire)
         if not self.grant.subscribe.is_all:
             self.hub.limit(self.outbox, self.grant.subscribe)
         watch = get_watch()
@@ -213,6 +219,7 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
         symbols = self.hub.symbols(self.outbox)
         answer = subscribed_frame(symbols, reception.positions, command.request_id, command.rate)
         self.answer(answer, reception.frames)
+        self.answered(reception.positions)
         self.budget.charge(reception.rest * _POSITION_BYTES)
         self.hub.outage.tell(self.outbox)
         if self.is_idle and symbols:
@@ -229,6 +236,9 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
         """Sends what a command is to be answered; a long answer counts as several commands."""
         self.budget.charge(len(frames))
         self.outbox.reply(frames + ticks)
+
+    def answered(self, positions: Mapping[str, Position]) -> None:
+        """Where the client is now in what it subscribed to."""
 
     def refuse(self, error: ProtocolError) -> None:
         self.outbox.reply(error_frame(error))

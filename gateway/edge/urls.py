@@ -1,11 +1,13 @@
 """HTTP paths of the gateway itself."""
 
 from django.urls import path
+from django.views.decorators.csrf import csrf_exempt
 
 from gateway.edge.documents import api_page, openapi, problem_kind
 from gateway.edge.live import staff_live
 from gateway.edge.page import index, instruments
 from gateway.edge.probes import healthz, livez, readyz
+from gateway.edge.sse import not_here
 from gateway.edge.staff import ConnectionsView, NodesView
 from gateway.edge.views import asyncapi, metrics, upgrade_required
 
@@ -19,6 +21,7 @@ urlpatterns = [
     path("admin/live/", staff_live, name="admin-live"),
     path("healthz", healthz, name="healthz"),
     path("metrics", metrics, name="metrics"),
+    path("api/v1/stream", csrf_exempt(not_here), name="stream"),
     path("api/v1/asyncapi.json", asyncapi, name="asyncapi"),
     path("api/v1/openapi.json", openapi, name="openapi"),
     path("api/v1/docs", api_page, name="api"),

@@ -3,7 +3,7 @@
 1. It is *draining*: /readyz says so, answers say ``Connection: close``, and it goes on accepting for ``Drain.delay``
    seconds, in which load balancers notice.
 2. It accepts no more. Requests that have begun are answered.
-3. Its WebSocket clients are told to go in an even stream, over ``Drain.spread`` seconds at most. Each is told to wait
+3. The clients of WebSockets and streams are told to go in an even stream, over ``Drain.spread`` seconds at most. Each is told to wait
    for as long as it took until its turn came: so they come back in an even stream too, at half of that rate. To accept
    a client costs several times what it costs to close one.
 4. What is not done ``DRAIN_SECONDS`` later is cut.
@@ -18,10 +18,11 @@ import dataclasses
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from gateway.protocol.codes import Closure
 from gateway.server.housekeeping import SLICE, cut
+from gateway.server.http import GatewayRequest
 from gateway.server.websocket import GatewayProtocol
 
 __all__ = ["DRAIN_SECONDS", "LEAST_PER_SECOND", "Drain", "drain"]
@@ -40,6 +41,8 @@ LEAST_PER_SECOND: Final = 100
 """Fewer clients than this are no crowd: they are told at this rate, and not spread over all the time there is."""
 
 _STEP: Final = 0.02
+
+Client: TypeAlias = GatewayProtocol | GatewayRequest
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ async def drain(server: Any, closure: Closure, spread: float) -> None:
 async def _finish(server: Any, closure: Closure, grace_until: float) -> None:
     """Returns when all is done."""
     while _is_serving(server):
-        for late in _open_websockets(server):  # a handshake was under way
+        for late in _clients(server):  # a handshake was under way
             _close(late, closure)
         if asyncio.get_running_loop().time() >= grace_until:
             for connection in list(server.housekeeping.http_connections):
@@ -79,7 +82,7 @@ async def _finish(server: Any, closure: Closure, grace_until: float) -> None:
 
 async def _tell(server: Any, closure: Closure, spread: float) -> Closure:
     """Tells the clients one after the other; returns what the last one was told."""
-    clients = list(_open_websockets(server))
+    clients = list(_clients(server))
     gap = min(spread / max(1, len(clients)), 1 / LEAST_PER_SECOND)
     loop = asyncio.get_running_loop()
     began = loop.time()
@@ -91,18 +94,17 @@ async def _tell(server: Any, closure: Closure, spread: float) -> Closure:
         elif number % SLICE == 0:
             await asyncio.sleep(0)
         last = dataclasses.replace(closure, wait=round(closure.wait + turn, 2))
-        if client.state == client.STATE_OPEN:
+        if client.is_open:
             _close(client, last)
     return last
 
 
-def _open_websockets(server: Any) -> Iterator[GatewayProtocol]:
-    for protocol in list(server.connections):
-        if isinstance(protocol, GatewayProtocol) and protocol.state == protocol.STATE_OPEN:
-            yield protocol
+def _clients(server: Any) -> Iterator[Client]:
+    """Those of WebSockets, and of responses that go on."""
+    return (protocol for protocol in list(server.connections) if protocol.is_open)
 
 
-def _close(protocol: GatewayProtocol, closure: Closure) -> None:
+def _close(protocol: Client, closure: Closure) -> None:
     try:
         protocol.close_with(closure)
     except Exception:

@@ -18,12 +18,13 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 
-from gateway.protocol import problems
+from gateway.protocol import codes, problems
 from gateway.server.downloads import Download, is_download
 from gateway.server.head import has_one_coding, split_target, why_no_websocket
 from gateway.server.refusals import refusals
 from gateway.server.turns import Turns
 from gateway.server.visitors import STANDING, Standing
+from gateway.server.websocket import Outgoing, unacknowledged_for
 
 __all__ = ["GatewayHTTPConnection", "GatewayHTTPFactory", "GatewayRequest"]
 
@@ -233,8 +234,11 @@ class GatewayHTTPConnection(HTTPChannel):
         return False
 
     def make_room(self, in_good_order: bool) -> None:
-        """Another connection needs the room of this one, which is idle."""
-        self.transport.abortConnection()
+        """Another connection needs the room of this one, which is idle, or has a stream without a credential."""
+        if in_good_order and self.requests and self.requests[0].is_open:
+            self.requests[0].close_with(codes.NO_ROOM)
+        else:
+            self.transport.abortConnection()
 
     def drain(self) -> None:
         """Makes the request that has begun, if any, the last one on this connection."""
@@ -264,6 +268,8 @@ class GatewayRequest(WebRequest):  # type: ignore[misc] # Daphne ships no types
     uri: bytes
     download: Download | None = None
     """The response, where it is a file."""
+    outbox: Outgoing | None = None
+    """What writes the response, where that is a stream."""
     _began: float | None = None
 
     def process(self) -> Any:
@@ -313,6 +319,23 @@ class GatewayRequest(WebRequest):  # type: ignore[misc] # Daphne ships no types
         self.handle_reply({"type": "http.response.start", "status": status, "headers": headers})
         self.handle_reply({"type": "http.response.body", "body": problems.encode(status, code, body.rstrip(".") + ".")})
 
+    @property
+    def is_open(self) -> bool:
+        """Whether its response is a stream that goes on."""
+        return self.outbox is not None and not self.finished and self.channel is not None
+
+    def close_with(self, closure: codes.Closure) -> None:
+        """Ends a stream, behind all that was delivered to it."""
+        if self.outbox is not None:
+            self.outbox.close(closure)
+
+    def check_timeouts(self) -> None:
+        """A stream may take as long as it likes, unless its client is gone."""
+        if self.outbox is None:
+            super().check_timeouts()
+        elif unacknowledged_for(self.channel.transport.socket) >= self.server.timeouts.ping + self.server.timeouts.pong:
+            self.channel.transport.abortConnection()
+
     def forgive(self, seconds: float) -> None:
         """Takes so many seconds off its time."""
         if self._began is not None:
@@ -327,8 +350,10 @@ class GatewayRequest(WebRequest):  # type: ignore[misc] # Daphne ships no types
             self.download = Download(self, self._taken)
         if message["type"] != STANDING:
             super().handle_reply(message)
-        elif message["standing"] == Standing.KNOWN and self.channel is not None:
-            self.channel.is_known = True
+        elif self.channel is not None:
+            if message["standing"] == Standing.KNOWN:
+                self.channel.is_known = True
+            self.server.stands(self.channel.transport, message["standing"], message["address"])
 
     def _taken(self) -> None:
         """The client has read what was written: its time begins again."""
@@ -338,8 +363,13 @@ class GatewayRequest(WebRequest):  # type: ignore[misc] # Daphne ships no types
         if self.download is not None:
             self.download.end()
         super().finish()
+        if self.outbox is not None:
+            self.send_disconnect()
 
     def connectionLost(self, reason: Failure) -> None:  # noqa: N802 - Twisted's name
+        if self.outbox is not None:
+            self.outbox.let_go()  # first of all: the socket is closed
+            self.send_disconnect()
         if self.download is not None:
             self.download.stopProducing()
             self.send_disconnect()  # Daphne tells only an application that has not taken all yet

@@ -308,6 +308,11 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
             self.heard()
             self.transport.resumeProducing()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether messages can be sent, and it can be closed in good order."""
+        return self.state == int(self.STATE_OPEN)
+
     def close_with(self, closure: Closure) -> None:
         """Closes an open connection, behind all that was delivered to it."""
         if self.outbox is not None:

@@ -80,8 +80,8 @@ class AsgiWire:
         try:
             while self._queue:
                 frames = self._queue.popleft()
-                for text in texts(frames):
-                    await self._send_event({"type": "websocket.send", "text": text})
+                for event in self._events(frames):
+                    await self._send_event(event)
                 self._size -= len(frames)
         finally:
             self._pumping = None
@@ -95,7 +95,14 @@ class AsgiWire:
         if self._pumping is not None:
             await asyncio.wait([self._pumping], timeout=_CLOSE_SECONDS)
             self.release()
-        await self._send_event({"type": "websocket.close", "code": closure.code, "reason": closure.reason})
+        await self._send_event(self._end(closure))
+
+    def _events(self, frames: bytes) -> list[dict[str, Any]]:
+        """What is sent for these frames."""
+        return [{"type": "websocket.send", "text": text} for text in texts(frames)]
+
+    def _end(self, closure: Closure) -> dict[str, Any]:
+        return {"type": "websocket.close", "code": closure.code, "reason": closure.reason}
 
     async def _send_event(self, event: dict[str, Any]) -> None:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import socket
 
+from daphne.http_protocol import WebRequest
 from daphne.ws_protocol import WebSocketProtocol
 from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.tcp import Connection
@@ -12,10 +13,12 @@ from twisted.internet.tcp import Connection
 from gateway.server.websocket import GatewayProtocol
 from gateway.wires.asgi import AsgiWire, SendEvent
 from gateway.wires.daphne import DirectWire, TransportWire
+from gateway.wires.events import BodyWire
 from gateway.wires.own import OwnWire
+from gateway.wires.response import DirectResponse, Response, TransportResponse
 from gateway.wires.wire import Wire
 
-__all__ = ["is_over_tls", "wire_for"]
+__all__ = ["body_wire_for", "is_over_tls", "wire_for"]
 
 
 def wire_for(send: SendEvent, unsent: int) -> Wire:
@@ -33,6 +36,18 @@ def wire_for(send: SendEvent, unsent: int) -> Wire:
     return TransportWire(protocol)
 
 
+def body_wire_for(send: SendEvent, unsent: int) -> tuple[Wire, bool]:
+    """The best way for the body of a response whose head was sent by ``send``; whether it has to be sent in chunks."""
+    request = _behind(send)
+    if not isinstance(request, WebRequest) or request.channel is None or request.finished:
+        return BodyWire(send), False
+    is_chunked, transport = bool(request.chunked), request.channel.transport
+    if isinstance(transport, Connection) and not transport.TLS:
+        _limit_unsent(transport.socket, unsent)
+        return DirectResponse(Response(request)), is_chunked
+    return TransportResponse(Response(request)), is_chunked
+
+
 def is_over_tls(send: SendEvent) -> bool:
     """Whether Daphne itself ends TLS for the WebSocket behind ``send``, which its scope does not say."""
     protocol = _daphne_protocol(send)
@@ -45,7 +60,10 @@ def _limit_unsent(connection: socket.socket, size: int) -> None:
 
 
 def _daphne_protocol(send: SendEvent) -> WebSocketProtocol | None:
+    protocol = _behind(send)
+    return protocol if isinstance(protocol, WebSocketProtocol) else None
+
+
+def _behind(send: SendEvent) -> object:
     """Daphne hands an application ``partial(server.handle_reply, protocol)``."""
-    if isinstance(send, functools.partial) and send.args and isinstance(send.args[0], WebSocketProtocol):
-        return send.args[0]
-    return None
+    return send.args[0] if isinstance(send, functools.partial) and send.args else None
