@@ -74,6 +74,7 @@ _KINDS: Final = {
     ),
     "record_queue": Kind("Ticks that waited to be written to the database whenever more came.", bounds=COUNTS),
     "connections": Kind("Clients connected to /ws."),
+    "connections": Kind("Clients connected to /ws or /api/v1/stream."),
     "subscriptions": Kind("Symbols subscribed to, summed over all clients."),
     "symbols": Kind("Symbols whose stream the worker follows."),
     "memberships": Kind("Groups of the bus that the worker has joined."),

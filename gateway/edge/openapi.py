@@ -312,6 +312,7 @@ def _plain_paths() -> Json:
     }
     anything = {_JSON: {"schema": {"type": "object"}}}
     return {
+        "/api/v1/stream": _stream(),
         "/livez": _get("getAlive", "Whether the worker lives", _json("Alive"), {}),
         "/readyz": _get("getReady", "Whether clients may be sent here", _json("Ready"), {"503": _refusal(503)}),
         "/healthz": _get("getHealth", "Whether the gateway is well", _json("Health"), {"503": _refusal(503)}),
@@ -322,6 +323,23 @@ def _plain_paths() -> Json:
             "getProblem", "What the code of a problem means", _json("Kind"), {"404": _refusal(404)}, [_CODE]
         ),
     }
+
+
+def _stream() -> Json:
+    parameters = [
+        {"name": name, "in": place, "required": name == "symbols", "schema": schema, "description": text}
+        for name, place, schema, text in (
+            ("symbols", "query", {"type": "string"}, "Symbols joined by commas, or `*`."),
+            ("max_rate", "query", {"type": "number"}, "Ticks a second of each symbol at most."),
+            ("snapshot", "query", {"type": "boolean"}, "Whether the last ticks come first; true if not given."),
+            ("Last-Event-ID", "header", {"type": "string"}, "The last `id` of the stream that this goes on with."),
+        )
+    ]
+    refusals = {str(status): _refusal(status) for status in (400, 401, 403, 429, 503)}
+    text = {"text/event-stream": {"schema": {"type": "string"}}}
+    path = _get("streamTicks", "Ticks as server-sent events: the messages of `/ws`", text, refusals, parameters)
+    path["get"]["security"] = [{Credential.name: []}, {Session.name: []}]
+    return path
 
 
 def _json(schema: str) -> Json:

@@ -32,7 +32,7 @@ from gateway.wires.choose import body_wire_for
 from gateway.wires.events import EventWire
 from ticks.access import door
 from ticks.access.credentials import Audience
-from ticks.access.grant import Scope
+from ticks.access.grant import NOBODY, Scope
 from ticks.address import client_address
 from ticks.endpoint import Headers, Middleware
 from ticks.problems import MEDIA_TYPE, encode
@@ -199,7 +199,7 @@ async def _refuse_visitor(  # noqa: PLR0917 - as Access has it
 ) -> None:
     await receive()  # http.request
     headers = [*more] if header is None else [header, *more]
-    if status == 403 and "grant" in scope and not scope["grant"].stands_on:
+    if status == 403 and scope.get("grant") == NOBODY:
         status, headers = 401, [(b"www-authenticate", door.SCHEME.encode()), *headers]
     await _refuse(scope, send, status, headers, body or encode(status, *_REFUSALS[status]))
 

@@ -20,7 +20,7 @@ import pytest
 import websockets
 from websockets.asyncio.client import ClientConnection, connect
 
-from tests.clients import receive
+from tests.clients import EventStream, receive
 from tests.office import Office
 from tests.servers import GatewayProcess, RedisServer
 
@@ -121,8 +121,8 @@ class Door:
 
     def ask(self, who: str, what: str) -> str:
         """What the cell should say."""
-        if what.startswith("/ws"):
-            return asyncio.run(self.open(who, what))
+        if what.startswith(("/ws", "stream")):
+            return self.stream(who) if what == "stream" else asyncio.run(self.open(who, what))
         headers = self.headers(who, "http")
         tick = {"symbol": "MSFT", "price": next(self._serial)}
         with self.http() as http:
@@ -154,6 +154,14 @@ class Door:
                 case _:
                     raise AssertionError(what)
         return str(answer.status_code)
+
+    def stream(self, who: str) -> str:
+        with EventStream(self.gateway, "symbols=MSFT", self.headers(who, "http")) as stream:
+            if stream.status != 200:
+                code: str = json.load(stream.response)["code"]
+                return code if code == "access_denied" else str(stream.status)
+            assert stream.read_until("subscribed")[-1]["symbols"] == ["MSFT"]
+            return "yes"
 
     async def open(self, who: str, what: str) -> str:
         path, _, how = what.partition(" ")

@@ -28,12 +28,12 @@ HOSTILE = ("ignored_auth",)
 
 
 def ask(gateway: GatewayProcess, folder: Path, *arguments: str) -> None:
-    """Has schemathesis ask, which must find nothing wrong."""
+    """Has schemathesis ask, which must find nothing wrong; not for a stream, which has no end."""
     run = subprocess.run(
         [
             sys.executable, "-m", "schemathesis.cli", "run", f"{gateway.http}/api/v1/openapi.json",
             "--seed=1", "--max-examples=25", "--generation-database=none", "--suppress-health-check=all",
-            "--continue-on-failure", "--request-timeout=30", *arguments,
+            "--continue-on-failure", "--exclude-operation-id=streamTicks", "--request-timeout=30", *arguments,
         ],
         cwd=folder,
         env=clean_environment() | {"NO_COLOR": "1", "COLUMNS": "160"},
