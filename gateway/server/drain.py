@@ -94,14 +94,14 @@ async def _tell(server: Any, closure: Closure, spread: float) -> Closure:
         elif number % SLICE == 0:
             await asyncio.sleep(0)
         last = dataclasses.replace(closure, wait=round(closure.wait + turn, 2))
-        if client.is_open:
+        if client.is_live:
             _close(client, last)
     return last
 
 
 def _clients(server: Any) -> Iterator[Client]:
     """Those of WebSockets, and of responses that go on."""
-    return (protocol for protocol in list(server.connections) if protocol.is_open)
+    return (protocol for protocol in list(server.connections) if protocol.is_live)
 
 
 def _close(protocol: Client, closure: Closure) -> None:

@@ -235,7 +235,7 @@ class GatewayHTTPConnection(HTTPChannel):
 
     def make_room(self, in_good_order: bool) -> None:
         """Another connection needs the room of this one, which is idle, or has a stream without a credential."""
-        if in_good_order and self.requests and self.requests[0].is_open:
+        if in_good_order and self.requests and self.requests[0].is_live:
             self.requests[0].close_with(codes.NO_ROOM)
         else:
             self.transport.abortConnection()
@@ -320,7 +320,7 @@ class GatewayRequest(WebRequest):  # type: ignore[misc] # Daphne ships no types
         self.handle_reply({"type": "http.response.body", "body": problems.encode(status, code, body.rstrip(".") + ".")})
 
     @property
-    def is_open(self) -> bool:
+    def is_live(self) -> bool:
         """Whether its response is a stream that goes on."""
         return self.outbox is not None and not self.finished and self.channel is not None
 

@@ -309,7 +309,7 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
             self.transport.resumeProducing()
 
     @property
-    def is_open(self) -> bool:
+    def is_live(self) -> bool:
         """Whether messages can be sent, and it can be closed in good order."""
         return self.state == int(self.STATE_OPEN)
 
