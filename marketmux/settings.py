@@ -249,6 +249,7 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PERMISSION_CLASSES": ["ticks.authentication.MayRead"],
     "EXCEPTION_HANDLER": "ticks.errors.exception_handler",
+    "VIEW_DESCRIPTION_FUNCTION": "ticks.renderers.describe",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }
 

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from rest_framework.negotiation import DefaultContentNegotiation
-from rest_framework.renderers import BaseRenderer, JSONRenderer
+from rest_framework.renderers import BaseRenderer, BrowsableAPIRenderer, JSONRenderer
 from rest_framework.request import Request
+from rest_framework.utils.formatting import dedent
 
+from ticks import prose
 from ticks.problems import MEDIA_TYPE
 
-__all__ = ["ExactJSONRenderer", "PublisherNegotiation"]
+__all__ = ["ExactJSONRenderer", "PageRenderer", "PublisherNegotiation", "describe"]
+
+
+def describe(view: Any, html: bool = False) -> str:
+    """DRF's ``VIEW_DESCRIPTION_FUNCTION``: what the docstring of a view says, on its page as HTML."""
+    text = dedent(view.__class__.__doc__ or "")
+    return prose.html(text) if html else text
+
+
+NOTHING: Final = "Nothing here"
+"""What the view is called that answers where there is nothing."""
 
 
 class PublisherNegotiation(DefaultContentNegotiation):
@@ -51,3 +63,30 @@ class ExactJSONRenderer(JSONRenderer):
             return text  # what publishers get
         indent = self.get_indent(accepted_media_type or "", context)
         return msgspec.json.format(text, indent=indent) + b"\n" if indent else text
+
+
+_FOR_READERS: Final = (
+    ("<html>", '<html lang="en">'),
+    ('role="main" aria-label="main content"', ""),
+    ('data-toggle="dropdown" title="Specify', 'data-toggle="dropdown" aria-label="Formats" title="Specify'),
+)
+"""What screen readers need of DRF's page where its template has no block for it."""
+
+
+class PageRenderer(BrowsableAPIRenderer):
+    """DRF's pages, whose breadcrumbs lead only where something is."""
+
+    def get_breadcrumbs(self, request: Request) -> list[tuple[str, str]]:
+        crumbs: list[tuple[str, str]] = super().get_breadcrumbs(request)
+        return [(name, address) for name, address in crumbs if name != NOTHING or address == request.path]
+
+    def render(
+        self,
+        data: Any,
+        accepted_media_type: str | None = None,
+        renderer_context: Mapping[str, Any] | None = None,
+    ) -> str:
+        page: str = super().render(data, accepted_media_type, renderer_context)
+        for theirs, ours in _FOR_READERS:
+            page = page.replace(theirs, ours, 1)
+        return page

@@ -16,7 +16,6 @@ from rest_framework import status
 from rest_framework.exceptions import NotAuthenticated, NotFound, ParseError, PermissionDenied
 from rest_framework.pagination import PageNumberPagination
 from rest_framework.permissions import BasePermission
-from rest_framework.renderers import BrowsableAPIRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
@@ -32,7 +31,7 @@ from ticks.fields import FIELDS
 from ticks.grammar import instant, is_symbol, now
 from ticks.parsers import NdjsonParser, TickParser, TokenRequest, TokenRequestParser
 from ticks.publish import is_key
-from ticks.renderers import ExactJSONRenderer, PublisherNegotiation
+from ticks.renderers import NOTHING, ExactJSONRenderer, PageRenderer, PublisherNegotiation
 from ticks.serializers import TickSerializer
 from ticks.tick import MAX_BODY_BYTES, Placed, Tick
 
@@ -43,7 +42,7 @@ class AsyncAPIView(APIView):
     """A DRF view whose handlers are coroutines, so that it can await the bus on the server's own event loop."""
 
     parser_classes = [TickParser, NdjsonParser]
-    renderer_classes = [ExactJSONRenderer, BrowsableAPIRenderer]
+    renderer_classes = [ExactJSONRenderer, PageRenderer]
     content_negotiation_class = PublisherNegotiation
 
     async def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Response:  # type: ignore[override]
@@ -242,7 +241,9 @@ class TokenView(AsyncAPIView):
 
 
 class ApiNotFoundView(APIView):
-    """Any other path of the API."""
+    """There is nothing at this address."""
+
+    name = NOTHING
 
     renderer_classes = AsyncAPIView.renderer_classes
     authentication_classes = []

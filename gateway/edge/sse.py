@@ -201,7 +201,9 @@ async def _refuse_visitor(  # noqa: PLR0917 - as Access has it
     headers = [*more] if header is None else [header, *more]
     if status == 403 and scope.get("grant") == NOBODY:
         status, headers = 401, [(b"www-authenticate", door.SCHEME.encode()), *headers]
-    await _refuse(scope, send, status, headers, body or encode(status, *_REFUSALS[status]))
+    if not body and status in _REFUSALS:
+        body = encode(status, *_REFUSALS[status])
+    await _refuse(scope, send, status, headers, body)
 
 
 async def _refuse(scope: dict[str, Any], send: SendEvent, status: int, headers: Headers, body: bytes) -> None:

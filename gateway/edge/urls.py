@@ -9,7 +9,7 @@ from gateway.edge.page import index, instruments
 from gateway.edge.probes import healthz, livez, readyz
 from gateway.edge.sse import not_here
 from gateway.edge.staff import ConnectionsView, NodesView
-from gateway.edge.views import asyncapi, metrics, upgrade_required
+from gateway.edge.views import asyncapi, metrics, upgrade_required, websockets_page
 
 urlpatterns = [
     path("", index, name="index"),
@@ -25,6 +25,7 @@ urlpatterns = [
     path("api/v1/asyncapi.json", asyncapi, name="asyncapi"),
     path("api/v1/openapi.json", openapi, name="openapi"),
     path("api/v1/docs", api_page, name="api"),
+    path("api/v1/docs/websockets", websockets_page, name="websockets"),
     path("api/v1/nodes", NodesView.as_view(), name="nodes"),
     path("api/v1/connections", ConnectionsView.as_view(), name="connections"),
     path("api/v1/problems/<slug:code>", problem_kind),

@@ -7,11 +7,12 @@ from typing import Final
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
 from django.utils.cache import patch_cache_control
 from django.utils.crypto import constant_time_compare
 from django.views.decorators.csrf import csrf_exempt
 
-from gateway.edge import workers
+from gateway.edge import websockets, workers
 from gateway.edge.failures import answer, read_only
 from gateway.edge.metrics import ANSWER_SECONDS, held
 from gateway.edge.metrics import render as render_metrics
@@ -19,7 +20,7 @@ from gateway.protocol.asyncapi import Deployment, document, encode
 from gateway.server.exchange import FIGURES
 from ticks import origins
 
-__all__ = ["asyncapi", "metrics", "upgrade_required"]
+__all__ = ["asyncapi", "metrics", "upgrade_required", "websockets_page"]
 
 _ASYNCAPI_MAX_AGE: Final = 300
 """How long a cache may keep the AsyncAPI document, in seconds."""
@@ -64,14 +65,24 @@ def _plain(text: str, status: int, headers: dict[str, str] | None = None) -> Htt
 
 @read_only
 async def asyncapi(request: HttpRequest) -> HttpResponse:
-    """The WebSocket protocol as an AsyncAPI document; its server is the public one, or the address of the request."""
+    """The WebSocket protocol as an AsyncAPI document."""
+    response = HttpResponse(encode(document(_deployment(request))), content_type="application/json")
+    patch_cache_control(response, public=True, max_age=_ASYNCAPI_MAX_AGE)
+    return response
+
+
+@read_only
+def websockets_page(request: HttpRequest) -> HttpResponse:
+    """The same for people."""
+    return render(request, "websockets.html", websockets.context(document(_deployment(request))))
+
+
+def _deployment(request: HttpRequest) -> Deployment:
+    """The server is the public one, or the address of the request."""
     public = origins.public()
-    deployment = Deployment(
+    return Deployment(
         host=public.netloc if public else request.get_host(),
         secure=public.scheme == "https" if public else request.is_secure(),
         anonymous=settings.MARKETMUX_ANONYMOUS,
         session_cookie=settings.SESSION_COOKIE_NAME,
     )
-    response = HttpResponse(encode(document(deployment)), content_type="application/json")
-    patch_cache_control(response, public=True, max_age=_ASYNCAPI_MAX_AGE)
-    return response

@@ -119,4 +119,4 @@ def test_the_browsable_api_keeps_it_and_publishes(browser: Page) -> None:
     wait_until(lambda: "202" in browser.text(".response-info"))
     assert httpx.get(f"{browser.http}/api/v1/ticks/POSTED").status_code == 200
     browser.find("form[action*=logout] button").click()
-    wait_until(lambda: "Log in" in browser.text(".navbar"))
+    wait_until(lambda: "Log in" in browser.text(".top"))

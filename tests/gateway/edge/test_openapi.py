@@ -99,7 +99,11 @@ def test_who_asks_for_html_is_answered_as_documented(client: Client, name: str) 
 def test_the_reference_lists_the_same_operations() -> None:
     table = REFERENCE.split("\n## ")[0]
     listed = set(re.findall(r"^\| \[?`([A-Z]+ /[^`]*)`", table, re.MULTILINE))
-    assert {re.sub(r"\?.*", "", each) for each in listed} == {*OPERATIONS, "GET /api/v1/docs"}
+    assert {re.sub(r"\?.*", "", each) for each in listed} == {
+        *OPERATIONS,
+        "GET /api/v1/docs",
+        "GET /api/v1/docs/websockets",
+    }
 
 
 def test_every_status_of_the_reference_is_answered_by_some_operation() -> None:
