@@ -3,9 +3,9 @@
 1. It is *draining*: /readyz says so, answers say ``Connection: close``, and it goes on accepting for ``Drain.delay``
    seconds, in which load balancers notice.
 2. It accepts no more. Requests that have begun are answered.
-3. The clients of WebSockets and streams are told to go in an even stream, over ``Drain.spread`` seconds at most. Each is told to wait
-   for as long as it took until its turn came: so they come back in an even stream too, at half of that rate. To accept
-   a client costs several times what it costs to close one.
+3. The clients of WebSockets and streams are told to go one after the other, evenly, over ``Drain.spread`` seconds at
+   most. Each is told to wait for as long as it took until its turn came: so they come back evenly too, at half of that
+   rate. To accept a client costs several times what it costs to close one.
 4. What is not done ``DRAIN_SECONDS`` later is cut.
 
 A server whose place another has taken already, on the same socket, needs no delay.
