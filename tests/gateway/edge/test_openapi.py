@@ -119,5 +119,5 @@ def test_the_page_loads_nothing_from_elsewhere(client: Client) -> None:
     page: Any = response.content.decode()
     assert re.findall(r'(?:src|href)="(?!/)', page) == []
     assert "unsafe" not in response["Content-Security-Policy"]
-    for asset in re.findall(r'(?:src|href)="(/[^"]+)"', page):
+    for asset in re.findall(r'(?:src|href)="(/static/[^"]+)"', page):
         assert finders.find(asset.removeprefix("/static/"))

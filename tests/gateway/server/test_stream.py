@@ -61,7 +61,7 @@ async def test_draining_ends_a_stream_at_once(serve: Serve) -> None:
         assert b"event: closing\n" in rest
         assert b"\nid: " in rest
         assert rest.endswith(b"0\r\n\r\n")
-        await until(lambda: not server._is_serving())
+        await until(lambda: not server.visitors.open)
         assert time.monotonic() - began < 3.0  # of four that it would wait
 
 
@@ -79,7 +79,7 @@ async def test_a_client_that_leaves_is_let_go_of(serve: Serve) -> None:
     async with stream(server) as (_, writer):
         assert get_node().hub.connections == 1
         writer.transport.abort()
-        await until(lambda: not get_node().hub.connections and not server._is_serving())
+        await until(lambda: not get_node().hub.connections and not server.visitors.open)
 
 
 async def test_a_guest_gives_way_in_good_order(serve: Serve) -> None:
