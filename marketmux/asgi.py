@@ -27,11 +27,13 @@ from ticks.views import TickListView  # noqa: E402
 to_django = TicksEndpoint(reverse("ticks"), TickListView.as_view(), OnlyOpenSessions(django))
 routes = ProtocolTypeRouter(
     {
-        "http": Watching(EventStreams(reverse("stream"), WithStanding(to_django))),
+        "http": Watching(WithStanding(to_django)),
         "websocket": Watching(URLRouter(websocket_urlpatterns)),
     }
 )
-application = OnlyFromProxies(Identified(AccessLog(routes) if settings.MARKETMUX_ACCESS_LOG else routes))
+identified = Identified(AccessLog(routes) if settings.MARKETMUX_ACCESS_LOG else routes)
+# Streams first: what wraps `send` hides the way to their sockets.
+application = OnlyFromProxies(EventStreams(reverse("stream"), identified))
 
 get_channel_layer()  # loads it now, and not while the first client waits
 collector.freeze()

@@ -69,18 +69,18 @@ _middleware: Final = Middleware()
 
 
 class EventStreams:
-    """ASGI application: streams from ``path``, and passes all else to ``django``."""
+    """ASGI application: streams from ``path``, and passes all else to ``others``."""
 
-    def __init__(self, path: str, django: Application) -> None:
+    def __init__(self, path: str, others: Application) -> None:
         self._path = path
-        self._django = django
+        self._others = others
         self._stream = Access(
             EventStream.as_asgi(), Scope.SUBSCRIBE, Audience.WS, Audience.HTTP, refuse=_refuse_visitor
         )
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        if scope["path"] != self._path or scope["method"] != "GET":
-            await self._django(scope, receive, send)
+        if scope["type"] != "http" or scope["path"] != self._path or scope["method"] != "GET":
+            await self._others(scope, receive, send)
         elif redirect := _middleware.redirect(as_request(scope)):
             headers = [(name.lower().encode(), value.encode()) for name, value in redirect.items()]
             await _respond(scope, send, redirect.status_code, headers, b"")
