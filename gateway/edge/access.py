@@ -27,7 +27,7 @@ from ticks.access.users import EntitlementsUnavailable
 from ticks.address import client_address, share_of
 from ticks.shares import rate_limit
 
-__all__ = ["Access", "as_request", "origin_allowed"]
+__all__ = ["Access", "origin_allowed"]
 
 logger = logging.getLogger(__name__)
 
@@ -130,7 +130,7 @@ def _misplaced(
     scope: dict[str, Any], send: Any, origin: bytes | None, host: bytes
 ) -> tuple[int, tuple[bytes, bytes] | None] | None:
     """The status, and a header, for a handshake that comes to the wrong address, or from one; None for others."""
-    request = as_request(scope)
+    request = _as_request(scope)
     if host and not _host_allowed(request):  # no server takes a handshake without Host
         _log_once("Refused WebSockets whose Host is %a, which is not in ALLOWED_HOSTS", host)
         return 400, None
@@ -215,7 +215,7 @@ def _allowed_hosts() -> list[str]:
     return settings.ALLOWED_HOSTS or [".localhost", "127.0.0.1", "[::1]"]
 
 
-def as_request(scope: dict[str, Any]) -> ASGIRequest:
+def _as_request(scope: dict[str, Any]) -> ASGIRequest:
     """The handshake as Django sees requests, for its rules about Host and ``X-Forwarded-`` headers.
 
     Without the other headers, and the stream of a body: they would cost each client more than the rules do.

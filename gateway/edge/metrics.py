@@ -73,7 +73,6 @@ _KINDS: Final = {
         "Time from a command to Redis to its reply; those that were not answered are left out.", bounds=SECONDS
     ),
     "record_queue": Kind("Ticks that waited to be written to the database whenever more came.", bounds=COUNTS),
-    "connections": Kind("Clients connected to /ws."),
     "connections": Kind("Clients connected to /ws or /api/v1/stream."),
     "subscriptions": Kind("Symbols subscribed to, summed over all clients."),
     "symbols": Kind("Symbols whose stream the worker follows."),

@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from io import BytesIO
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
 import msgspec
 from django.conf import settings
+from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse
 
-from gateway.edge.access import Access, as_request
+from gateway.edge.access import Access
 from gateway.edge.failures import answer
 from gateway.edge.subscriber import Receive, TickConsumer
 from gateway.protocol.codes import ErrorCode, ProtocolError
@@ -81,7 +83,7 @@ class EventStreams:
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] != "http" or scope["path"] != self._path or scope["method"] != "GET":
             await self._others(scope, receive, send)
-        elif redirect := _middleware.redirect(as_request(scope)):
+        elif redirect := _middleware.redirect(_request(scope)):
             headers = [(name.lower().encode(), value.encode()) for name, value in redirect.items()]
             await _respond(scope, send, redirect.status_code, headers, b"")
         else:
@@ -116,7 +118,7 @@ class EventStream(TickConsumer):
         except ProtocolError as error:
             await self.turn_down(error)
             return
-        headers = [*_HEADERS, *_middleware.headers(as_request(self.scope))]
+        headers = [*_HEADERS, *_middleware.headers(_request(self.scope))]
         await self.base_send({"type": "http.response.start", "status": 200, "headers": headers})
         await self.base_send({"type": "http.response.body", "body": b"", "more_body": True})  # sends the head
         wire, is_chunked = body_wire_for(self.base_send, min(_UNSENT_BYTES, settings.MARKETMUX_UNSENT_BYTES))
@@ -212,6 +214,11 @@ async def _refuse(scope: dict[str, Any], send: SendEvent, status: int, headers: 
 
 
 async def _respond(scope: dict[str, Any], send: SendEvent, status: int, headers: Headers, body: bytes) -> None:
-    headers = [*headers, (b"content-length", b"%d" % len(body)), *_middleware.headers(as_request(scope))]
+    headers = [*headers, (b"content-length", b"%d" % len(body)), *_middleware.headers(_request(scope))]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def _request(scope: dict[str, Any]) -> ASGIRequest:
+    """As Django's middleware sees it."""
+    return ASGIRequest(scope, BytesIO())
