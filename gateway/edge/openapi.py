@@ -338,7 +338,7 @@ def _stream() -> Json:
     refusals = {str(status): _refusal(status) for status in (400, 401, 403, 429, 503)}
     text = {"text/event-stream": {"schema": {"type": "string"}}}
     path = _get("streamTicks", "Ticks as server-sent events: the messages of `/ws`", text, refusals, parameters)
-    path["get"]["security"] = [{Credential.name: []}, {Session.name: []}]
+    path["get"]["security"] = [{Credential.name: []}, {_BEARER: []}, {Session.name: []}]
     return path
 
 
