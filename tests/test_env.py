@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Final
 
 import pytest
 
 from marketmux import env
 from marketmux.env import Environment
 from ticks.address import parse_proxies
+
+ROOT: Final = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture
@@ -44,4 +48,7 @@ def test_a_database_without_its_driver_is_a_sentence(environment: Environment, m
     monkeypatch.setattr(env, "find_spec", lambda _: None)
     monkeypatch.setenv("DATABASE_URL", "postgres://user:password@db/marketmux")
     assert environment.database("DATABASE_URL", "sqlite://:memory:")["ENGINE"] == "django.db.backends.sqlite3"
-    assert "pip install 'psycopg[binary]" in environment.problems["DATABASE_URL"]
+    said = environment.problems["DATABASE_URL"]
+    command, version = re.search(r"(pip install '(psycopg\[binary\]==[\d.]+)')", said).groups()  # type: ignore[union-attr]
+    assert f"-m {command}\n" in (ROOT / "docs" / "how-to" / "postgresql.md").read_text()
+    assert f"\n{version} " in (ROOT / "requirements-dev.txt").read_text()
