@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, TypeVar
 
@@ -42,5 +43,4 @@ def show(title: str, head: Iterable[str], rows: Iterable[Iterable[object]]) -> N
         table.add_column(name, justify="right" if is_figure and lines else "left", overflow="fold")
     for line in lines:
         table.add_row(*(escape(printable(cell)) for cell in line))
-    console = Console()
-    console.print(table, width=None if console.is_terminal else _PIPED_WIDTH)
+    Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH).print(table)

@@ -80,5 +80,5 @@ def post(gateway: GatewayProcess) -> httpx.Response:
 
 def refused(gateway: GatewayProcess, reason: Reason) -> float:
     text = httpx.get(f"{gateway.http}/metrics").text
-    [value] = re.findall(rf'^marketmux_bus_refused_total{{worker="\d+",reason="{reason}"}} (.*)$', text, re.MULTILINE)
+    [value] = re.findall(rf'^marketmux_bus_refused_total{{.*reason="{reason}".*}} (.*)$', text, re.MULTILINE)
     return float(value)

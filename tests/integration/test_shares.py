@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -246,6 +247,6 @@ async def test_handshakes_a_second_are_counted_by_address(tmp_path: Path, migrat
         assert refusal.value.response.status_code == 429
         assert int(refusal.value.response.headers["Retry-After"]) == 1
         metrics = httpx.get(f"{gateway.http}/metrics").text  # noqa: ASYNC210
-        assert 'reason="handshakes"} 1' in metrics
+        assert re.search(r'^marketmux_limited_total{.*reason="handshakes".*} 1', metrics, re.MULTILINE)
     finally:
         gateway.stop()
