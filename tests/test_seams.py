@@ -30,8 +30,8 @@ from twisted.internet.testing import StringTransport
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 ZONES: Final = ("bus", "ticks", "gateway", "marketmux")
-DOCUMENTED: Final = {"_asdict", "_replace", "_meta", "_base_manager", "_state", "_db", "_value_"}
-"""Names of named tuples and of Django that look private and are documented."""
+DOCUMENTED: Final = {"_asdict", "_replace", "_meta", "_base_manager", "_state", "_db", "_value_", "_current_frames"}
+"""Names of named tuples, of Django and of ``sys`` that look private and are documented."""
 
 
 class Seam(NamedTuple):

@@ -3,6 +3,7 @@
 from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 
+from gateway.edge.debug import staff_debug, staff_speedscope
 from gateway.edge.documents import api_page, openapi, problem_kind
 from gateway.edge.live import staff_live
 from gateway.edge.page import index, instruments
@@ -19,6 +20,8 @@ urlpatterns = [
     path("livez", livez, name="livez"),
     path("readyz", readyz, name="readyz"),
     path("admin/live/", staff_live, name="admin-live"),
+    path("debug/", staff_debug, name="debug"),
+    path("debug/speedscope.json", staff_speedscope, name="debug-speedscope"),
     path("healthz", healthz, name="healthz"),
     path("metrics", metrics, name="metrics"),
     path("api/v1/stream", csrf_exempt(not_here), name="stream"),

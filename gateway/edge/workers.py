@@ -8,12 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from gateway.edge import metrics
+from gateway.edge import inspection, metrics, profiling
 from gateway.server.exchange import ALL, FIGURES, Answering, Line, Place
 
 __all__ = ["ANSWERING", "ask", "connect", "number"]
 
-ANSWERING: Final[Mapping[str, Answering]] = {FIGURES: metrics.answer}
+ANSWERING: Final[Mapping[str, Answering]] = {
+    FIGURES: metrics.answer,
+    **inspection.ANSWERING,
+    **profiling.ANSWERING,
+}
 """What a worker answers, by topic."""
 
 _lines: list[Line] = []
