@@ -96,7 +96,7 @@ def test_it_is_for_superusers(site: Site) -> None:
     for path in (PAGE, "/debug/speedscope.json"):
         statuses = [site.get("?worker=0", who, path).status_code for who in ("nobody", "ada", "carl")]
         assert statuses == [302, 302, 403]
-    form = {"action": "profile", "seconds": 1}
+    form: dict[str, Any] = {"action": "profile", "seconds": 1}
     assert [site.post("?worker=0", who, **form).status_code for who in ("nobody", "ada", "carl")] == [302, 302, 403]
     assert site.post("?worker=0", token="x" * 32, **form).status_code == 403
     assert "no-store" in site.get().headers["cache-control"]
