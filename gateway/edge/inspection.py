@@ -39,6 +39,8 @@ _SLICE: Final = 10_000
 """Objects that are counted in one go: about a millisecond."""
 _TASKS: Final = 500
 """Tasks that are looked at in one go."""
+_KINDS: Final = 400
+"""Rows of the table of objects: a connection alone has objects of dozens of types."""
 _MOST: Final = 60
 """Rows of each table."""
 _DEEPEST: Final = 60
@@ -118,8 +120,8 @@ class _Counts:
         self.at, self.kinds = now, kinds
         grown = [Kind(name, kinds[name], kinds[name] - before[name] if before else 0) for name in kinds | before]
         grown.sort(key=lambda kind: (-kind.growth, -kind.count))
-        most = sorted(grown[_MOST // 2 :], key=lambda kind: -kind.count)
-        return kinds.total(), [*grown[: _MOST // 2], *most[: _MOST // 2]], seconds
+        most = sorted(grown[_KINDS // 2 :], key=lambda kind: -kind.count)
+        return kinds.total(), [*grown[: _KINDS // 2], *most[: _KINDS // 2]], seconds
 
 
 _counts: Final = _Counts()
