@@ -13,6 +13,7 @@ import { Freshness } from "./freshness.js";
 import { Heads } from "./heads.js";
 import { Intake } from "./intake.js";
 import { later } from "./later.js";
+import { Mistreat } from "./mistreat.js";
 import { Names } from "./names.js";
 import { Notices } from "./notices.js";
 import { isLive, pressed } from "./order.js";
@@ -355,3 +356,4 @@ choice.start(
 );
 if (board.has(view.chart) || choice.everything) detail.open(view.chart);
 connection.open();
+new Mistreat($("mistreat"), { board, choice, config }).show();

@@ -192,3 +192,41 @@ export interface Refusal {
   detail?: string;
   errors?: { field: string | null; message: string }[];
 }
+
+/** What a client of mistreat.js is to do: who it is, and how it is mistreated. */
+export interface LaneBegin {
+  url: string;
+  symbols: string[];
+  /** The symbol whose price is shown. */
+  watched: string;
+  closures: Record<string, Closure>;
+}
+
+export interface LaneOrders {
+  begin: LaneBegin;
+  /** Seconds in which it reads nothing. */
+  pause: number;
+  /** Seconds in five in which it reads nothing. */
+  slow: number;
+  /** Ticks a second and symbol; null: as they come. */
+  cap: number | null;
+  /** Seconds before it connects again. */
+  cut: number;
+}
+
+/** How a client of mistreat.js is (lane.worker.js): its books (books.js), and what it holds. */
+export interface LaneSummary {
+  state: "connecting" | "live" | "paused" | "cut" | "waiting" | "closed";
+  price: Digits | "";
+  /** The time of its newest tick, in ms. */
+  newest: number;
+  /** What the last receipt said. */
+  receipt: string;
+  streamed: number;
+  received: number;
+  skipped: { slow: number; rate: number };
+  missed: number;
+  recovered: number;
+  restarted: number;
+  unaccounted: number;
+}

@@ -1,0 +1,68 @@
+"""The demo page's view of three clients of which one is mistreated: it is told what it skips, the others do not notice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from selenium import webdriver
+
+from tests.integration.browser import Page
+from tests.integration.test_demo_page_access import SIZES
+from tests.servers import GatewayProcess, wait_until
+
+OTHERS = ("a", "c")
+YOURS = "b"
+
+
+@pytest.fixture(scope="module")
+def fed(tmp_path_factory: pytest.TempPathFactory, migrated_database: Path) -> Iterator[GatewayProcess]:
+    """A gateway with prices that tick often enough to fill what a browser reads ahead."""
+    arguments = ("--feed", "--feed-rate=600")
+    process = GatewayProcess(tmp_path_factory.mktemp("gateway"), database=migrated_database, arguments=arguments)
+    process.manage("seed_instruments")
+    process.start()
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+def page(driver: webdriver.Chrome, fed: GatewayProcess) -> Iterator[Page]:
+    page = Page(driver, fed.http)
+    page.resize(SIZES["wide"])
+    page.open()
+    page.find("a[href='#mistreat']").click()
+    wait_until(lambda: all(figure(page, lane, "received") > 0 for lane in "abc"), 60)
+    yield page
+    assert page.complaints() == []
+
+
+def said(page: Page, lane: str, name: str) -> str:
+    return page.text(f"[data-lane={lane}] [data-of={name}]")
+
+
+def figure(page: Page, lane: str, name: str) -> int:
+    return int(said(page, lane, name).replace(",", "") or 0)
+
+
+def press(page: Page, name: str) -> None:
+    page.find(f"[data-do={name}]").click()
+
+
+def balances(page: Page, lane: str) -> bool:
+    return said(page, lane, "unaccounted") == "nothing unsaid"
+
+
+def test_a_client_that_stops_is_told_what_it_skips_and_the_others_do_not_notice(page: Page) -> None:
+    press(page, "pause")
+    wait_until(lambda: said(page, YOURS, "state").startswith("stopped"))
+    before = {lane: figure(page, lane, "received") for lane in "abc"}
+    wait_until(lambda: float(said(page, YOURS, "behind").removesuffix(" s").replace("no", "0")) > 4)
+    assert figure(page, YOURS, "received") == before[YOURS]
+    for lane in OTHERS:
+        assert figure(page, lane, "received") > before[lane]
+    wait_until(lambda: figure(page, YOURS, "slow") > 0)
+    wait_until(lambda: said(page, YOURS, "behind") == "no")
+    assert said(page, YOURS, "receipt") != "none yet"
+    assert all(balances(page, lane) for lane in "abc")
