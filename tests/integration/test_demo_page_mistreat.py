@@ -66,3 +66,31 @@ def test_a_client_that_stops_is_told_what_it_skips_and_the_others_do_not_notice(
     wait_until(lambda: said(page, YOURS, "behind") == "no")
     assert said(page, YOURS, "receipt") != "none yet"
     assert all(balances(page, lane) for lane in "abc")
+
+
+def test_a_client_that_is_cut_off_gets_what_it_missed(page: Page) -> None:
+    press(page, "cut")
+    wait_until(lambda: said(page, YOURS, "state") == "cut off")
+    before = figure(page, OTHERS[0], "received")
+    wait_until(lambda: said(page, YOURS, "state") == "live")
+    wait_until(lambda: figure(page, YOURS, "recovered") + figure(page, YOURS, "missed") > 0)
+    assert figure(page, YOURS, "recovered") > 0
+    assert figure(page, OTHERS[0], "received") > before
+    wait_until(lambda: all(balances(page, lane) for lane in "abc"))
+
+
+def test_a_client_that_asks_for_less_has_receipts_for_the_rest(page: Page) -> None:
+    press(page, "cap")
+    wait_until(lambda: figure(page, YOURS, "capped") > 1_000)
+    assert all(figure(page, lane, "capped") == 0 for lane in OTHERS)
+    assert balances(page, YOURS)
+
+
+def test_a_client_that_is_slow_falls_behind_and_catches_up(page: Page) -> None:
+    press(page, "slow")
+    wait_until(lambda: said(page, YOURS, "behind") != "no")
+    before = figure(page, YOURS, "received")
+    wait_until(lambda: figure(page, YOURS, "received") > before)
+    press(page, "slow")
+    wait_until(lambda: said(page, YOURS, "behind") == "no", 60)
+    assert balances(page, YOURS)
