@@ -13,7 +13,9 @@ const take = (...seqs) => {
 };
 const skip = (count, reason = "slow") => books.conflated({ reason, skipped: { AAPL: `${count}` } });
 const acknowledge = (seq, recovered, epoch = EPOCH) =>
-  books.subscribed({ positions: { AAPL: { seq: `${seq}`, epoch, ...(recovered === undefined ? {} : { recovered }) } } });
+  books.subscribed({
+    positions: { AAPL: { seq: `${seq}`, epoch, ...(recovered === undefined ? {} : { recovered }) } },
+  });
 const gap = (missed, seq, epoch = EPOCH) => books.gap({ symbol: "AAPL", missed, seq: `${seq}`, epoch });
 const figures = () => {
   const { streamed, received, skipped, missed, unaccounted } = books;
