@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from django.conf import settings
 from django.http import HttpRequest
 
-__all__ = ["Proxies", "address_of_request", "client_address", "is_trusted", "parse_proxies", "share_of"]
+__all__ = ["UNIX", "Proxies", "address_of_request", "client_address", "is_trusted", "parse_proxies", "share_of"]
 
 UNIX: Final = "unix"
 """The entry that stands for clients over a Unix socket, which have no address."""

@@ -386,7 +386,7 @@ class GatewayRequest(WebRequest):  # type: ignore[misc] # Daphne ships no types
 
 
 class GatewayHTTPFactory(HTTPFactory):  # type: ignore[misc] # Daphne ships no types
-    """Makes the connections of a server, as many as it has room for."""
+    """Makes the connections of a server, as many as it admits and has room for."""
 
     protocol = GatewayHTTPConnection
 
@@ -396,8 +396,8 @@ class GatewayHTTPFactory(HTTPFactory):  # type: ignore[misc] # Daphne ships no t
         self._request_factory = partial(GatewayRequest, parsePOSTFormSubmission=False)
 
     def buildProtocol(self, addr: Any) -> Any:  # noqa: N802 - Twisted's name
-        """A connection; None, at which Twisted closes the socket, if there is no room for one."""
-        if not self.server.connection_opened():
+        """A connection; None, at which Twisted closes the socket, if it is one too many."""
+        if not self.server.connection_opened(getattr(addr, "host", "")):
             return None
         protocol = super().buildProtocol(addr)
         protocol.requestFactory = self._request_factory

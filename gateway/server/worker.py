@@ -68,7 +68,7 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
     when the server stops, in the way that ``ending`` says; ``on_drain`` is called when that begins. ``jobs`` run beside
     the server on its loop until then. It serves before it is ready, which the supervisor is told when ``usable`` has
     returned. ``most_idle``: see visitors.py. ``share_of`` makes an address that whose connections are counted together.
-    ``line`` is the way to the other workers.
+    ``admits`` says whether an address may open another connection. ``line`` is the way to the other workers.
     """
 
     def __init__(
@@ -86,6 +86,7 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
         usable: Job | None = None,
         most_idle: int = MOST_IDLE,
         share_of: Callable[[str], str] = str,
+        admits: Callable[[str], bool] | None = None,
         line: Line | None = None,
         timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
     ) -> None:
@@ -124,6 +125,7 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
         self._housekeeping_task: asyncio.Task[None] | None = None
         self.visitors = Visitors(most_idle, _make_room)
         self._share_of = share_of
+        self._admits = admits
         self._full = False
 
     def run(self) -> None:
@@ -174,11 +176,13 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
         super().listen_success(port)
         self._ports.append(port)
 
-    def connection_opened(self) -> bool:
-        """Counts a connection that was accepted; False if there is no room for it.
+    def connection_opened(self, address: str) -> bool:
+        """Counts a connection that was accepted; False if its address has too many a second, or there is no room.
 
         At the limit of open files a new connection to Redis, for one, would fail. So clients are refused before that.
         """
+        if self._admits is not None and not self._admits(address):
+            return False
         if self.visitors.open >= self.visitors.room and not self._full:
             self._full = True
             logger.warning(

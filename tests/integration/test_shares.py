@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import re
+import socket
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -18,7 +18,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Origin, Subprotocol
 
 from marketmux.client import Client
-from tests.clients import receive, tick
+from tests.clients import receive, samples, tick
+from tests.conftest import StartGateway
 from tests.servers import GatewayProcess, RedisServer
 
 LIMIT = 200
@@ -232,6 +233,15 @@ async def test_new_symbols_of_a_key_are_counted_by_the_day(pair: Pair) -> None:
             assert (await http.post("/api/v1/ticks", json=[tick("NEW1", 1), tick("NEW2", 1)])).status_code == 202
 
 
+def limited(gateway: GatewayProcess, reason: str) -> float:
+    """How often the gateway refused something for the reason."""
+    return sum(
+        sample.value
+        for sample in samples(gateway)
+        if sample.name == "marketmux_limited_total" and sample.labels["reason"] == reason
+    )
+
+
 async def connect_often(url: str) -> None:
     for _ in range(30):
         async with connect(url):
@@ -246,7 +256,27 @@ async def test_handshakes_a_second_are_counted_by_address(tmp_path: Path, migrat
             await connect_often(gateway.ws)
         assert refusal.value.response.status_code == 429
         assert int(refusal.value.response.headers["Retry-After"]) == 1
-        metrics = httpx.get(f"{gateway.http}/metrics").text  # noqa: ASYNC210
-        assert re.search(r'^marketmux_limited_total{.*reason="handshakes".*} 1', metrics, re.MULTILINE)
+        assert limited(gateway, "handshakes") == 1
     finally:
         gateway.stop()
+
+
+def is_refused(port: int, address: str) -> bool:
+    """Whether a request over a new connection from the address is not even read."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=10, source_address=(address, 0)) as client:
+            client.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            return not client.recv(1)
+    except ConnectionError:
+        return True
+
+
+def test_tcp_connections_a_second_are_counted_by_address(start_gateway: StartGateway) -> None:
+    gateway = start_gateway(MARKETMUX_MAX_TCP_CONNECTIONS_PER_SECOND="1")
+    start = time.monotonic()
+    refused = sum(is_refused(gateway.port, "127.0.0.2") for _ in range(60))
+    allowed = 10 + time.monotonic() - start
+    assert 60 - allowed - 1 <= refused <= 50
+    assert not is_refused(gateway.port, "127.0.0.3")
+    assert not any(is_refused(gateway.port, "127.0.0.1") for _ in range(60))
+    assert limited(gateway, "tcp_connections") == refused

@@ -13,11 +13,12 @@ from typing import Final
 
 __all__ = ["Buckets", "Flow", "OverShare", "limited"]
 
-limited: Counter[str] = Counter(
-    dict.fromkeys(
-        ("handshakes", "connections", "symbols", "ticks", "new_symbols", "unknown_keys", "unknown_sessions"), 0
-    )
+_REASONS: Final = (
+    *("tcp_connections", "handshakes", "connections", "symbols", "ticks", "new_symbols"),
+    *("unknown_keys", "unknown_sessions"),
 )
+
+limited: Counter[str] = Counter(dict.fromkeys(_REASONS, 0))
 """What this process refused, by the limit that was reached; and credentials that there are not."""
 
 _OWNERS: Final = 10_000

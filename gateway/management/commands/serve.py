@@ -23,6 +23,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 from bus import stall
 from gateway.edge import reports, workers
+from gateway.edge.arrivals import Arrivals
 from gateway.edge.figures import merge
 from gateway.edge.probes import draining
 from gateway.edge.process import bus_usable
@@ -154,7 +155,13 @@ def _work(listener: socket.socket, lifeline: socket.socket, line: Line, feed_rat
         usable=bus_usable,
         most_idle=settings.MARKETMUX_MAX_IDLE_CONNECTIONS,
         share_of=share_of,
+        admits=_arrivals(),
     ).run()
+
+
+def _arrivals() -> Arrivals | None:
+    rate = settings.MARKETMUX_MAX_TCP_CONNECTIONS_PER_SECOND
+    return Arrivals(rate, settings.MARKETMUX_TRUSTED_PROXIES) if rate else None
 
 
 def _ending() -> Drain:
