@@ -139,8 +139,9 @@ def test_a_reload_keeps_what_is_shown_and_a_link_brings_it(page: Page) -> None:
     page.find("th.symbol button").click()
     page.choose_rate("5 per second")
     page.fill("#filter", "m")
-    before = page.symbols()
     wait_until(lambda: "filter=m" in page.driver.current_url)
+    wait_until(lambda: "AAPL" not in page.symbols())  # the next frame
+    before = page.symbols()
     for again in (page.driver.refresh, lambda: page.driver.get(page.driver.current_url)):
         again()
         page.wait_for_state("live")
