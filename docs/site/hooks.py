@@ -67,7 +67,9 @@ def _linked(link: re.Match[str], source: str, here: str) -> str:
 
 def _summary(markdown: str) -> str:
     """The first sentence of a page, as plain text."""
-    paragraphs = [text for text in markdown.split("\n\n") if text.strip() and text[0] not in "#|`!<"]
+    paragraphs = [
+        text for text in markdown.split("\n\n") if text.strip() and not text.startswith(("#", "|", "```", "!", "<"))
+    ]
     text = " ".join(paragraphs[0].split()) if paragraphs else ""
     text = re.sub(r"\[([^\]]*)\]\([^)]*\)|[`*]", r"\1", text)
     return re.split(r"(?<=[.?]) ", text)[0].rstrip(":")
