@@ -302,10 +302,11 @@ def test_a_proxy_that_buffers_passes_it_on(gateway: GatewayProcess, tmp_path: Pa
     process = subprocess.Popen([nginx, "-p", str(tmp_path), "-c", str(config)], stderr=subprocess.DEVNULL)
     try:
         wait_until(lambda: _answers(proxy.port))
+        post(gateway, ("N1", 1))
         with EventStream(proxy, "symbols=N1") as stream:
-            stream.read_until("subscribed")
-            post(gateway, ("N1", 1))
-            assert stream.ticks(1) == [("N1", 1)]
+            stream.read_until("snapshot")
+            post(gateway, ("N1", 2))
+            assert stream.ticks(1) == [("N1", 2)]
     finally:
         process.terminate()
         process.wait(30)
