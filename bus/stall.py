@@ -11,9 +11,9 @@ import asyncio
 import math
 import time
 from typing import Final
-from weakref import WeakKeyDictionary
 
 from bus.histogram import SECONDS, Histogram
+from bus.loops import once_a_loop
 
 __all__ = ["STALL_SECONDS", "Watch", "boottime", "is_waking", "lag", "watch"]
 
@@ -27,8 +27,6 @@ _CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 lag: Final = Histogram(SECONDS)
 """How much later than it should this process's loop came to its timer."""
-
-_watches: WeakKeyDictionary[asyncio.AbstractEventLoop, Watch] = WeakKeyDictionary()
 
 
 def boottime() -> float:
@@ -44,6 +42,7 @@ class Watch:
         self._woke = -math.inf
         self._call_later = loop.call_later
         self._due = self._seen
+        self._latest = 0.0
         self._step()
 
     @property
@@ -54,21 +53,25 @@ class Watch:
             self._woke = self._seen = now
         return now - self._woke < _WAKING_SECONDS
 
+    def latest(self) -> float:
+        """How late the loop came to the timer at most since this was asked last, in seconds."""
+        latest, self._latest = self._latest, 0.0
+        return latest
+
     def _step(self) -> None:
         _ = self.is_waking  # notes a stall
         self._seen = boottime()
-        lag.add(self._seen - self._due)
+        late = self._seen - self._due
+        lag.add(late)
+        self._latest = max(self._latest, late)
         self._due = self._seen + _STEP_SECONDS
         self._call_later(_STEP_SECONDS, self._step)
 
 
+@once_a_loop
 def watch() -> Watch:
     """That of the event loop that runs; it sees stalls from the first call on."""
-    loop = asyncio.get_running_loop()
-    found = _watches.get(loop)
-    if found is None:
-        found = _watches[loop] = Watch(loop)
-    return found
+    return Watch(asyncio.get_running_loop())
 
 
 def is_waking() -> bool:

@@ -78,7 +78,7 @@ def is_busy() -> bool:
 
 
 async def beside(*arguments: str) -> AsyncIterator[bytes]:
-    """What ``manage.py export_ticks`` writes. The process ends with whoever reads it."""
+    """What ``manage.py export_ticks`` writes. The process ends when the client leaves."""
     process = _start(arguments)
     try:
         while chunk := await asyncio.to_thread(os.read, process.stdout.fileno(), _CHUNK):  # type: ignore[union-attr]

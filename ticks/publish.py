@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_right
-from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Final, Literal, NamedTuple
 
@@ -32,13 +31,10 @@ __all__ = [
     "page",
     "page_of",
     "publish",
-    "published",
 ]
 
 MAX_KEY_LENGTH: Final = 255
 _PAGE: Final = 1_000
-
-_done: Counter[str] = Counter()
 
 
 async def publish(
@@ -83,18 +79,12 @@ async def _publish(ticks: Sequence[Tick], idempotency: Idempotency | None, grant
         raise
     if places is None:
         return False
-    _done["ticks"] += len(ticks)
     recorder.offer(_placed(ticks, batch, places))
     if settings.MARKETMUX_JOURNAL:
         began = [group for group, end in places.items() if end.seq == len(batch[group])]
         if began:
             journal.began(grant, map(symbol_of, began))
     return True
-
-
-def published() -> int:
-    """How many ticks this process has published."""
-    return _done["ticks"]
 
 
 def _placed(ticks: Iterable[Tick], batch: Mapping[str, Sized], ends: Mapping[str, Since]) -> Iterator[Placed]:

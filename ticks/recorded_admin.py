@@ -21,6 +21,7 @@ from django.utils import timezone
 from django.utils.functional import cached_property
 
 from ticks import exporting
+from ticks.access.audit_admin import ReadOnly
 from ticks.models import RecordedTick
 
 __all__ = ["RecordedTickAdmin", "period_of"]
@@ -135,7 +136,7 @@ class RecordedTickChangeList(ChangeList):
 
 
 @admin.register(RecordedTick)
-class RecordedTickAdmin(RecordedTickModelAdmin):
+class RecordedTickAdmin(ReadOnly, RecordedTickModelAdmin):
     """Read-only; every way to narrow the list down uses an index."""
 
     list_display = ["symbol", "price", "bid", "ask", "size", "timestamp", "extra", "seq", "epoch", "recorded_at"]
@@ -176,15 +177,6 @@ class RecordedTickAdmin(RecordedTickModelAdmin):
         response["Content-Disposition"] = 'attachment; filename="ticks.csv"'
         response["Cache-Control"] = "no-store"
         return response
-
-    def has_add_permission(self, *_: Any, **__: Any) -> bool:
-        return False
-
-    def has_change_permission(self, *_: Any, **__: Any) -> bool:
-        return False
-
-    def has_delete_permission(self, *_: Any, **__: Any) -> bool:
-        return False
 
 
 _PERIODS: Final = (

@@ -17,12 +17,12 @@ import math
 import secrets
 from collections.abc import Iterable, Mapping
 from typing import Final
-from weakref import WeakKeyDictionary
 
 from django.conf import settings
 
 from bus.contract import BusUnavailable, Wish
 from bus.layers import get_bus
+from bus.loops import once_a_loop
 from ticks.access.grant import Grant
 from ticks.access.shares import Flow, OverShare
 from ticks.address import share_of
@@ -193,16 +193,10 @@ class Shares:
             flow.lease(lease, now)
 
 
-_shares: WeakKeyDictionary[asyncio.AbstractEventLoop, Shares] = WeakKeyDictionary()
-
-
+@once_a_loop
 def get_shares() -> Shares:
     """Those of the running event loop."""
-    loop = asyncio.get_running_loop()
-    shares = _shares.get(loop)
-    if shares is None:
-        shares = _shares[loop] = Shares()
-    return shares
+    return Shares()
 
 
 def take(grant: Grant, count: int) -> Mapping[str, str]:

@@ -15,7 +15,7 @@ import msgspec
 from bus.contract import BusUnavailable
 from bus.layers import get_bus
 from gateway.edge.hottest import MOST_HOT, Hot
-from gateway.edge.reports import HISTORY, MOST_SLOW, Report, Slow, Worker, get_reporter
+from gateway.edge.reports import HISTORY, MOST_SLOW, Load, Report, Slow, Worker, get_reporter
 
 __all__ = ["Picture", "Totals", "draw", "take"]
 
@@ -24,22 +24,8 @@ logger = logging.getLogger(__name__)
 _SECONDS: Final = 1.0
 
 
-class Totals(msgspec.Struct):
+class Totals(Load):
     """Of all workers together; ``lag_ms`` is that of the latest of them."""
-
-    connections: int
-    publishers: int
-    subscriptions: int
-    behind: int
-    ticks_per_second: float
-    delivered_per_second: float
-    skipped_per_second: float
-    skipped: int
-    gaps: int
-    missed: int
-    lag_ms: float
-    refused: dict[str, int]
-    history: dict[str, list[float]]
 
 
 class Picture(msgspec.Struct):
@@ -102,17 +88,9 @@ def _totals(workers: Sequence[Worker]) -> Totals:
     refused: Counter[str] = Counter()
     for worker in workers:
         refused.update(worker.refused)
+    summed = (name for name in Totals.__struct_fields__ if name not in {"lag_ms", "refused", "history"})
     return Totals(
-        connections=sum(worker.connections for worker in workers),
-        publishers=sum(worker.publishers for worker in workers),
-        subscriptions=sum(worker.subscriptions for worker in workers),
-        behind=sum(worker.behind for worker in workers),
-        ticks_per_second=sum(worker.ticks_per_second for worker in workers),
-        delivered_per_second=sum(worker.delivered_per_second for worker in workers),
-        skipped_per_second=sum(worker.skipped_per_second for worker in workers),
-        skipped=sum(worker.skipped for worker in workers),
-        gaps=sum(worker.gaps for worker in workers),
-        missed=sum(worker.missed for worker in workers),
+        **{name: sum(getattr(worker, name) for worker in workers) for name in summed},
         lag_ms=max((worker.lag_ms for worker in workers), default=0.0),
         refused=dict(refused),
         history={name: _added(name, [worker.history.get(name, []) for worker in workers]) for name in HISTORY},

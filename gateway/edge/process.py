@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from typing import Final
-from weakref import WeakKeyDictionary
 
 from django.conf import settings
 
 from bus.contract import BusUnavailable
 from bus.layers import get_bus
+from bus.loops import once_a_loop
 from gateway.fanout.node import Node
 from gateway.fanout.recent import Room
 from gateway.server.collector import Collector
@@ -28,31 +28,26 @@ logger = logging.getLogger(__name__)
 
 _RETRY_SECONDS: Final = 0.25
 
-_nodes: WeakKeyDictionary[asyncio.AbstractEventLoop, Node] = WeakKeyDictionary()
 
-
+@once_a_loop
 def get_node() -> Node:
     """The node of the running event loop."""
-    loop = asyncio.get_running_loop()
-    node = _nodes.get(loop)
-    if node is None:
-        node = _nodes[loop] = Node(
-            get_bus(),
-            settings.MARKETMUX_LEAVE_DELAY_SECONDS,
-            settings.MARKETMUX_SLOW_CLIENT_SECONDS,
-            settings.MARKETMUX_LINGER_MS / 1_000,
-            settings.MARKETMUX_HEARTBEAT_SECONDS,
-            staleness=settings.MARKETMUX_MAX_STALENESS_MS / 1_000,
-            ring=_open_ring() if settings.MARKETMUX_IO_URING else None,
-            collector=Collector(),
-            turn=Turns().take,
-            room=Room(
-                settings.MARKETMUX_HISTORY_TICKS,
-                settings.MARKETMUX_HISTORY_SECONDS,
-                settings.MARKETMUX_OWN_HISTORY_BYTES,
-            ),
-        )
-    return node
+    return Node(
+        get_bus(),
+        settings.MARKETMUX_LEAVE_DELAY_SECONDS,
+        settings.MARKETMUX_SLOW_CLIENT_SECONDS,
+        settings.MARKETMUX_LINGER_MS / 1_000,
+        settings.MARKETMUX_HEARTBEAT_SECONDS,
+        staleness=settings.MARKETMUX_MAX_STALENESS_MS / 1_000,
+        ring=_open_ring() if settings.MARKETMUX_IO_URING else None,
+        collector=Collector(),
+        turn=Turns().take,
+        room=Room(
+            settings.MARKETMUX_HISTORY_TICKS,
+            settings.MARKETMUX_HISTORY_SECONDS,
+            settings.MARKETMUX_OWN_HISTORY_BYTES,
+        ),
+    )
 
 
 async def bus_usable() -> None:

@@ -18,13 +18,14 @@ from collections.abc import Mapping
 from heapq import nlargest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from weakref import WeakKeyDictionary
 
 import msgspec
 from django.conf import settings
 
+from bus import stall
 from bus.contract import BusUnavailable
 from bus.layers import get_bus
+from bus.loops import once_a_loop
 from gateway import VERSION
 from gateway.edge import workers
 from gateway.edge.hottest import Hot, Hottest
@@ -32,14 +33,14 @@ from gateway.edge.process import get_node
 from gateway.edge.watch import get_watch
 from gateway.server.refusals import refusals
 from gateway.server.visitors import turned_away
-from ticks import logins, lookups, publish, recorder
+from ticks import intake, logins, lookups, recorder
 from ticks.access.shares import limited
 from ticks.address import client_address
 
 if TYPE_CHECKING:
     from gateway.edge.watch import Connection
 
-__all__ = ["HISTORY", "MOST_SLOW", "Report", "Slow", "Worker", "get_reporter", "run"]
+__all__ = ["HISTORY", "MOST_SLOW", "Load", "Report", "Slow", "Worker", "get_reporter", "run"]
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +48,6 @@ SECONDS: Final = 2.0
 KEPT_SECONDS: Final = 5.0
 MOST_SLOW: Final = 10
 _POINTS: Final = 90
-_LOOKS: Final = 10
-"""At how late the loop is, between two reports."""
 _SLICE: Final = 250
 
 HISTORY: Final = ("ticks_per_second", "delivered_per_second", "connections", "behind", "skipped_per_second", "lag_ms")
@@ -69,7 +68,30 @@ class Slow(msgspec.Struct):
     worker: str
 
 
-class Worker(msgspec.Struct):
+class Load(msgspec.Struct, kw_only=True):
+    """What a worker has to do and how it bears that, or all of them together."""
+
+    lag_ms: float
+    """How late the event loop was at most."""
+    connections: int
+    publishers: int
+    subscriptions: int
+    behind: int
+    ticks_per_second: float
+    """Published by way of this worker."""
+    delivered_per_second: float
+    skipped_per_second: float
+    """Left out because clients read too slowly."""
+    skipped: int
+    gaps: int
+    missed: int
+    refused: dict[str, int]
+    """Since it was started, by reason."""
+    history: dict[str, list[float]]
+    """Some of these figures, every two seconds in the last minutes, the newest last."""
+
+
+class Worker(Load):
     """A process of a gateway, and its figures."""
 
     id: str
@@ -88,26 +110,8 @@ class Worker(msgspec.Struct):
     cpu: float
     """Of the process: the share of one processor that it used."""
     memory_bytes: int
-    lag_ms: float
-    """How late the event loop was at most."""
-    connections: int
-    publishers: int
-    subscriptions: int
     symbols: int
-    behind: int
-    ticks_per_second: float
-    """Published by way of this worker."""
-    delivered_per_second: float
-    skipped_per_second: float
-    """Left out because clients read too slowly."""
-    skipped: int
-    gaps: int
-    missed: int
     bus_hosts_away: int
-    refused: dict[str, int]
-    """Since it was started, by reason."""
-    history: dict[str, list[float]]
-    """Some of these figures, every two seconds in the last minutes, the newest last."""
 
 
 class Report(msgspec.Struct):
@@ -128,7 +132,7 @@ class Reporter:
         self._started = time.time()
         self._at = time.monotonic()
         self._counted = _counted(self._node.counts())
-        self._lag = 0.0
+        self._late = stall.watch()
         self.name = f"{socket.gethostname()}/{os.getpid()}"
         self.report: Report | None = None
         self._running: asyncio.Task[None] | None = None
@@ -145,7 +149,7 @@ class Reporter:
 
     async def _run(self) -> None:
         while True:
-            await self._wait()
+            await asyncio.sleep(SECONDS)
             try:
                 self.report = await self.look()
                 await get_bus().announce(self._watch.name, msgspec.json.encode(self.report), KEPT_SECONDS)
@@ -153,14 +157,6 @@ class Reporter:
                 pass  # logged where it was found out
             except Exception:
                 logger.exception("A worker could not say how it is")
-
-    async def _wait(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._lag = 0.0
-        for _ in range(_LOOKS):
-            due = loop.time() + SECONDS / _LOOKS
-            await asyncio.sleep(SECONDS / _LOOKS)
-            self._lag = max(self._lag, loop.time() - due)
 
     async def look(self) -> Report:
         """A report of now, with rates since the last."""
@@ -186,7 +182,7 @@ class Reporter:
             load=round(os.getloadavg()[0], 2),
             cpu=rates["cpu"],
             memory_bytes=_memory_bytes(),
-            lag_ms=round(self._lag * 1_000, 1),
+            lag_ms=round(self._late.latest() * 1_000, 1),
             connections=held["connections"],
             publishers=publishers,
             subscriptions=held["subscriptions"],
@@ -241,7 +237,7 @@ def _counted(held: Mapping[str, int]) -> dict[str, float]:
     """What rates are made of; ``held`` are the node's counts."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return {
-        "ticks": publish.published(),
+        "ticks": sum(count for key, count in intake.ticks.items() if key.endswith("|published")),
         "delivered": held["delivered_total"],
         "skipped": held["skipped_total"],
         "cpu": usage.ru_utime + usage.ru_stime,
@@ -269,16 +265,10 @@ def _memory_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-_reporters: WeakKeyDictionary[asyncio.AbstractEventLoop, Reporter] = WeakKeyDictionary()
-
-
+@once_a_loop
 def get_reporter() -> Reporter:
     """The reporter of the running event loop."""
-    loop = asyncio.get_running_loop()
-    reporter = _reporters.get(loop)
-    if reporter is None:
-        reporter = _reporters[loop] = Reporter()
-    return reporter
+    return Reporter()
 
 
 async def run() -> None:

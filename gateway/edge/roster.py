@@ -83,15 +83,13 @@ async def audience(symbols: Sequence[str]) -> dict[str, int]:
     """How many clients of all workers have subscribed to each symbol by name; of none if no worker can be asked."""
     question = {"type": _AUDIENCE, "symbols": list(symbols), "ids": []}
     try:
-        answers = await _answers(question) if await get_bus().announced() else []
+        answers = await _answers(question, of_known=True)
     except (BusUnavailable, TimeoutError):
-        return {}
-    if not answers:
         return {}
     found: Counter[str] = Counter()
     for answer in answers:
         found.update(answer["audience"])
-    return {symbol: found[symbol] for symbol in symbols}
+    return {symbol: found[symbol] for symbol in symbols} if answers else {}
 
 
 async def kick(watch: Watch, ids: Collection[str]) -> None:
@@ -104,11 +102,14 @@ async def kick(watch: Watch, ids: Collection[str]) -> None:
         await heed(watch, message)
 
 
-async def _answers(question: dict[str, Any]) -> list[dict[str, Any]]:
+async def _answers(question: dict[str, Any], *, of_known: bool = False) -> list[dict[str, Any]]:
+    """``of_known``: nobody is waited for if no worker is known of."""
     layer = get_channel_layer()
     answers: list[dict[str, Any]] = []
     async with asyncio.timeout(2 * ANSWER_SECONDS):
         workers = set(await get_bus().announced())
+        if of_known and not workers:
+            return answers
         channel = await layer.new_channel()
         receiving = asyncio.create_task(_receive(channel, answers, len(question["ids"]), workers))
         try:

@@ -17,12 +17,12 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from itertools import count, islice
 from typing import Any, Final, NamedTuple, Protocol
-from weakref import WeakKeyDictionary
 
 from channels.layers import get_channel_layer
 from structlog.contextvars import bind_contextvars
 
 from bus.contract import BusUnavailable
+from bus.loops import once_a_loop
 from gateway.edge import roster
 from gateway.fanout.outbox import Outbox
 from gateway.protocol.codes import EXPIRED, REVOKED, Closure
@@ -246,16 +246,10 @@ class Watch:
         await asyncio.wait([self._running, self._listening])
 
 
-_watches: WeakKeyDictionary[asyncio.AbstractEventLoop, Watch] = WeakKeyDictionary()
-
-
+@once_a_loop
 def get_watch() -> Watch:
     """The watch of the running event loop."""
-    loop = asyncio.get_running_loop()
-    watch = _watches.get(loop)
-    if watch is None:
-        watch = _watches[loop] = Watch()
-    return watch
+    return Watch()
 
 
 Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]

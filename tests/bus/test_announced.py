@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
-import pytest
 from redis.asyncio import Redis
 
-from bus.layers import MemoryLayer, RedisLayer
+from bus.layers import RedisLayer
 from tests.servers import RedisServer
 
 Layer = Any
-
-
-@pytest.fixture(params=["memory", "redis"])
-async def layer(request: pytest.FixtureRequest) -> AsyncIterator[Layer]:
-    is_memory = request.param == "memory"
-    layer: Layer = MemoryLayer() if is_memory else RedisLayer(hosts=[request.getfixturevalue("redis_url")])
-    yield layer
-    await layer.flush()
 
 
 async def test_the_last_word_of_each_worker_counts(layer: Layer) -> None:

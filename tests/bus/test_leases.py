@@ -10,17 +10,9 @@ import pytest
 from redis.asyncio import Redis
 
 from bus.contract import Wish
-from bus.layers import MemoryLayer, RedisLayer
+from bus.layers import RedisLayer
 
 Layer = Any
-
-
-@pytest.fixture(params=["memory", "redis"])
-async def layer(request: pytest.FixtureRequest) -> AsyncIterator[Layer]:
-    is_memory = request.param == "memory"
-    layer: Layer = MemoryLayer() if is_memory else RedisLayer(hosts=[request.getfixturevalue("redis_url")])
-    yield layer
-    await layer.flush()
 
 
 @pytest.fixture

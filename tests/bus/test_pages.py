@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from statistics import median
 from typing import Any
 
-import pytest
 from redis.asyncio import Redis
 
-from bus.layers import MemoryLayer, RedisLayer
+from bus.layers import RedisLayer
 
 Layer = Any
-
-
-@pytest.fixture(params=["memory", "redis"])
-async def layer(request: pytest.FixtureRequest) -> AsyncIterator[Layer]:
-    is_memory = request.param == "memory"
-    layer: Layer = MemoryLayer() if is_memory else RedisLayer(hosts=[request.getfixturevalue("redis_url")])
-    yield layer
-    await layer.flush()
 
 
 async def fill(layer: Layer, *names: str) -> None:

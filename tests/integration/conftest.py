@@ -12,7 +12,10 @@ from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 
-WINDOW = "1280,800"
+from tests.integration.browser import Page
+from tests.servers import GatewayProcess
+
+WIDE = (1280, 800)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -30,7 +33,7 @@ def launched(directory: Path) -> webdriver.Chrome:
         "--disable-component-update",
         "--disable-sync",
         "--no-first-run",
-        f"--window-size={WINDOW}",
+        f"--window-size={WIDE[0]},{WIDE[1]}",
         f"--user-data-dir={directory}",
     ):
         options.add_argument(argument)
@@ -53,6 +56,25 @@ def driver(chromium: webdriver.Chrome) -> Iterator[webdriver.Chrome]:
     chromium.get("about:blank")
     chromium.execute_cdp_cmd("Network.clearBrowserCookies", {})
     chromium.get_log("browser")  # type: ignore[no-untyped-call]
+
+
+@pytest.fixture(scope="module")
+def seeded(chromium: webdriver.Chrome, gateway: GatewayProcess) -> GatewayProcess:
+    """The module's gateway with the mock market's instruments, and no feed: nothing moves unless a test moves it.
+
+    It asks for the browser first, since without one there is nothing to start it for.
+    """
+    gateway.manage("seed_instruments")
+    return gateway
+
+
+@pytest.fixture
+def page(driver: webdriver.Chrome, seeded: GatewayProcess) -> Iterator[Page]:
+    """The page, open and live. A test that makes the browser complain looks at ``complaints`` itself."""
+    page = Page(driver, seeded.http)
+    page.resize(WIDE)
+    yield page.open()
+    assert page.complaints() == []
 
 
 def installed(*names: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -20,36 +19,16 @@ from websockets.sync.client import connect
 from tests.clients import RawClient
 from tests.conftest import StartGateway
 from tests.integration.browser import Page, row
-from tests.servers import GatewayProcess, RedisServer, wait_until
+from tests.servers import RedisServer, wait_until
 
 RECONNECT_TIMEOUT = 45.0
 BUS_TIMEOUT = 30.0
-WIDE = (1280, 800)
 NARROW = (420, 800)
 
 
 def publish(http: str, *ticks: dict[str, Any]) -> None:
     """Publishes ticks whose prices are strings, so that their digits are the ones that are sent."""
     httpx.post(f"{http}/api/v1/ticks", json=list(ticks)).raise_for_status()
-
-
-@pytest.fixture(scope="module")
-def seeded(chromium: webdriver.Chrome, gateway: GatewayProcess) -> GatewayProcess:
-    """The module's gateway with the mock market's instruments, and no feed: nothing moves unless a test moves it.
-
-    It asks for the browser first, since without one there is nothing to start it for.
-    """
-    gateway.manage("seed_instruments")
-    return gateway
-
-
-@pytest.fixture
-def page(driver: webdriver.Chrome, seeded: GatewayProcess) -> Iterator[Page]:
-    """The page, open and live. A test that makes the browser complain looks at ``complaints`` itself."""
-    page = Page(driver, seeded.http)
-    page.resize(WIDE)
-    yield page.open()
-    assert page.complaints() == []
 
 
 # What it shows

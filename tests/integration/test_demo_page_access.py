@@ -13,7 +13,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from tests.integration.browser import Page, row
-from tests.servers import ROOT, GatewayProcess, wait_until
+from tests.servers import ROOT, wait_until
 
 AXE: Final = ROOT / "node_modules" / "axe-core" / "axe.min.js"
 SIZES: Final = {"wide": (1280, 800), "phone": (390, 844)}
@@ -23,18 +23,10 @@ ASK: Final = """
 """
 
 
-@pytest.fixture(scope="module")
-def seeded(chromium: webdriver.Chrome, gateway: GatewayProcess) -> GatewayProcess:
-    gateway.manage("seed_instruments")
-    return gateway
-
-
-@pytest.fixture
-def page(driver: webdriver.Chrome, seeded: GatewayProcess) -> Iterator[Page]:
-    page = Page(driver, seeded.http)
-    page.resize(SIZES["wide"])
-    yield page.open()
-    assert page.complaints() == []
+@pytest.fixture(autouse=True)
+def as_before(driver: webdriver.Chrome) -> Iterator[None]:
+    """The browser prefers no colours afterwards."""
+    yield
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import httpx
 import pytest
 from selenium import webdriver
@@ -12,9 +10,9 @@ from selenium.webdriver.common.keys import Keys
 
 from tests.conftest import StartGateway
 from tests.integration.browser import Page, row
-from tests.servers import GatewayProcess, wait_until
+from tests.integration.conftest import WIDE
+from tests.servers import wait_until
 
-WIDE = (1280, 800)
 NARROW = (390, 844)
 MANY = 3_000
 LONGEST = f"-{'9' * 32}.{'8' * 32}"
@@ -34,20 +32,6 @@ def publish(http: str, prices: dict[str, str]) -> None:
     ticks = [{"symbol": symbol, "price": price} for symbol, price in prices.items()]
     for start in range(0, len(ticks), 1_000):
         httpx.post(f"{http}/api/v1/ticks", json=ticks[start : start + 1_000]).raise_for_status()
-
-
-@pytest.fixture(scope="module")
-def seeded(chromium: webdriver.Chrome, gateway: GatewayProcess) -> GatewayProcess:
-    gateway.manage("seed_instruments")
-    return gateway
-
-
-@pytest.fixture
-def page(driver: webdriver.Chrome, seeded: GatewayProcess) -> Iterator[Page]:
-    page = Page(driver, seeded.http)
-    page.resize(WIDE)
-    yield page.open()
-    assert page.complaints() == []
 
 
 def rows(page: Page) -> int:

@@ -17,7 +17,7 @@ from ticks import lookups
 from ticks.access.export import FORMATS, pages
 from ticks.access.models import AuditEntry
 
-__all__ = ["AuditEntryAdmin"]
+__all__ = ["AuditEntryAdmin", "ReadOnly"]
 
 if TYPE_CHECKING:
     AuditEntryModelAdmin = admin.ModelAdmin[AuditEntry]
@@ -25,9 +25,22 @@ else:
     AuditEntryModelAdmin = admin.ModelAdmin
 
 
+class ReadOnly:
+    """What an admin is whose entries nobody may add, change or delete, superusers included."""
+
+    def has_add_permission(self, *_: Any, **__: Any) -> bool:
+        return False
+
+    def has_change_permission(self, *_: Any, **__: Any) -> bool:
+        return False
+
+    def has_delete_permission(self, *_: Any, **__: Any) -> bool:
+        return False
+
+
 @admin.register(AuditEntry)
-class AuditEntryAdmin(AuditEntryModelAdmin):
-    """Read-only. What is on the page can be exported whole, with the filters and the search that it has."""
+class AuditEntryAdmin(ReadOnly, AuditEntryModelAdmin):
+    """What is on the page can be exported whole, with the filters and the search that it has."""
 
     list_display = ["at", "actor", "action", "subject", "detail"]
     list_filter = ["at", "action"]
@@ -58,15 +71,6 @@ class AuditEntryAdmin(AuditEntryModelAdmin):
     @admin.action(description="Export selected entries as JSON lines", permissions=["view"])
     def export_jsonl(self, request: HttpRequest, queryset: QuerySet[AuditEntry]) -> HttpResponseBase:
         return _exported(request, queryset, "jsonl")
-
-    def has_add_permission(self, *_: Any, **__: Any) -> bool:
-        return False
-
-    def has_change_permission(self, *_: Any, **__: Any) -> bool:
-        return False
-
-    def has_delete_permission(self, *_: Any, **__: Any) -> bool:
-        return False
 
 
 def _exported(request: HttpRequest, entries: QuerySet[AuditEntry], ending: str) -> HttpResponseBase:

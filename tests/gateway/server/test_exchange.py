@@ -54,7 +54,7 @@ async def figures(line: Line, seconds: float = 5.0) -> list[Place]:
     return await line.ask(FIGURES, seconds=seconds)
 
 
-async def test_whoever_asks_has_the_answers_of_all(gateway: Gateway) -> None:
+async def test_any_worker_that_asks_has_the_answers_of_all(gateway: Gateway) -> None:
     lines = [await gateway.start(0, b"a"), await gateway.start(1, b"b")]
     for line in lines:
         assert await figures(line) == [Place(0, [b"a"], []), Place(1, [b"b"], [])]
