@@ -18,7 +18,15 @@ import pytest
 from marketmux.client import Client, ClientClosed, Conflated, Disconnected, Event, Gap, Snapshot, Tick
 from tests.conftest import StartGateway
 from tests.faults.figures import figure
-from tests.faults.watch import Publisher, eventually, reconcile, until_all_hold, until_all_tick, watching
+from tests.faults.watch import (
+    Publisher,
+    eventually,
+    reconcile,
+    until_all_hold,
+    until_all_know,
+    until_all_tick,
+    watching,
+)
 from tests.servers import is_running
 
 SYMBOLS: Final = [f"S{number}" for number in range(20)]
@@ -40,6 +48,7 @@ async def test_a_worker_that_is_killed_is_replaced_and_its_clients_lose_nothing(
         _following(gateway.ws, 10) as followers,
     ):
         async with publisher.publishing():
+            await until_all_know(watchers)
             for worker in gateway.pids:  # one after the other, so that the publisher's is among them
                 await until_all_tick(watchers, time.monotonic())
                 os.kill(worker, signal.SIGKILL)
@@ -83,7 +92,7 @@ async def test_a_worker_that_hangs_is_replaced_and_its_clients_lose_nothing(
     hung = gateway.pids[0]
     async with watching(gateway.http, CLIENTS, SYMBOLS, PER_CLIENT, reconnect=True) as watchers:
         async with publisher.publishing():
-            await until_all_tick(watchers, time.monotonic())
+            await until_all_know(watchers)
             os.kill(hung, signal.SIGSTOP)
             stopped = time.monotonic()
             await eventually(lambda: not is_running(hung), 60, "a hung worker is noticed by nobody")

@@ -341,6 +341,19 @@ async def until_all_tick(watchers: Sequence[Watcher], since: float, within: floa
     return (slowest(watchers, since) or since) - since
 
 
+async def until_all_know(watchers: Sequence[Watcher], within: float = 30.0) -> None:
+    """Waits until every watcher has a price of each of its symbols: from then on a resume is asked for all of them."""
+    await eventually(
+        lambda: all(
+            symbol in watcher.accounts and watcher.accounts[symbol].price is not None
+            for watcher in watchers
+            for symbol in watcher.symbols
+        ),
+        within,
+        f"not every watcher has all of its prices within {within:g} s",
+    )
+
+
 async def until_all_hold(watchers: Sequence[Watcher], prices: Mapping[str, int], within: float = 30.0) -> None:
     """Waits until the last value of every watcher is the last that was accepted."""
     try:
