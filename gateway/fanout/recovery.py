@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from bus.contract import Packet, Position, Since
 from gateway.fanout.delivery import Delivery
 from gateway.fanout.doubts import Doubts, Positions
-from gateway.fanout.replay import History, Replay
+from gateway.fanout.replay import History, Missed, Replay
 from gateway.fanout.stream import Resumption, Stream
 from gateway.fanout.subscriptions import Subscriptions
 from gateway.protocol.messages import gap_frame
@@ -18,6 +18,8 @@ __all__ = ["Recovery"]
 _NOWHERE: Final = Since("", 0)
 _EPOCHS: Final = 100
 """How many are known: the first packet of any other is asked for."""
+_TRIES: Final = 3
+"""How often the bus is asked for what a client missed, if its stream jumps meanwhile."""
 
 
 class Recovery:
@@ -157,7 +159,7 @@ class Recovery:
                 resuming[stream] = Resumption(place)
             else:
                 resuming[stream] = Resumption(stream.at, own)
-        missed = await self._ask(asked, resuming, deliver) if asked else {}
+        missed = await self._ask(since, asked, resuming, deliver) if asked else {}
         frames = {
             stream.symbol: resumption.missed(missed.get(stream.symbol, {}), stream.seq)
             for stream, resumption in resuming.items()
@@ -166,31 +168,50 @@ class Recovery:
 
     async def _ask(
         self,
+        since: Mapping[str, Since],
         asked: Mapping[str, Since],
         resuming: Mapping[Stream, Resumption],
         deliver: Callable[[Iterable[Packet]], None],
     ) -> dict[str, Mapping[int, bytes]]:
-        """What the bus has for those who resume; what this process has not seen of it yet goes to all subscribers."""
+        """What the bus has for those who resume; what this process has not seen of it yet goes to all subscribers.
+
+        A worker that has just started asks where streams are while they go on, and jumps to there: what was jumped over
+        meanwhile is asked for again.
+        """
         for stream, resumption in resuming.items():
             stream.resuming.append(resumption)  # what comes from now on is kept
+        found: dict[str, Missed] = {}
         try:
-            answer = await self.replay.after(asked)
-            unseen = []
-            for stream in resuming:
-                missed = answer.get(stream.symbol)
-                epoch = asked[stream.symbol].epoch if missed is not None else ""
-                if missed is not None and epoch == stream.epoch and stream.seq < missed.first + len(missed.bodies) - 1:
-                    unseen.append(Packet(stream.symbol, epoch, missed.first, missed.bodies))
-            deliver(unseen)
+            for _ in range(_TRIES):
+                answer = await self.replay.after(asked)
+                found |= answer
+                deliver(list(_unseen(resuming, asked, answer)))
+                asked = {
+                    stream.symbol: Since(stream.epoch, min(place.seq, stream.seq))
+                    for stream, resumption in resuming.items()
+                    if resumption.begins_again(place := since[stream.symbol], stream.epoch)
+                }
+                if not asked:
+                    break
         finally:
             for stream, resumption in resuming.items():
                 stream.resuming.remove(resumption)
-        return {symbol: missed.frames for symbol, missed in answer.items()}
+        return {symbol: missed.frames for symbol, missed in found.items()}
 
     def count(self, asked: int, recovered: int) -> None:
         """Counts the symbols that clients asked to resume, and those of them that they got whole."""
         self.counts["recovered_total"] += recovered
         self.counts["not_recovered_total"] += asked - recovered
+
+
+def _unseen(resuming: Iterable[Stream], asked: Mapping[str, Since], answer: Mapping[str, Missed]) -> Iterator[Packet]:
+    """What the bus has told for those who resume, and this process has not had."""
+    for stream in resuming:
+        missed = answer.get(stream.symbol)
+        if missed is None or asked[stream.symbol].epoch != stream.epoch:
+            continue
+        if stream.seq < missed.first + len(missed.bodies) - 1:
+            yield Packet(stream.symbol, stream.epoch, missed.first, missed.bodies)
 
 
 def _is_refuted(stream: Stream, position: Position, asked: Since) -> bool:

@@ -29,6 +29,13 @@ class Resumption:
         self.passed: dict[int, bytes] = {}
         self.is_broken = False
 
+    def begins_again(self, place: Since, epoch: str) -> bool:
+        """Whether the stream jumped, in the epoch of ``place``: what came after that is to be asked for then."""
+        if self.is_broken and place.epoch == epoch:
+            self.since, self.head, self.passed, self.is_broken = place, b"", {}, False
+            return True
+        return False
+
     def missed(self, history: Mapping[int, bytes], upto: int) -> bytes | None:
         """The frames of all ticks up to ``upto`` that it has not, or None if one is missing.
 

@@ -112,6 +112,7 @@ async def test_a_worker_that_hangs_is_replaced_and_its_clients_lose_nothing(
     assert set(answers) == {200}
     assert not found.problems
     assert ends
+    assert not found.counts["restarted"]
     assert found.counts["recovered"] == len(ends) * PER_CLIENT
     assert not found.counts["gap"]
     assert not found.republished
