@@ -92,8 +92,13 @@ class ConnectionAdmin(ConnectionModelAdmin):
         for row in rows:
             subject = f"{row['owner'] or 'connection'} {row['who']}"
             audit.note("kicked", subject, address=row["address"], connection=row["id"], publishes=row["publishes"])
-        if rows:
-            async_to_sync(_kick)([row["id"] for row in rows])
+        if rows and not async_to_sync(_kick)([row["id"] for row in rows]):
+            self.message_user(
+                request,
+                "The bus is away: only connections of the worker that shows this page were kicked.",
+                messages.WARNING,
+            )
+            return
         self.message_user(request, f"Kicked {len(rows)} connections; they may come back.", messages.SUCCESS)
 
     def _revoke(self, request: HttpRequest, rows: list[dict[str, Any]]) -> None:
@@ -137,5 +142,5 @@ def _ask(wanted: str = "", ids: list[str] | None = None, *, after: str = "") -> 
     return async_to_sync(asked)()
 
 
-async def _kick(ids: list[str]) -> None:
-    await roster.kick(get_watch(), ids)
+async def _kick(ids: list[str]) -> bool:
+    return await roster.kick(get_watch(), ids)

@@ -92,14 +92,24 @@ async def audience(symbols: Sequence[str]) -> dict[str, int]:
     return {symbol: found[symbol] for symbol in symbols} if answers else {}
 
 
-async def kick(watch: Watch, ids: Collection[str]) -> None:
-    """Closes the connections with these ids; they may come back."""
+async def kick(watch: Watch, ids: Collection[str]) -> bool:
+    """Closes the connections with these ids; they may come back. False: only this worker's, as the bus is away."""
     message = {"type": _KICK, "ids": list(ids)}
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
-            await get_channel_layer().group_send(changes.GROUP, message)
+            await _tell(message)
     except (BusUnavailable, TimeoutError):
         await heed(watch, message)
+        return False
+    return True
+
+
+async def _tell(message: dict[str, Any]) -> None:
+    """Sends it to all workers, or raises :class:`BusUnavailable`; layers raise whatever their drivers do."""
+    try:
+        await get_channel_layer().group_send(changes.GROUP, message)
+    except Exception as error:
+        raise BusUnavailable(f"The other workers could not be told. {error}") from error
 
 
 async def _answers(question: dict[str, Any], *, of_known: bool = False) -> list[dict[str, Any]]:
@@ -114,7 +124,7 @@ async def _answers(question: dict[str, Any], *, of_known: bool = False) -> list[
         receiving = asyncio.create_task(_receive(channel, answers, len(question["ids"]), workers))
         try:
             await asyncio.sleep(0)
-            await layer.group_send(changes.GROUP, {**question, "reply": channel})
+            await _tell({**question, "reply": channel})
             await asyncio.wait([receiving], timeout=ANSWER_SECONDS)
         finally:
             receiving.cancel()

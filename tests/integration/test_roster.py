@@ -133,3 +133,11 @@ async def test_who_is_connected_to_any_worker_is_shown_kicked_and_cut(
             pass
     assert "Kicked 1 connections" in await admin.act("kick", (await admin.ids())[:1])
     assert await closed(of_one[:1]) == {1012}
+
+    # What cannot be told to the others is not said to have been.
+    redis_server.kill()
+    async with asyncio.timeout(60):
+        while "The bus cannot be asked." not in await admin.page():
+            pass
+    assert "only connections of the worker that shows this page" in await admin.act("kick", (await admin.ids())[:1])
+    redis_server.start()
