@@ -24,7 +24,7 @@ from bus.redis.bus import RedisBus
 from bus.redis.names import default_namespace, prefix_of
 from bus.redis.packing import unpack
 
-__all__ = ["BusLayer", "MemoryLayer", "RedisLayer", "expect_in_groups", "get_bus"]
+__all__ = ["BusLayer", "MemoryLayer", "RedisLayer", "expect_in_groups", "get_bus", "is_shared"]
 
 CAPACITY: Final = 100
 
@@ -34,6 +34,11 @@ _expected: dict[str, str] = {}
 def get_bus() -> Bus:
     """The bus beside the default channel layer, for the event loop that runs."""
     return cast(Bus, get_channel_layer().bus)
+
+
+def is_shared() -> bool:
+    """Whether the bus of the default channel layer reaches other processes."""
+    return not isinstance(get_channel_layer(), MemoryLayer)
 
 
 def expect_in_groups(prefix: str, kind: str) -> None:

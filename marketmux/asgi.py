@@ -10,7 +10,6 @@ django = get_asgi_application()
 # Only now: what follows needs the apps to be loaded.
 from channels.layers import get_channel_layer  # noqa: E402
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
-from django.conf import settings  # noqa: E402
 from django.urls import reverse  # noqa: E402
 
 from gateway.edge.forwarded import OnlyFromProxies  # noqa: E402
@@ -21,6 +20,7 @@ from gateway.edge.standing import WithStanding  # noqa: E402
 from gateway.edge.watch import Watching  # noqa: E402
 from gateway.server import collector  # noqa: E402
 from ticks.access.sessions import OnlyOpenSessions  # noqa: E402
+from ticks.conf import conf  # noqa: E402
 from ticks.endpoint import TicksEndpoint  # noqa: E402
 from ticks.views import TickListView  # noqa: E402
 
@@ -31,7 +31,7 @@ routes = ProtocolTypeRouter(
         "websocket": Watching(URLRouter(websocket_urlpatterns)),
     }
 )
-identified = Identified(AccessLog(routes) if settings.MARKETMUX_ACCESS_LOG else routes)
+identified = Identified(AccessLog(routes) if conf.MARKETMUX_ACCESS_LOG else routes)
 # Streams first: what wraps `send` hides the way to their sockets.
 application = OnlyFromProxies(EventStreams(reverse("stream"), identified))
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import dj_database_url
 import environs
 from environs import validate
 
+from ticks.address import parse_proxies
+from ticks.conf import OPTIONS, Option
 from ticks.origins import parse as parse_origin
 
 __all__ = ["Environment"]
@@ -32,6 +34,22 @@ class Environment:
         self._env.read_env(dotenv, recurse=False)
         self.problems: dict[str, str] = {}
 
+    def options(self) -> dict[str, Any]:
+        """The apps' own settings (ticks/conf.py): what the environment says of them, or their defaults."""
+        return {name: self._option(option) for name, option in OPTIONS.items()}
+
+    def _option(self, option: Option[Any]) -> Any:
+        match option.default:
+            case bool():
+                return self.flag(option.name, option.default)
+            case int():
+                return self.whole(option.name, option.default, option.minimum)
+            case float():
+                return self.seconds(option.name, option.default, option.minimum)
+            case list():
+                return self.words(option.name, option.default, _RULES.get(option.name, len))
+        return _TEXTS.get(option.name, Environment.text)(self, option.name)
+
     def text(self, name: str, default: str = "") -> str:
         return self._read(self._env.str, name, default)
 
@@ -47,7 +65,7 @@ class Environment:
     def flag(self, name: str, default: bool = False) -> bool:
         return self._read(self._env.bool, name, default)
 
-    def whole(self, name: str, default: int, minimum: int = 1) -> int:
+    def whole(self, name: str, default: int, minimum: float = 1) -> int:
         return self._read(self._env.int, name, default, validate=validate.Range(min=minimum))
 
     def seconds(self, name: str, default: float, minimum: float = 0.0) -> float:
@@ -93,3 +111,8 @@ class Environment:
             self.problems[name] = str(error)
             return default
         return value
+
+
+_RULES: Final[dict[str, Callable[[list[str]], object]]] = {"MARKETMUX_TRUSTED_PROXIES": parse_proxies}
+_TEXTS: Final = {"MARKETMUX_PUBLIC_URL": Environment.origin}
+"""Of lists and texts that have to be more than that."""

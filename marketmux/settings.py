@@ -12,13 +12,15 @@ from django.core.management.utils import get_random_secret_key
 from gateway import VERSION
 from marketmux.env import Environment
 from marketmux.formats import FORMATS, LEVELS, levels
-from ticks.address import parse_proxies
 from ticks.origins import parse as parse_origin
 from ticks.probes import PROBES
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 env = Environment(BASE_DIR / ".env")
+# The apps' own settings, MARKETMUX_...: their defaults are in ticks/conf.py.
+conf = env.options()
+globals().update(conf)
 
 DEBUG = env.flag("DEBUG")
 # Without a key of its own a process makes one up: what it signs is worthless to others and after a restart.
@@ -27,14 +29,13 @@ SECRET_KEY_IS_EPHEMERAL = not env.text("SECRET_KEY")
 
 # Where the world finds the gateway. From it follow the host and the origin that the gateway answers to, and, if it is
 # https, what keeps browsers to that.
-MARKETMUX_PUBLIC_URL = env.origin("MARKETMUX_PUBLIC_URL")
-_PUBLIC = parse_origin(MARKETMUX_PUBLIC_URL)
+_PUBLIC = parse_origin(conf["MARKETMUX_PUBLIC_URL"])
 _IS_HTTPS = _PUBLIC is not None and _PUBLIC.scheme == "https"
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", [] if _PUBLIC else ["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS", [])
 if _PUBLIC:
     ALLOWED_HOSTS.append(_PUBLIC.host)
-    CSRF_TRUSTED_ORIGINS.append(MARKETMUX_PUBLIC_URL)
+    CSRF_TRUSTED_ORIGINS.append(conf["MARKETMUX_PUBLIC_URL"])
 SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _IS_HTTPS
 SECURE_SSL_HOST = _PUBLIC.netloc if _PUBLIC else None
 SECURE_REDIRECT_EXEMPT = [f"^{path.lstrip('/')}$" for path in PROBES]
@@ -43,64 +44,18 @@ SECURE_HSTS_SECONDS = 31_536_000 if _IS_HTTPS else 0
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 
 # Whose X-Forwarded- headers are believed (ticks/address.py); those of others are dropped (gateway/edge/forwarded.py).
-MARKETMUX_TRUSTED_PROXIES = env.words("MARKETMUX_TRUSTED_PROXIES", [], rule=parse_proxies)
 _BEHIND_PROXY = env.flag("MARKETMUX_BEHIND_PROXY")
-if MARKETMUX_TRUSTED_PROXIES or _BEHIND_PROXY or _IS_HTTPS:
+if conf["MARKETMUX_TRUSTED_PROXIES"] or _BEHIND_PROXY or _IS_HTTPS:
     # Where no proxies are named anybody may send it. That wins its sender no more than an answer over plain HTTP.
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 USE_X_FORWARDED_HOST = _BEHIND_PROXY
 
-# MarketMux
-
-MARKETMUX_ANONYMOUS = env.flag("MARKETMUX_ANONYMOUS")
-# Who may see what: a callable that is given a user and answers with patterns (ticks/access/users.py).
-MARKETMUX_ENTITLEMENTS = env.text("MARKETMUX_ENTITLEMENTS")
-# JWTs of the users' own application: what they are signed with, and what they must say (ticks/access/jwts.py).
-MARKETMUX_JWT_SECRET = env.text("MARKETMUX_JWT_SECRET")
-MARKETMUX_JWT_JWKS_URL = env.text("MARKETMUX_JWT_JWKS_URL")
-MARKETMUX_JWT_ISSUER = env.text("MARKETMUX_JWT_ISSUER")
-MARKETMUX_JWT_AUDIENCE = env.text("MARKETMUX_JWT_AUDIENCE")
-MARKETMUX_JWT_ALGORITHMS = env.words("MARKETMUX_JWT_ALGORITHMS", [])
-MARKETMUX_ALLOWED_ORIGINS = env.words("MARKETMUX_ALLOWED_ORIGINS", [])
-# Pages of these origins may read the API too, with a key or a token of their own; ticks/middleware.py says why not with
-# cookies.
+# Pages of MARKETMUX_ALLOWED_ORIGINS may read the API too, with a key or a token of their own; ticks/middleware.py says
+# why not with cookies.
 CORS_URLS_REGEX = r"^/api/v1/"
 CORS_ALLOW_METHODS = ["GET", "HEAD", "OPTIONS", "POST"]
 CORS_ALLOW_HEADERS = ["accept", "authorization", "content-type", "idempotency-key"]
 CORS_EXPOSE_HEADERS = ["idempotency-replayed", "ratelimit", "ratelimit-policy", "retry-after", "www-authenticate"]
-MARKETMUX_MAX_SYMBOLS = env.whole("MARKETMUX_MAX_SYMBOLS", 1_000)
-MARKETMUX_MAX_MESSAGE_BYTES = env.whole("MARKETMUX_MAX_MESSAGE_BYTES", 65_536, minimum=128)
-MARKETMUX_MAX_COMMANDS_PER_SECOND = env.whole("MARKETMUX_MAX_COMMANDS_PER_SECOND", 100)
-MARKETMUX_UNSENT_BYTES = env.whole("MARKETMUX_UNSENT_BYTES", 1_048_576, minimum=4_096)
-MARKETMUX_MAX_STALENESS_MS = env.seconds("MARKETMUX_MAX_STALENESS_MS", 1_000.0)
-MARKETMUX_SLOW_CLIENT_SECONDS = env.seconds("MARKETMUX_SLOW_CLIENT_SECONDS", 30.0, minimum=1.0)
-MARKETMUX_LEAVE_DELAY_SECONDS = env.seconds("MARKETMUX_LEAVE_DELAY_SECONDS", 1.0)
-MARKETMUX_HEARTBEAT_SECONDS = env.seconds("MARKETMUX_HEARTBEAT_SECONDS", 1.0)
-MARKETMUX_LINGER_MS = env.seconds("MARKETMUX_LINGER_MS", 0.0)
-MARKETMUX_IO_URING = env.flag("MARKETMUX_IO_URING", default=True)
-MARKETMUX_HISTORY_TICKS = env.whole("MARKETMUX_HISTORY_TICKS", 500, minimum=0)
-MARKETMUX_HISTORY_SECONDS = env.seconds("MARKETMUX_HISTORY_SECONDS", 300.0)
-MARKETMUX_OWN_HISTORY_BYTES = env.whole("MARKETMUX_OWN_HISTORY_BYTES", 67_108_864, minimum=0)
-MARKETMUX_IDEMPOTENCY_SECONDS = env.seconds("MARKETMUX_IDEMPOTENCY_SECONDS", 600.0, minimum=1.0)
-MARKETMUX_HUNG_SECONDS = env.seconds("MARKETMUX_HUNG_SECONDS", 5.0, minimum=2.0)
-MARKETMUX_DRAIN_DELAY_SECONDS = env.seconds("MARKETMUX_DRAIN_DELAY_SECONDS", 5.0)
-MARKETMUX_DRAIN_SECONDS = env.seconds("MARKETMUX_DRAIN_SECONDS", 5.0)
-MARKETMUX_MAX_STREAMS = env.whole("MARKETMUX_MAX_STREAMS", 100_000)
-MARKETMUX_MAX_KEYS = env.whole("MARKETMUX_MAX_KEYS", 1_000_000)
-MARKETMUX_JOURNAL = env.flag("MARKETMUX_JOURNAL", default=True)
-MARKETMUX_MAX_IDLE_CONNECTIONS = env.whole("MARKETMUX_MAX_IDLE_CONNECTIONS", 10_000)
-MARKETMUX_METRICS_TOKEN = env.text("MARKETMUX_METRICS_TOKEN")
-MARKETMUX_RETAIN_DAYS = env.seconds("MARKETMUX_RETAIN_DAYS", 7.0)
-# None of these where 0; a key's own limit comes first.
-MARKETMUX_MAX_TICKS_PER_SECOND = env.whole("MARKETMUX_MAX_TICKS_PER_SECOND", 0, minimum=0)
-MARKETMUX_MAX_CONNECTIONS = env.whole("MARKETMUX_MAX_CONNECTIONS", 0, minimum=0)
-MARKETMUX_MAX_OWNER_SYMBOLS = env.whole("MARKETMUX_MAX_OWNER_SYMBOLS", 0, minimum=0)
-MARKETMUX_MAX_NEW_SYMBOLS = env.whole("MARKETMUX_MAX_NEW_SYMBOLS", 0, minimum=0)
-MARKETMUX_MAX_TCP_CONNECTIONS_PER_SECOND = env.whole("MARKETMUX_MAX_TCP_CONNECTIONS_PER_SECOND", 1_000, minimum=0)
-MARKETMUX_MAX_HANDSHAKES_PER_SECOND = env.whole("MARKETMUX_MAX_HANDSHAKES_PER_SECOND", 1_000)
-MARKETMUX_RECORD = env.flag("MARKETMUX_RECORD")
-MARKETMUX_RECORD_DAYS = env.seconds("MARKETMUX_RECORD_DAYS", 0.0)
-MARKETMUX_RECORD_QUEUE = env.whole("MARKETMUX_RECORD_QUEUE", 100_000)
 
 # The bus
 
@@ -108,12 +63,12 @@ REDIS_URL = env.text("REDIS_URL")
 # Two gateways on one Redis share what they publish if they share this; empty is made of the number of the database.
 MARKETMUX_NAMESPACE = env.name("MARKETMUX_NAMESPACE")
 _HISTORY = {
-    "history_ticks": MARKETMUX_HISTORY_TICKS,
-    "history_seconds": MARKETMUX_HISTORY_SECONDS,
+    "history_ticks": conf["MARKETMUX_HISTORY_TICKS"],
+    "history_seconds": conf["MARKETMUX_HISTORY_SECONDS"],
     "limits": {
-        "streams": MARKETMUX_MAX_STREAMS,
-        "keys": MARKETMUX_MAX_KEYS,
-        "seconds": MARKETMUX_RETAIN_DAYS * 86_400,
+        "streams": conf["MARKETMUX_MAX_STREAMS"],
+        "keys": conf["MARKETMUX_MAX_KEYS"],
+        "seconds": conf["MARKETMUX_RETAIN_DAYS"] * 86_400,
     },
 }
 CHANNEL_LAYERS = {
@@ -268,7 +223,6 @@ SPECTACULAR_SETTINGS = {
 MARKETMUX_LOG_FORMAT = env.choice("MARKETMUX_LOG_FORMAT", FORMATS)
 MARKETMUX_LOG_LEVEL = env.choice("MARKETMUX_LOG_LEVEL", LEVELS)
 MARKETMUX_LOG_LEVELS = env.words("MARKETMUX_LOG_LEVELS", [], rule=levels)
-MARKETMUX_ACCESS_LOG = env.flag("MARKETMUX_ACCESS_LOG")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

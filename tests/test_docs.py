@@ -18,6 +18,7 @@ from gateway.server import drain, inbox, supervisor, websocket, worker
 from gateway.server.timeouts import Timeouts
 from marketmux.client import Backoff
 from tests import commands
+from ticks.conf import OPTIONS
 from ticks.problems import PROBLEMS
 from ticks.publish import MAX_KEY_LENGTH
 from ticks.tick import MAX_BATCH, MAX_BODY_BYTES
@@ -25,7 +26,7 @@ from ticks.tick import MAX_BATCH, MAX_BODY_BYTES
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 SETTINGS = (ROOT / "marketmux" / "settings.py").read_text()
-VARIABLES = set(re.findall(r'env\.\w+\(\s*"([A-Z_]+)"', SETTINGS))
+VARIABLES = {*re.findall(r'env\.\w+\(\s*"([A-Z_]+)"', SETTINGS), *OPTIONS}
 BACKOFF = {name: parameter.default for name, parameter in inspect.signature(Backoff).parameters.items()}
 
 
@@ -151,12 +152,15 @@ def test_figures_are_those_of_the_code(document: str, sentence: str) -> None:
     assert sentence in words(document)
 
 
-@pytest.mark.parametrize("name", sorted(VARIABLES))
+@pytest.mark.parametrize("name", [name for name, option in OPTIONS.items() if isinstance(option.default, int | float)])
 def test_defaults_are_those_of_the_settings(name: str) -> None:
-    default = re.search(rf'env\.(?:whole|seconds)\("{name}", ([0-9_.]+)', SETTINGS)
-    if default is not None:
-        value = f"{float(default[1]):g}" if "." in default[1] else str(int(default[1]))
-        assert f"| `{name}` | `{value}` |" in words("docs/reference/configuration.md")
+    default = OPTIONS[name].default
+    value = f"{default:g}" if isinstance(default, float) else str(int(default))
+    assert f"| `{name}` | `{value}` |" in words("docs/reference/configuration.md")
+
+
+def test_a_default_stands_in_one_place() -> None:
+    assert not set(OPTIONS) & set(re.findall(r"^(\w+) =", SETTINGS, re.MULTILINE))
 
 
 def anchors(document: Path) -> set[str]:

@@ -12,8 +12,9 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, Final, NamedTuple
 
-from django.conf import settings
 from django.http import HttpRequest
+
+from ticks.conf import conf
 
 __all__ = ["UNIX", "Proxies", "address_of_request", "client_address", "is_trusted", "parse_proxies", "share_of"]
 
@@ -98,7 +99,7 @@ def _network(word: str) -> IPv4Network | IPv6Network:
 
 
 def _trusted() -> Proxies:
-    return _proxies(tuple(settings.MARKETMUX_TRUSTED_PROXIES))
+    return _proxies(tuple(conf.MARKETMUX_TRUSTED_PROXIES))
 
 
 _proxies = lru_cache(maxsize=8)(parse_proxies)

@@ -32,10 +32,6 @@ else:
 STALE_SECONDS: Final = 60.0
 _LATEST_SECONDS: Final = 2.0
 
-admin.site.site_header = "MarketMux"
-admin.site.site_title = "MarketMux"
-admin.site.index_title = "Administration"
-
 
 class InstrumentChangeList(ChangeList):
     """A page of instruments that asks the bus once for the latest ticks of all of them."""

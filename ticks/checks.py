@@ -11,9 +11,9 @@ from django.conf import settings
 from django.core import checks
 from django.db import connections
 
-from bus.redis.address import parse
+from ticks.conf import conf, problems
 
-__all__ = ["check_allowed_origins", "check_deployment", "check_environment", "check_public", "check_secret_key"]
+__all__ = ["check_allowed_origins", "check_deployment", "check_public", "check_settings"]
 
 # As browsers send it: a lower-case scheme, a host (in ASCII), and the port unless it is the usual one.
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
@@ -24,31 +24,16 @@ _LEAST_TOKEN: Final = 16
 
 
 @checks.register()
-def check_environment(**_: Any) -> list[checks.CheckMessage]:
+def check_settings(**_: Any) -> list[checks.CheckMessage]:
+    """Settings of the apps have the right type and size (ticks/conf.py)."""
     return [
         checks.Error(
-            f"The environment variable {name} makes no sense: {problem}",
-            hint=f"Correct {name} in the environment or in .env, or remove it to use the default.",
-            id="ticks.E001",
+            f"The setting {name} makes no sense: {problem}.",
+            hint=f"Correct {name} in the settings, or remove it to use the default.",
+            id="ticks.E006",
         )
-        for name, problem in settings.ENVIRONMENT_PROBLEMS.items()
+        for name, problem in problems()
     ]
-
-
-@checks.register()
-def check_redis_url(**_: Any) -> list[checks.CheckMessage]:
-    try:
-        parse(settings.REDIS_URL or "redis://")
-    except ValueError as error:
-        return [
-            checks.Error(
-                f"REDIS_URL is not the address of a Redis: {error}",
-                hint="Write redis://host:6379/0, rediss://... for TLS, unix:///path/to/socket, or for Sentinel "
-                "redis+sentinel://host:26379,host:26379/service/0.",
-                id="ticks.E004",
-            )
-        ]
-    return []
 
 
 @checks.register()
@@ -59,31 +44,18 @@ def check_allowed_origins(**_: Any) -> list[checks.CheckMessage]:
             hint="Write scheme://host or scheme://host:port without a path, such as https://example.com, or * for any.",
             id="ticks.E003",
         )
-        for entry in settings.MARKETMUX_ALLOWED_ORIGINS
+        for entry in conf.MARKETMUX_ALLOWED_ORIGINS
         if entry != "*" and not _ORIGIN.fullmatch(entry)
-    ]
-
-
-@checks.register(checks.Tags.security)
-def check_secret_key(**_: Any) -> list[checks.CheckMessage]:
-    if settings.DEBUG or not settings.SECRET_KEY_IS_EPHEMERAL:
-        return []
-    return [
-        checks.Warning(
-            "SECRET_KEY is not set: every process makes up its own, and logins end with it.",
-            hint="Set SECRET_KEY to the output of: python -c 'import secrets; print(secrets.token_urlsafe(50))'",
-            id="ticks.W001",
-        )
     ]
 
 
 @checks.register(checks.Tags.security)
 def check_public(**_: Any) -> list[checks.CheckMessage]:
     """Of a gateway with a public address, before every start."""
-    if not settings.MARKETMUX_PUBLIC_URL:
+    if not conf.MARKETMUX_PUBLIC_URL:
         return []
     messages = [*_exposures()]
-    if not settings.SECRET_KEY_IS_EPHEMERAL and _is_weak(settings.SECRET_KEY):
+    if _is_weak(settings.SECRET_KEY):
         messages.append(
             checks.Error(
                 "SECRET_KEY can be guessed: who knows it logs in as anybody.",
@@ -97,10 +69,10 @@ def check_public(**_: Any) -> list[checks.CheckMessage]:
 @checks.register(checks.Tags.security, deploy=True)
 def check_deployment(**_: Any) -> list[checks.CheckMessage]:
     """The same for a gateway that does not say its address, when it is asked whether it may be deployed."""
-    if settings.MARKETMUX_PUBLIC_URL:
+    if conf.MARKETMUX_PUBLIC_URL:
         return []
     messages = [*_exposures()]
-    if not settings.MARKETMUX_METRICS_TOKEN:
+    if not conf.MARKETMUX_METRICS_TOKEN:
         messages.append(
             checks.Warning(
                 "/metrics is shown to everybody who reaches the gateway.",
@@ -113,7 +85,7 @@ def check_deployment(**_: Any) -> list[checks.CheckMessage]:
 
 
 def _exposures() -> Iterator[checks.CheckMessage]:
-    if settings.MARKETMUX_ANONYMOUS:
+    if conf.MARKETMUX_ANONYMOUS:
         yield checks.Warning(
             "MARKETMUX_ANONYMOUS is on: anyone who reaches the gateway may publish prices.",
             hint="Remove MARKETMUX_ANONYMOUS and give publishers a key each: manage.py create_key NAME",
@@ -125,13 +97,13 @@ def _exposures() -> Iterator[checks.CheckMessage]:
             hint="Name the hosts that the gateway answers to, or set MARKETMUX_PUBLIC_URL.",
             id="ticks.W003",
         )
-    if "*" in settings.MARKETMUX_ALLOWED_ORIGINS:
+    if "*" in conf.MARKETMUX_ALLOWED_ORIGINS:
         yield checks.Warning(
             "MARKETMUX_ALLOWED_ORIGINS is *: any web page may open WebSockets and read the API.",
             hint="List the origins whose pages may.",
             id="ticks.W004",
         )
-    if 0 < len(settings.MARKETMUX_METRICS_TOKEN) < _LEAST_TOKEN:
+    if 0 < len(conf.MARKETMUX_METRICS_TOKEN) < _LEAST_TOKEN:
         yield checks.Warning(
             f"MARKETMUX_METRICS_TOKEN is shorter than {_LEAST_TOKEN} characters: it can be guessed.",
             hint="Set it to the output of: python -c 'import secrets; print(secrets.token_urlsafe())'",

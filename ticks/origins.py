@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
-from django.conf import settings
+from ticks.conf import conf
 
 __all__ = ["Origin", "is_listed", "parse", "public"]
 
@@ -52,15 +52,13 @@ def parse(text: str) -> Origin | None:
 
 def public() -> Origin | None:
     """The gateway's own origin, where ``MARKETMUX_PUBLIC_URL`` says what it is."""
-    return parse(settings.MARKETMUX_PUBLIC_URL)
+    return parse(conf.MARKETMUX_PUBLIC_URL)
 
 
 def is_listed(origin: str) -> bool:
     """Whether pages of this origin may use the gateway: listed, in whichever spelling, or the public URL's."""
     text = origin.lower()
-    allowed = [
-        entry.lower().rstrip("/") for entry in (*settings.MARKETMUX_ALLOWED_ORIGINS, settings.MARKETMUX_PUBLIC_URL)
-    ]
+    allowed = [entry.lower().rstrip("/") for entry in (*conf.MARKETMUX_ALLOWED_ORIGINS, conf.MARKETMUX_PUBLIC_URL)]
     if "*" in allowed or (text and text in allowed):
         return True
     asked = parse(text)

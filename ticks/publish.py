@@ -7,8 +7,6 @@ from bisect import bisect_right
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Final, Literal, NamedTuple
 
-from django.conf import settings
-
 from bus import stall
 from bus.contract import BusUnavailable, Idempotency, Refusal, Since
 from bus.layers import get_bus
@@ -16,6 +14,7 @@ from ticks import intake, recorder
 from ticks.access import journal
 from ticks.access.grant import Grant, Scope
 from ticks.access.patterns import Patterns
+from ticks.conf import conf
 from ticks.grammar import is_symbol
 from ticks.tick import GROUP_PREFIX, Placed, Tick, TickMessage, group_name, symbol_of
 
@@ -80,7 +79,7 @@ async def _publish(ticks: Sequence[Tick], idempotency: Idempotency | None, grant
     if places is None:
         return False
     recorder.offer(_placed(ticks, batch, places))
-    if settings.MARKETMUX_JOURNAL:
+    if conf.MARKETMUX_JOURNAL:
         began = [group for group, end in places.items() if end.seq == len(batch[group])]
         if began:
             journal.began(grant, map(symbol_of, began))
@@ -114,7 +113,7 @@ def idempotency(key: str, owner: str, ticks: Sequence[Tick], received: str) -> I
 
     ``received``: the timestamp of ticks that have none of their own.
     """
-    return Idempotency(f"{owner}:{key}", digest(ticks, received), settings.MARKETMUX_IDEMPOTENCY_SECONDS)
+    return Idempotency(f"{owner}:{key}", digest(ticks, received), conf.MARKETMUX_IDEMPOTENCY_SECONDS)
 
 
 def is_key(text: str) -> bool:

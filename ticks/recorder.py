@@ -22,9 +22,8 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import Final, TypedDict
 
-from django.conf import settings
-
 from bus.histogram import COUNTS, Histogram
+from ticks.conf import conf
 from ticks.recording import RecordingProcess, Refused, is_in_memory, record
 from ticks.tick import Placed
 
@@ -205,7 +204,7 @@ class Recorder:
 
 def offer(ticks: Iterable[Placed]) -> None:
     """Records ``ticks`` some time soon, if recording is on; else does not even iterate over them."""
-    if settings.MARKETMUX_RECORD:
+    if conf.MARKETMUX_RECORD:
         _recorder().offer(list(ticks))
 
 
@@ -225,9 +224,9 @@ def flush(timeout: float) -> bool:
 @cache
 def _recorder() -> Recorder:
     if is_in_memory():  # only this process has it
-        return Recorder(settings.MARKETMUX_RECORD_QUEUE, record)
+        return Recorder(conf.MARKETMUX_RECORD_QUEUE, record)
     process = RecordingProcess()
-    recorder = Recorder(settings.MARKETMUX_RECORD_QUEUE, process.write)
+    recorder = Recorder(conf.MARKETMUX_RECORD_QUEUE, process.write)
     atexit.register(_end, recorder, process, os.getpid())
     return recorder
 

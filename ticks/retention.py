@@ -13,11 +13,11 @@ import time
 from datetime import datetime
 from typing import Final
 
-from django.conf import settings
 from django.db import DatabaseError
 
 from bus.contract import BusUnavailable
 from bus.layers import get_bus
+from ticks.conf import conf
 from ticks.models import RecordedTick
 
 __all__ = ["prune", "run"]
@@ -65,7 +65,7 @@ async def run() -> None:
 
     A process of low priority does it: which rows are meant is found in the database, and that takes processor time.
     """
-    days = settings.MARKETMUX_RECORD_DAYS
+    days = conf.MARKETMUX_RECORD_DAYS
     rest = _FIRST
     while days:
         await asyncio.sleep(rest * random.uniform(0.8, 1.2))  # noqa: S311

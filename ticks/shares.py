@@ -18,14 +18,13 @@ import secrets
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from django.conf import settings
-
 from bus.contract import BusUnavailable, Wish
 from bus.layers import get_bus
 from bus.loops import once_a_loop
 from ticks.access.grant import Grant
 from ticks.access.shares import Flow, OverShare
 from ticks.address import share_of
+from ticks.conf import conf
 from ticks.tick import Tick, group_name
 
 __all__ = ["Held", "Shares", "check_new", "get_shares", "hold", "let_go", "most", "rate_limit", "take"]
@@ -51,7 +50,7 @@ _SETTINGS: Final = {
 def most(grant: Grant, what: str) -> int | None:
     """The limit of a grant's owner: its own, else that of the settings; None if there is none."""
     own: int | None = getattr(grant.limits, what)
-    return own if own is not None else getattr(settings, _SETTINGS[what]) or None
+    return own if own is not None else getattr(conf, _SETTINGS[what]) or None
 
 
 class Held:
@@ -110,7 +109,7 @@ class Shares:
             if wait:
                 message = f"More than {limit} new symbols a day; nothing was published."
                 raise OverShare("new_symbols", limit, message, wait)
-        if len(self._known) > settings.MARKETMUX_MAX_STREAMS:
+        if len(self._known) > conf.MARKETMUX_MAX_STREAMS:
             self._known.clear()
         self._known.update(unknown)
 

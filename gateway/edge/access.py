@@ -25,6 +25,7 @@ from ticks.access.sessions import session_in
 from ticks.access.shares import Buckets, OverShare
 from ticks.access.users import EntitlementsUnavailable
 from ticks.address import client_address, share_of
+from ticks.conf import conf
 from ticks.shares import rate_limit
 
 __all__ = ["Access", "origin_allowed"]
@@ -168,7 +169,7 @@ _handshakes: dict[int, Buckets] = {}
 
 def _count_handshake(owner: str) -> None:
     """:class:`OverShare` if the address or the owner opens too many WebSockets a second."""
-    rate = settings.MARKETMUX_MAX_HANDSHAKES_PER_SECOND
+    rate = conf.MARKETMUX_MAX_HANDSHAKES_PER_SECOND
     buckets = _handshakes.get(rate)
     if buckets is None:
         buckets = _handshakes[rate] = Buckets(rate, _BURST_SECONDS * rate)

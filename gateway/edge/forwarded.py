@@ -6,9 +6,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from django.conf import settings
-
 from ticks.address import client_address, is_trusted
+from ticks.conf import conf
 
 __all__ = ["OnlyFromProxies"]
 
@@ -42,7 +41,7 @@ class OnlyFromProxies:
         await self._application(scope, receive, send)
 
     def _sift(self, scope: dict[str, Any]) -> None:
-        if settings.MARKETMUX_TRUSTED_PROXIES:
+        if conf.MARKETMUX_TRUSTED_PROXIES:
             if not is_trusted(scope):
                 scope["headers"] = [header for header in scope["headers"] if not header[0].startswith(_PREFIX)]
         elif not self._has_warned and any(name == _FOR for name, _ in scope["headers"]):

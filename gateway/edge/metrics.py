@@ -12,7 +12,6 @@ import resource
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from django.conf import settings
 from prometheus_client import ProcessCollector
 
 from bus import stall
@@ -31,6 +30,7 @@ from gateway.server.visitors import turned_away
 from ticks import intake, logins, lookups, recorder
 from ticks.access import journal
 from ticks.access.shares import limited
+from ticks.conf import conf
 
 __all__ = ["ANSWER_SECONDS", "answer", "collect", "explained", "held", "render"]
 
@@ -200,7 +200,7 @@ async def held() -> dict[str, float]:
     """What the bus holds, in the same way; nothing if it does not say."""
     try:
         async with asyncio.timeout(_HELD_SECONDS):
-            what = await get_bus().held(settings.MARKETMUX_IDEMPOTENCY_SECONDS)
+            what = await get_bus().held(conf.MARKETMUX_IDEMPOTENCY_SECONDS)
     except (BusUnavailable, TimeoutError):
         return {}
     return {"streams": what.streams, "idempotency_keys": what.keys, "stream_bytes": what.bytes}

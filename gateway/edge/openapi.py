@@ -17,6 +17,7 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiRequest, OpenApiRespo
 
 from gateway.edge.answers import SCHEMAS
 from gateway.protocol.values import ref
+from ticks.conf import conf
 from ticks.problems import MEDIA_TYPE, TYPES, with_status
 from ticks.publish import MAX_KEY_LENGTH
 from ticks.tick import MAX_BATCH
@@ -290,7 +291,7 @@ def complete(result: Json, **_: Any) -> Json:
         operation["responses"].setdefault("405", _refusal(405, {_HTML: {"schema": _PAGE}} if is_page else {}))
         if operation["operationId"] in _FOR_STAFF:
             operation["security"] = [{Session.name: []}]
-        elif "security" in operation and (settings.MARKETMUX_ANONYMOUS or operation["operationId"] in _FOR_ALL):
+        elif "security" in operation and (conf.MARKETMUX_ANONYMOUS or operation["operationId"] in _FOR_ALL):
             operation["security"].append({})
         if operation["operationId"] == "makeToken":  # of a token none is made
             operation["security"].remove({_BEARER: []})

@@ -17,6 +17,7 @@ from django.views.decorators.http import require_safe
 
 from gateway.protocol.codes import CLOSURES
 from ticks import lookups
+from ticks.conf import conf
 from ticks.grammar import is_symbol
 from ticks.models import Instrument
 
@@ -71,7 +72,7 @@ class PageConfig(TypedDict):
 @ensure_csrf_cookie
 def index(request: HttpRequest) -> HttpResponse:
     """The demo page. Anybody may see it: prices come through the WebSocket, which checks who is asking."""
-    first = _asked(_first, min(FIRST_INSTRUMENTS, settings.MARKETMUX_MAX_SYMBOLS))
+    first = _asked(_first, min(FIRST_INSTRUMENTS, conf.MARKETMUX_MAX_SYMBOLS))
     if first is None:
         return _unavailable()
     config: PageConfig = {
@@ -81,14 +82,14 @@ def index(request: HttpRequest) -> HttpResponse:
         "instruments_url": reverse("instruments"),
         "health_url": reverse("readyz"),
         "csrf_cookie": settings.CSRF_COOKIE_NAME,
-        "max_symbols": settings.MARKETMUX_MAX_SYMBOLS,
+        "max_symbols": conf.MARKETMUX_MAX_SYMBOLS,
         "closures": {
             closure.code: {"reason": closure.reason, "reconnect": closure.reconnect, "wait": closure.wait}
             for closure in CLOSURES
         },
     }
     login_url = f"{resolve_url(settings.LOGIN_URL)}?{urlencode({'next': request.path})}"
-    context = {"config": config, "anonymous": settings.MARKETMUX_ANONYMOUS, "login_url": login_url}
+    context = {"config": config, "anonymous": conf.MARKETMUX_ANONYMOUS, "login_url": login_url}
     return render(request, "index.html", context)
 
 

@@ -12,13 +12,12 @@ import logging
 import threading
 from typing import Final, NamedTuple
 
-from django.conf import settings
 from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils.cache import add_never_cache_headers
 
 from bus.contract import BusUnavailable, Reason
-from bus.layers import get_bus
+from bus.layers import get_bus, is_shared
 from gateway import VERSION
 from gateway.edge.failures import answer, read_only
 from ticks import lookups
@@ -73,7 +72,7 @@ async def healthz(_request: HttpRequest) -> HttpResponse:
     While one of several Redis hosts is away it is 200 too: the others' symbols are served, here as anywhere.
     """
     status, reason = await _usability()
-    about = {"bus": "redis" if settings.REDIS_URL else "memory", "version": VERSION}
+    about = {"bus": "redis" if is_shared() else "memory", "version": VERSION}
     if reason is None:
         response: HttpResponse = JsonResponse({"status": status, **about})
     elif status == "degraded":

@@ -10,8 +10,6 @@ import asyncio
 import logging
 from typing import Final
 
-from django.conf import settings
-
 from bus.contract import BusUnavailable
 from bus.layers import get_bus
 from bus.loops import once_a_loop
@@ -20,6 +18,7 @@ from gateway.fanout.recent import Room
 from gateway.server.collector import Collector
 from gateway.server.turns import Turns
 from gateway.wires.io_uring import Ring
+from ticks.conf import conf
 from ticks.tick import GROUP_PREFIX
 
 __all__ = ["bus_usable", "get_node"]
@@ -34,18 +33,18 @@ def get_node() -> Node:
     """The node of the running event loop."""
     return Node(
         get_bus(),
-        settings.MARKETMUX_LEAVE_DELAY_SECONDS,
-        settings.MARKETMUX_SLOW_CLIENT_SECONDS,
-        settings.MARKETMUX_LINGER_MS / 1_000,
-        settings.MARKETMUX_HEARTBEAT_SECONDS,
-        staleness=settings.MARKETMUX_MAX_STALENESS_MS / 1_000,
-        ring=_open_ring() if settings.MARKETMUX_IO_URING else None,
+        conf.MARKETMUX_LEAVE_DELAY_SECONDS,
+        conf.MARKETMUX_SLOW_CLIENT_SECONDS,
+        conf.MARKETMUX_LINGER_MS / 1_000,
+        conf.MARKETMUX_HEARTBEAT_SECONDS,
+        staleness=conf.MARKETMUX_MAX_STALENESS_MS / 1_000,
+        ring=_open_ring() if conf.MARKETMUX_IO_URING else None,
         collector=Collector(),
         turn=Turns().take,
         room=Room(
-            settings.MARKETMUX_HISTORY_TICKS,
-            settings.MARKETMUX_HISTORY_SECONDS,
-            settings.MARKETMUX_OWN_HISTORY_BYTES,
+            conf.MARKETMUX_HISTORY_TICKS,
+            conf.MARKETMUX_HISTORY_SECONDS,
+            conf.MARKETMUX_OWN_HISTORY_BYTES,
         ),
     )
 

@@ -15,7 +15,6 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 from channels.generic.websocket import AsyncWebsocketConsumer
-from django.conf import settings
 from rest_framework.exceptions import APIException
 
 from bus.contract import BusUnavailable, Idempotency, IdempotencyConflict, LimitReached, Reason, Refusal
@@ -41,6 +40,7 @@ from ticks.access.credentials import Audience
 from ticks.access.grant import Grant, Scope
 from ticks.access.shares import OverShare
 from ticks.address import client_address
+from ticks.conf import conf
 from ticks.decode import decode
 from ticks.errors import InvalidTicks, about, explain, explain_denied
 from ticks.grammar import now
@@ -78,8 +78,8 @@ class PublishConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
         self.base_send = send
         await receive()  # websocket.connect
         await self.accept(scope.get("subprotocol"))
-        self.wire = wire_for(send, settings.MARKETMUX_UNSENT_BYTES)
-        self.outbox = PublisherOutbox(self.wire, settings.MARKETMUX_SLOW_CLIENT_SECONDS)
+        self.wire = wire_for(send, conf.MARKETMUX_UNSENT_BYTES)
+        self.outbox = PublisherOutbox(self.wire, conf.MARKETMUX_SLOW_CLIENT_SECONDS)
         self.grant: Grant = scope["grant"]
         self.under_way: deque[Message] = deque()
         self.refusing = asyncio.Lock()

@@ -20,11 +20,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from django.conf import settings
 
 from bus import stall
 from bus.contract import BusUnavailable
-from bus.layers import get_bus
+from bus.layers import get_bus, is_shared
 from bus.loops import once_a_loop
 from gateway import VERSION
 from gateway.edge import workers
@@ -175,7 +174,7 @@ class Reporter:
             worker=workers.number(),
             pid=os.getpid(),
             version=VERSION,
-            bus="redis" if settings.REDIS_URL else "memory",
+            bus="redis" if is_shared() else "memory",
             started=self._started,
             at=time.time(),
             processors=os.cpu_count() or 1,

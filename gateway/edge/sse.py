@@ -16,7 +16,6 @@ from typing import Any, Final
 from urllib.parse import parse_qsl
 
 import msgspec
-from django.conf import settings
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse
 
@@ -36,6 +35,7 @@ from ticks.access import door
 from ticks.access.credentials import Audience
 from ticks.access.grant import NOBODY, Scope
 from ticks.address import client_address
+from ticks.conf import conf
 from ticks.endpoint import Headers, Middleware
 from ticks.problems import MEDIA_TYPE, encode
 
@@ -121,7 +121,7 @@ class EventStream(TickConsumer):
         headers = [*_HEADERS, *_middleware.headers(_request(self.scope))]
         await self.base_send({"type": "http.response.start", "status": 200, "headers": headers})
         await self.base_send({"type": "http.response.body", "body": b"", "more_body": True})  # sends the head
-        wire, is_chunked = body_wire_for(self.base_send, min(_UNSENT_BYTES, settings.MARKETMUX_UNSENT_BYTES))
+        wire, is_chunked = body_wire_for(self.base_send, min(_UNSENT_BYTES, conf.MARKETMUX_UNSENT_BYTES))
         self.wire.begin(wire, is_chunked=is_chunked)
         if is_guest:  # only now: one guest too many is told so by an event
             await stand(self.scope, self.base_send, Standing.GUEST, client_address(self.scope))

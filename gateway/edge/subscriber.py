@@ -13,7 +13,6 @@ from time import perf_counter
 from typing import Any, Final
 
 from channels.generic.websocket import AsyncWebsocketConsumer
-from django.conf import settings
 
 from bus.contract import BusUnavailable
 from bus.histogram import SECONDS, Histogram
@@ -45,6 +44,7 @@ from ticks.access.credentials import Audience
 from ticks.access.grant import Grant, Scope
 from ticks.access.shares import OverShare
 from ticks.address import client_address
+from ticks.conf import conf
 from ticks.errors import about, explain_denied
 from ticks.publish import concerned
 
@@ -72,7 +72,7 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
         self.base_send = send
         await receive()  # websocket.connect
         await self.accept(scope.get("subprotocol"))
-        await self.serve(receive, wire_for(send, settings.MARKETMUX_UNSENT_BYTES))
+        await self.serve(receive, wire_for(send, conf.MARKETMUX_UNSENT_BYTES))
 
     async def serve(self, receive: Receive, wire: Wire) -> None:
         """From the client's first message to its end."""
@@ -118,12 +118,12 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
 
     def greet(self) -> None:
         self.limits = Limits(
-            symbols=settings.MARKETMUX_MAX_SYMBOLS,
-            message_bytes=settings.MARKETMUX_MAX_MESSAGE_BYTES,
-            commands_per_second=settings.MARKETMUX_MAX_COMMANDS_PER_SECOND,
+            symbols=conf.MARKETMUX_MAX_SYMBOLS,
+            message_bytes=conf.MARKETMUX_MAX_MESSAGE_BYTES,
+            commands_per_second=conf.MARKETMUX_MAX_COMMANDS_PER_SECOND,
         )
         self.budget = Budget(self.limits.commands_per_second, asyncio.get_running_loop().time)
-        self.outbox.reply(welcome_frame(VERSION, self.limits, settings.MARKETMUX_HEARTBEAT_SECONDS, expiry(self.grant)))
+        self.outbox.reply(welcome_frame(VERSION, self.limits, conf.MARKETMUX_HEARTBEAT_SECONDS, expiry(self.grant)))
         self.hub.outage.tell(self.outbox)
 
     async def converse(self, receive: Receive) -> None:

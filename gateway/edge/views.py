@@ -19,6 +19,7 @@ from gateway.edge.metrics import render as render_metrics
 from gateway.protocol.asyncapi import Deployment, document, encode
 from gateway.server.exchange import FIGURES
 from ticks import origins
+from ticks.conf import conf
 
 __all__ = ["asyncapi", "metrics", "upgrade_required", "websockets_page"]
 
@@ -48,11 +49,11 @@ async def metrics(request: HttpRequest) -> HttpResponse:
 
 
 def _metrics_refusal(request: HttpRequest) -> HttpResponse | None:
-    token = settings.MARKETMUX_METRICS_TOKEN
+    token = conf.MARKETMUX_METRICS_TOKEN
     if not token:
         # A gateway with a public address shows its figures to nobody until somebody says to whom.
         text = "Set MARKETMUX_METRICS_TOKEN to read the metrics of a gateway with MARKETMUX_PUBLIC_URL."
-        return _plain(text, 403) if settings.MARKETMUX_PUBLIC_URL else None
+        return _plain(text, 403) if conf.MARKETMUX_PUBLIC_URL else None
     scheme, _, given = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
     if scheme.lower() == "bearer" and constant_time_compare(given.strip(), token):
         return None
@@ -83,6 +84,6 @@ def _deployment(request: HttpRequest) -> Deployment:
     return Deployment(
         host=public.netloc if public else request.get_host(),
         secure=public.scheme == "https" if public else request.is_secure(),
-        anonymous=settings.MARKETMUX_ANONYMOUS,
+        anonymous=conf.MARKETMUX_ANONYMOUS,
         session_cookie=settings.SESSION_COOKIE_NAME,
     )

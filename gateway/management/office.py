@@ -7,13 +7,13 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, TypeVar
 
 from asgiref.sync import async_to_sync
-from django.conf import settings
 from django.core.management.base import CommandError
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from bus.contract import BusUnavailable
+from bus.layers import is_shared
 from ticks.management.keys import printable
 
 __all__ = ["ask", "show"]
@@ -26,7 +26,7 @@ _PIPED_WIDTH: Final = 200
 
 def ask(question: Callable[[], Awaitable[T]]) -> T:
     """What the workers say."""
-    if not settings.REDIS_URL:
+    if not is_shared():
         raise CommandError("Without REDIS_URL a gateway is one process, which is asked over HTTP: GET /api/v1/nodes.")
     try:
         return async_to_sync(question)()

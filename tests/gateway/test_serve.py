@@ -70,14 +70,13 @@ def work(*arguments: str) -> None:
 
 
 def test_there_is_a_socket_for_each_worker(supervisor: mock.Mock, settings: Any) -> None:
-    settings.REDIS_URL = "redis://localhost"
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "bus.layers.RedisLayer"}}
     supervise("--workers=3")
     [listeners] = supervisor.call_args.args
     assert len(listeners) == 3
 
 
-def test_it_says_where_it_is_ready(supervisor: mock.Mock, settings: Any) -> None:
-    settings.REDIS_URL = ""
+def test_it_says_where_it_is_ready(supervisor: mock.Mock) -> None:
     supervisor.return_value.run.side_effect = lambda: supervisor.call_args.kwargs["on_ready"]() or 3
     said = supervise()
     [[listener]] = supervisor.call_args.args
@@ -101,8 +100,7 @@ def test_workers_share_the_secret_key_and_the_environment(supervisor: mock.Mock,
     assert environment == os.environ | {"SECRET_KEY": settings.SECRET_KEY}
 
 
-def test_several_workers_need_redis(supervisor: mock.Mock, settings: Any) -> None:
-    settings.REDIS_URL = ""
+def test_several_workers_need_redis(supervisor: mock.Mock) -> None:
     with pytest.raises(CommandError, match="--workers 2 needs REDIS_URL"):
         call_command("serve", "--workers=2")
 

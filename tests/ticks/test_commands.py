@@ -83,8 +83,7 @@ def test_a_key_needs_a_name_that_fits(name: str) -> None:
 # mock_publisher
 
 
-def test_without_redis_the_publisher_asks_for_an_address(settings: Settings) -> None:
-    settings.REDIS_URL = ""
+def test_without_redis_the_publisher_asks_for_an_address() -> None:
     with pytest.raises(CommandError, match=r"--url http://127\.0\.0\.1:8000"):
         run("mock_publisher")
 
@@ -113,7 +112,7 @@ def test_arguments_that_make_no_sense_are_refused(arguments: tuple[str, str]) ->
 
 
 def test_with_redis_the_publisher_publishes_to_the_bus(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings.REDIS_URL = "redis://127.0.0.1/0"
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "bus.layers.RedisLayer"}}
     published: list[Tick] = []
 
     async def take(ticks: Sequence[Tick]) -> None:
@@ -138,7 +137,7 @@ def test_a_refusal_ends_the_publisher_with_its_reason(monkeypatch: pytest.Monkey
 def test_a_timeout_of_the_feed_itself_is_not_taken_for_the_end(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings.REDIS_URL = "redis://127.0.0.1/0"
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "bus.layers.RedisLayer"}}
 
     async def fail(*_: object) -> None:
         raise TimeoutError("inside")

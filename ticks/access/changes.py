@@ -16,7 +16,6 @@ from typing import Any, Final
 
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
-from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group, Permission
 from django.contrib.auth.signals import user_logged_out
@@ -27,6 +26,7 @@ from django.db.models.signals import m2m_changed, post_delete, post_save
 from django.dispatch import Signal
 from django.utils import timezone
 
+from bus.layers import is_shared
 from ticks.access import keys, tokens, users
 from ticks.access.models import ApiKey, Change, Entitlement
 from ticks.access.users import EVERYBODY, entitlements_changed, session_subject
@@ -64,7 +64,7 @@ def note(*subjects: str) -> None:
         # Again: until the commit, others' lookups found things as they were, and cached them.
         apply(subjects)
         changed.send(sender=Change, subjects=subjects)
-        if settings.REDIS_URL:
+        if is_shared():
             _tell()
 
     transaction.on_commit(committed)

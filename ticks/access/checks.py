@@ -11,6 +11,7 @@ from django.core import checks
 
 from ticks.access.jwks import ALGORITHMS
 from ticks.access.jwts import BY_SECRET
+from ticks.conf import conf
 
 __all__ = ["check_jwts", "check_jwts_deployed"]
 
@@ -20,7 +21,7 @@ _SECRET_BYTES: Final = {"HS256": 32, "HS384": 48, "HS512": 64}
 
 @checks.register(checks.Tags.security)
 def check_jwts(**_: Any) -> list[checks.CheckMessage]:
-    secret, url = settings.MARKETMUX_JWT_SECRET, settings.MARKETMUX_JWT_JWKS_URL
+    secret, url = conf.MARKETMUX_JWT_SECRET, conf.MARKETMUX_JWT_JWKS_URL
     if not secret and not url:
         return []
     found = [*_needed(), *_algorithms(BY_SECRET if secret else ALGORITHMS)]
@@ -35,7 +36,7 @@ def check_jwts(**_: Any) -> list[checks.CheckMessage]:
 
 @checks.register(checks.Tags.security, deploy=True)
 def check_jwts_deployed(**_: Any) -> list[checks.CheckMessage]:
-    if urlsplit(settings.MARKETMUX_JWT_JWKS_URL).scheme != "http":
+    if urlsplit(conf.MARKETMUX_JWT_JWKS_URL).scheme != "http":
         return []
     return [
         checks.Warning(
@@ -48,7 +49,7 @@ def check_jwts_deployed(**_: Any) -> list[checks.CheckMessage]:
 
 def _needed() -> Iterator[checks.CheckMessage]:
     for name, claim in (("MARKETMUX_JWT_ISSUER", "iss"), ("MARKETMUX_JWT_AUDIENCE", "aud")):
-        if not getattr(settings, name):
+        if not getattr(conf, name):
             yield _error(
                 "E022",
                 f"{name} is not set, so no JWT is accepted.",
@@ -57,7 +58,7 @@ def _needed() -> Iterator[checks.CheckMessage]:
 
 
 def _algorithms(fitting: frozenset[str]) -> Iterator[checks.CheckMessage]:
-    for algorithm in settings.MARKETMUX_JWT_ALGORITHMS:
+    for algorithm in conf.MARKETMUX_JWT_ALGORITHMS:
         if algorithm not in fitting:
             yield _error(
                 "E023",
@@ -79,7 +80,7 @@ def _secret(secret: str) -> Iterator[checks.CheckMessage]:
             "MARKETMUX_JWT_SECRET is a key in PEM, and not a secret.",
             "Public keys come from MARKETMUX_JWT_JWKS_URL.",
         )
-    least = max((_SECRET_BYTES.get(one, 0) for one in settings.MARKETMUX_JWT_ALGORITHMS), default=32)
+    least = max((_SECRET_BYTES.get(one, 0) for one in conf.MARKETMUX_JWT_ALGORITHMS), default=32)
     if len(secret.encode()) < least:
         yield _error(
             "E024",

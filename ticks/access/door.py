@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from django.conf import settings
 from django.core.exceptions import SynchronousOnlyOperation
 
 from ticks import lookups
@@ -18,6 +17,7 @@ from ticks.access.grant import NOBODY, Grant
 from ticks.access.patterns import ALL
 from ticks.access.shares import limited
 from ticks.access.users import grant_of_session
+from ticks.conf import conf
 
 __all__ = [
     "BEARER",
@@ -86,7 +86,7 @@ def of_header(authorization: bytes, audience: Audience = Audience.HTTP) -> Grant
 
 def anonymous(address: str = "") -> Grant:
     """What somebody may do who shows nothing: everything where ``MARKETMUX_ANONYMOUS`` is on, else nothing."""
-    if not settings.MARKETMUX_ANONYMOUS:
+    if not conf.MARKETMUX_ANONYMOUS:
         return NOBODY
     return Grant(f"anonymous:{address}", f"anonymous at {address}", ALL, ALL, ALL)
 

@@ -21,12 +21,12 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, Final, NamedTuple
 
-from django.conf import settings
 from django.db import DataError, IntegrityError, connections, transaction
 from django.db.models import Q
 
 from ticks.access.grant import Grant
 from ticks.access.models import ApiKey, AuditEntry
+from ticks.conf import conf
 
 __all__ = ["NEW_SYMBOL", "USED_SECONDS", "Beginning", "Journal", "Use", "began", "dropped", "used", "write"]
 
@@ -226,7 +226,7 @@ def dropped() -> int:
 
 def used(owner: str) -> None:
     """Notes that the owner of a grant, such as ``key:12``, is here."""
-    if settings.MARKETMUX_JOURNAL:
+    if conf.MARKETMUX_JOURNAL:
         _journal().used(owner)
 
 

@@ -19,7 +19,6 @@ from urllib.parse import quote
 
 import jwt
 import msgspec
-from django.conf import settings
 from django.utils.asyncio import async_unsafe
 
 from ticks.access.credentials import InvalidCredential
@@ -27,6 +26,7 @@ from ticks.access.grant import Grant, Scope
 from ticks.access.jwks import PATIENCE, KeySet, SigningKey, key_set
 from ticks.access.patterns import NONE, Patterns
 from ticks.access.users import EntitlementsUnavailable
+from ticks.conf import conf
 
 __all__ = ["BY_SECRET", "LEEWAY", "grant_of_jwt", "is_configured", "prepare", "wait"]
 
@@ -56,8 +56,8 @@ class _Claims(msgspec.Struct):
 
 def is_configured() -> bool:
     """Whether anybody's JWTs are taken: it takes a key, and an issuer and audience to hold the claims to."""
-    has_key = bool(settings.MARKETMUX_JWT_SECRET) != bool(settings.MARKETMUX_JWT_JWKS_URL)
-    return has_key and bool(settings.MARKETMUX_JWT_ISSUER) and bool(settings.MARKETMUX_JWT_AUDIENCE)
+    has_key = bool(conf.MARKETMUX_JWT_SECRET) != bool(conf.MARKETMUX_JWT_JWKS_URL)
+    return has_key and bool(conf.MARKETMUX_JWT_ISSUER) and bool(conf.MARKETMUX_JWT_AUDIENCE)
 
 
 async def prepare(token: str) -> None:
@@ -83,8 +83,8 @@ def grant_of_jwt(token: str) -> Grant:
             token,
             key.key,
             algorithms=sorted(key.algorithms),
-            audience=settings.MARKETMUX_JWT_AUDIENCE,
-            issuer=settings.MARKETMUX_JWT_ISSUER,
+            audience=conf.MARKETMUX_JWT_AUDIENCE,
+            issuer=conf.MARKETMUX_JWT_ISSUER,
             leeway=LEEWAY,
             options={"require": ["iss", "aud", "sub", "exp"], "enforce_minimum_key_length": True},
         )
@@ -105,10 +105,10 @@ def _grant(claims: dict[str, Any]) -> Grant:
     except ValueError as error:  # msgspec's are too
         raise InvalidCredential(f"The claims are not as they should be: {error}.", "token_wrong_claims") from error
     # A colon in it would make two owners' idempotency keys one.
-    owner = f"jwt:{settings.MARKETMUX_JWT_ISSUER}|{quote(read.sub, safe='@')}"
+    owner = f"jwt:{conf.MARKETMUX_JWT_ISSUER}|{quote(read.sub, safe='@')}"
     return Grant(
         owner=owner,
-        who=f"{read.sub} of {settings.MARKETMUX_JWT_ISSUER}",
+        who=f"{read.sub} of {conf.MARKETMUX_JWT_ISSUER}",
         publish=patterns.get(Scope.PUBLISH, NONE),
         subscribe=patterns.get(Scope.SUBSCRIBE, NONE),
         read=patterns.get(Scope.READ, NONE),
@@ -118,9 +118,9 @@ def _grant(claims: dict[str, Any]) -> Grant:
 
 
 def _key(token: str) -> SigningKey:
-    allowed = frozenset(settings.MARKETMUX_JWT_ALGORITHMS)
+    allowed = frozenset(conf.MARKETMUX_JWT_ALGORITHMS)
     if (keys := _keys()) is None:
-        return SigningKey(settings.MARKETMUX_JWT_SECRET, BY_SECRET & (allowed or {"HS256"}))
+        return SigningKey(conf.MARKETMUX_JWT_SECRET, BY_SECRET & (allowed or {"HS256"}))
     key = keys.find(_kid(token))
     if key is None and not keys.is_known:
         raise EntitlementsUnavailable("the keys of MARKETMUX_JWT_JWKS_URL are not known")
@@ -130,7 +130,7 @@ def _key(token: str) -> SigningKey:
 
 
 def _keys() -> KeySet | None:
-    return key_set(settings.MARKETMUX_JWT_JWKS_URL) if is_configured() and settings.MARKETMUX_JWT_JWKS_URL else None
+    return key_set(conf.MARKETMUX_JWT_JWKS_URL) if is_configured() and conf.MARKETMUX_JWT_JWKS_URL else None
 
 
 def _fetch(token: str) -> Future[None] | None:

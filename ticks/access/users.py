@@ -29,6 +29,7 @@ from django.utils.module_loading import import_string
 from ticks.access.grant import Grant, Scope
 from ticks.access.models import Entitlement
 from ticks.access.patterns import ALL, NONE, Patterns
+from ticks.conf import conf
 
 __all__ = [
     "CACHE_SECONDS",
@@ -88,7 +89,7 @@ def grant_of_user(user: AbstractBaseUser, session: str = "") -> Grant | None:
     if not user.is_active:
         return None
     entitled, groups = _entitled(user)
-    if settings.MARKETMUX_ANONYMOUS:
+    if conf.MARKETMUX_ANONYMOUS:
         entitled = dict.fromkeys(Scope, ALL)  # nobody loses by saying who they are
     stands_on = {f"user:{user.pk}", *groups, EVERYBODY}
     if session:
@@ -180,7 +181,7 @@ def _entitled(user: AbstractBaseUser) -> tuple[Entitled, frozenset[str]]:
 def _ask(user: AbstractBaseUser) -> Entitled:
     try:
         hook: Callable[[AbstractBaseUser], Answer] = (
-            import_string(settings.MARKETMUX_ENTITLEMENTS) if settings.MARKETMUX_ENTITLEMENTS else entitlements
+            import_string(conf.MARKETMUX_ENTITLEMENTS) if conf.MARKETMUX_ENTITLEMENTS else entitlements
         )
         return _read(hook(user))
     except Exception as error:

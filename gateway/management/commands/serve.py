@@ -22,6 +22,7 @@ from django.db import DatabaseError, connections
 from django.db.migrations.executor import MigrationExecutor
 
 from bus import stall
+from bus.layers import is_shared
 from gateway.edge import reports, workers
 from gateway.edge.arrivals import Arrivals
 from gateway.edge.figures import merge
@@ -34,6 +35,7 @@ from gateway.server.supervisor import Supervisor, bind, url
 from gateway.server.worker import BACKLOG, GatewayServer, Job, raise_open_file_limit
 from ticks import feed, publish, retention
 from ticks.address import share_of
+from ticks.conf import conf
 from ticks.tick import MAX_BODY_BYTES
 
 logger = logging.getLogger(__name__)
@@ -111,7 +113,7 @@ class Command(BaseCommand):
             environment=_worker_environment(),
             on_ready=lambda: self._say(f"MarketMux is ready at {address} ({_plural(workers, 'worker')}, {_bus()})"),
             in_terminal=sys.stdin is not None and sys.stdin.isatty(),
-            silence=settings.MARKETMUX_HUNG_SECONDS,
+            silence=conf.MARKETMUX_HUNG_SECONDS,
             merge=merge,
             patience=_ending().delay + _ending().spread,
         )
@@ -144,7 +146,7 @@ def _work(listener: socket.socket, lifeline: socket.socket, line: Line, feed_rat
     GatewayServer(
         application,
         listener,
-        max_message_bytes=settings.MARKETMUX_MAX_MESSAGE_BYTES,
+        max_message_bytes=conf.MARKETMUX_MAX_MESSAGE_BYTES,
         max_body_bytes=MAX_BODY_BYTES,
         restart=SERVICE_RESTART,
         lifeline=lifeline,
@@ -153,19 +155,19 @@ def _work(listener: socket.socket, lifeline: socket.socket, line: Line, feed_rat
         on_drain=draining.set,
         jobs=jobs,
         usable=bus_usable,
-        most_idle=settings.MARKETMUX_MAX_IDLE_CONNECTIONS,
+        most_idle=conf.MARKETMUX_MAX_IDLE_CONNECTIONS,
         share_of=share_of,
         admits=_arrivals(),
     ).run()
 
 
 def _arrivals() -> Arrivals | None:
-    rate = settings.MARKETMUX_MAX_TCP_CONNECTIONS_PER_SECOND
-    return Arrivals(rate, settings.MARKETMUX_TRUSTED_PROXIES) if rate else None
+    rate = conf.MARKETMUX_MAX_TCP_CONNECTIONS_PER_SECOND
+    return Arrivals(rate, conf.MARKETMUX_TRUSTED_PROXIES) if rate else None
 
 
 def _ending() -> Drain:
-    return Drain(settings.MARKETMUX_DRAIN_DELAY_SECONDS, settings.MARKETMUX_DRAIN_SECONDS)
+    return Drain(conf.MARKETMUX_DRAIN_DELAY_SECONDS, conf.MARKETMUX_DRAIN_SECONDS)
 
 
 async def _watch_for_stalls() -> None:
@@ -198,7 +200,7 @@ def _worker_environment() -> dict[str, str]:
 
 
 def _check_workers(workers: int) -> None:
-    if workers > 1 and not settings.REDIS_URL:
+    if workers > 1 and not is_shared():
         raise CommandError(
             f"--workers {workers} needs REDIS_URL: on the in-memory bus each worker would see only its own ticks."
         )
@@ -223,7 +225,7 @@ def _check_migrations() -> None:
 
 def _check_address(host: str) -> None:
     """An open gateway is for one's own machine; a container's port may well be published on nothing else."""
-    if settings.MARKETMUX_ANONYMOUS and host not in _LOOPBACK:
+    if conf.MARKETMUX_ANONYMOUS and host not in _LOOPBACK:
         logger.warning("MARKETMUX_ANONYMOUS is on: anyone who reaches %s may publish prices", host)
 
 
@@ -237,7 +239,7 @@ def _bind(host: str, port: int, count: int) -> list[socket.socket]:
 
 
 def _bus() -> str:
-    return "Redis bus" if settings.REDIS_URL else "in-memory bus"
+    return "Redis bus" if is_shared() else "in-memory bus"
 
 
 def _plural(number: int, noun: str) -> str:

@@ -9,7 +9,6 @@ from typing import Any, NoReturn
 import pytest
 from django.db import ProgrammingError
 from django.test import AsyncClient
-from pytest_django import Settings
 
 from bus.contract import Reason
 from gateway import VERSION
@@ -48,8 +47,8 @@ async def test_healthz_is_not_cached(async_client: AsyncClient) -> None:
     assert "no-store" in response.headers["Cache-Control"]
 
 
-async def test_healthz_names_redis(async_client: AsyncClient, settings: Settings) -> None:
-    settings.REDIS_URL = "redis://somewhere"
+async def test_healthz_names_redis(async_client: AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probes, "is_shared", lambda: True)
     assert (await async_client.get("/healthz")).json()["bus"] == "redis"
 
 

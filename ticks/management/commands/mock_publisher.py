@@ -8,9 +8,9 @@ import time
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from bus.layers import is_shared
 from ticks import feed, publish
 from ticks.grammar import check_symbol
 from ticks.poster import Poster, PublishRefused
@@ -71,7 +71,7 @@ class Command(BaseCommand):
 
 def _poster(url: str | None, key: str | None) -> Poster | None:
     if url is None:
-        if not settings.REDIS_URL:
+        if not is_shared():
             raise CommandError(
                 "Without REDIS_URL the bus is inside the gateway's process: name the gateway, "
                 "for example --url http://127.0.0.1:8000"
