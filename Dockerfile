@@ -16,6 +16,7 @@ RUN --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
 WORKDIR /app
 COPY manage.py ./
 COPY marketmux marketmux
+COPY clients/python/src clients/python/src
 COPY bus bus
 COPY ticks ticks
 COPY gateway gateway

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.http11 import Request, Response
 
-from marketmux.client import Client, Event
+from marketmux_client import Client, Event
 
 __all__ = [
     "EPOCH",

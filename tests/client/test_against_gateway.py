@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from marketmux.client import (
+from marketmux_client import (
     Backoff,
     Client,
     CommandRefused,

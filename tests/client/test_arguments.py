@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from marketmux.client import Backoff, Client, CommandRefused, Refused
+from marketmux_client import Backoff, Client, CommandRefused, Refused
 from tests.client.fake import FakeGateway, Peer, fake_gateway
 
 URL = "ws://127.0.0.1:1/ws"

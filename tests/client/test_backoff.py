@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from marketmux.client import Backoff
-from marketmux.client.budget import Budget
+from marketmux_client import Backoff
+from marketmux_client.budget import Budget
 
 
 def upper(_: float, bound: float) -> float:

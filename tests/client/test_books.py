@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marketmux.client import Conflated, Event, Gap, Snapshot, Tick
-from marketmux.client.books import Books, Position
+from marketmux_client import Conflated, Event, Gap, Snapshot, Tick
+from marketmux_client.books import Books, Position
 
 OLD = "5f3a9c1e"
 NEW = "8d21b7f0"

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from marketmux.client import Client, Event, Tick
+from marketmux_client import Client, Event, Tick
 from tests.client.memory import MemoryGateway
 
 SETTLED = 60
@@ -23,7 +23,7 @@ def delay(request: pytest.FixtureRequest) -> int:
 
 @asynccontextmanager
 async def connected(monkeypatch: pytest.MonkeyPatch, gateway: MemoryGateway) -> AsyncIterator[Client]:
-    monkeypatch.setattr("marketmux.client.session.connect", gateway.connect)
+    monkeypatch.setattr("marketmux_client.session.connect", gateway.connect)
     async with Client("ws://127.0.0.1:1/ws") as client:
         await anext(client)  # Connected
         yield client
@@ -143,7 +143,7 @@ async def test_a_cancelled_subscription_of_several_messages_has_not_happened(
 
 
 async def test_a_cancelled_subscription_is_not_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("marketmux.client.subscriptions._RETRY", 0.001)
+    monkeypatch.setattr("marketmux_client.subscriptions._RETRY", 0.001)
     gateway = MemoryGateway(1)
     gateway.refusals.extend(["bus_unavailable"] * 1_000_000)
     async with connected(monkeypatch, gateway) as client:
@@ -162,7 +162,7 @@ async def test_a_cancelled_subscription_is_not_asked_for_again(monkeypatch: pyte
 async def test_opening_that_is_cancelled_leaves_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     async def step(count: int) -> bool:
         gateway = MemoryGateway(0)
-        monkeypatch.setattr("marketmux.client.session.connect", gateway.connect)
+        monkeypatch.setattr("marketmux_client.session.connect", gateway.connect)
         client = Client("ws://127.0.0.1:1/ws")
         was_cancelled = await cancelled_after(count, client.open())
         if was_cancelled:

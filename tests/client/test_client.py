@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from marketmux.client import (
+from marketmux_client import (
     AccessChanged,
     Backoff,
     BadMessage,
@@ -32,7 +32,7 @@ from marketmux.client import (
     Snapshot,
     Tick,
 )
-from marketmux.client.backoff import Refusals
+from marketmux_client.backoff import Refusals
 from tests.client.fake import (
     EPOCH,
     TIMEOUT,
@@ -61,7 +61,7 @@ async def gateway() -> AsyncIterator[FakeGateway]:
     before = asyncio.all_tasks()
     async with fake_gateway() as gateway:
         yield gateway
-    left = [task for task in asyncio.all_tasks() - before if "marketmux/client" in repr(task)]
+    left = [task for task in asyncio.all_tasks() - before if "marketmux_client" in repr(task)]
     assert not left, f"tasks left behind: {left}"
 
 
@@ -752,7 +752,7 @@ async def test_it_knows_the_clock_of_the_gateway(gateway: FakeGateway) -> None:
 
 
 async def test_a_gateway_without_heartbeats_is_asked(gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("marketmux.client.session._SILENCE", 0.2)
+    monkeypatch.setattr("marketmux_client.session._SILENCE", 0.2)
     gateway.heartbeat = 0
     async with Client(gateway.url, backoff=backoff()) as client:
         peer = await gateway.peer()

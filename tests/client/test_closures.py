@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.protocol.codes import CLOSURES
-from marketmux.client import closures
+from marketmux_client import closures
 
 
 def test_the_client_does_after_a_close_what_the_gateway_says() -> None:

@@ -1,20 +1,25 @@
-"""``python -m marketmux.client``, and what the package needs."""
+"""``python -m marketmux_client``, its old name, and what the package needs."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
+from pathlib import Path
 
 from tests.client.fake import TIMEOUT, deaf, fake_gateway, snapshot
 
+ROOT = Path(__file__).resolve().parents[2]
+SOURCE = ROOT / "clients/python/src"
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(SOURCE)}
+
 
 async def start(url: str, *symbols: str) -> Process:
-    return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "marketmux.client", url, *symbols, stdin=DEVNULL, stdout=PIPE, stderr=PIPE
-    )
+    command = [sys.executable, "-m", "marketmux_client", url, *symbols]
+    return await asyncio.create_subprocess_exec(*command, env=ENVIRONMENT, stdin=DEVNULL, stdout=PIPE, stderr=PIPE)
 
 
 async def test_it_prints_ticks_until_it_is_interrupted() -> None:
@@ -80,7 +85,17 @@ async def test_it_says_what_it_does_where_not_even_a_handshake_is_answered() -> 
 
 
 def test_it_needs_nothing_else_of_the_project() -> None:
-    code = "import sys, marketmux.client; print(*sys.modules)"
-    names = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert {"gateway", "ticks", "django", "channels", "redis", "msgspec"}.isdisjoint(names)
-    assert [name for name in names if name.startswith("marketmux.") and "client" not in name] == []
+    code = "import sys, marketmux_client; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, check=True)
+    names = {name.partition(".")[0] for name in run.stdout.split()}
+    assert {"marketmux", "gateway", "ticks", "bus", "django", "channels", "redis", "msgspec"}.isdisjoint(names)
+
+
+def test_a_clone_has_it_under_its_old_name() -> None:
+    """Without an installation: the gateway's own commands use it, and so does what was written for the old name."""
+    old = ROOT / "marketmux" / "client"
+    assert old.is_symlink()
+    assert old.resolve() == SOURCE / "marketmux_client"
+    code = "from marketmux.client import Client, books; print(Client.__module__, books.Books.__module__)"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["marketmux.client.client", "marketmux.client.books"]

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marketmux.client import commands
-from marketmux.client.books import Position
-from marketmux.client.commands import Options, encode
-from marketmux.client.errors import CommandRefused
+from marketmux_client import commands
+from marketmux_client.books import Position
+from marketmux_client.commands import Options, encode
+from marketmux_client.errors import CommandRefused
 
 EPOCH = "5f3a9c1e"
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from marketmux.client import Backoff, Client, Refused
+from marketmux_client import Backoff, Client, Refused
 from tests.client.fake import FakeGateway, fake_gateway
 
 NOBODY = "http://127.0.0.1:1"

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marketmux.client import (
+from marketmux_client import (
     BusState,
     Client,
     ClientClosed,
@@ -24,12 +24,12 @@ from marketmux.client import (
     Snapshot,
     Tick,
 )
-from marketmux.client.books import Books
-from marketmux.client.inbox import Inbox
-from marketmux.client.messages import decode
-from marketmux.client.messages import tick as tick_of
-from marketmux.client.session import Session
-from marketmux.client.target import Target
+from marketmux_client.books import Books
+from marketmux_client.inbox import Inbox
+from marketmux_client.messages import decode
+from marketmux_client.messages import tick as tick_of
+from marketmux_client.session import Session
+from marketmux_client.target import Target
 from tests.client.fake import EPOCH, TIMEOUT, FakeGateway, Peer, eventually, fake_gateway, tick, until
 
 SYMBOLS = ("A", "B", "C")

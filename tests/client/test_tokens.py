@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from marketmux.client import Backoff, Client, Refused
+from marketmux_client import Backoff, Client, Refused
 from tests.client.fake import TIMEOUT, FakeGateway, eventually, fake_gateway
 
 

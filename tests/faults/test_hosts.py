@@ -14,7 +14,7 @@ import pytest
 
 from bus.layers import RedisLayer
 from bus.redis.bus import RedisBus
-from marketmux.client import BusState, Client, Snapshot, Tick
+from marketmux_client import BusState, Client, Snapshot, Tick
 from tests.clients import RawClient, metrics, publish, tick
 from tests.conftest import StartGateway
 from tests.faults.figures import figure

@@ -15,7 +15,7 @@ from typing import Final
 import httpx
 import pytest
 
-from marketmux.client import Client, ClientClosed, Conflated, Disconnected, Event, Gap, Snapshot, Tick
+from marketmux_client import Client, ClientClosed, Conflated, Disconnected, Event, Gap, Snapshot, Tick
 from tests.conftest import StartGateway
 from tests.faults.figures import figure
 from tests.faults.watch import (
@@ -69,7 +69,7 @@ async def test_a_worker_that_is_killed_is_replaced_and_its_clients_lose_nothing(
     figure(
         f"a worker of two killed, twice: {len(ends)} clients disconnected, all back within {max(away):.2f} s, "
         f"{recovered} streams resumed whole, {found.counts['restarted']} not; a new process after {max(replaced):.2f} s; "
-        f"{publisher.ledger.retried} POSTs sent again, {publisher.ledger.replayed} of them known already; {found}; of 10 marketmux.client.Client {disconnected} were disconnected and lost nothing"
+        f"{publisher.ledger.retried} POSTs sent again, {publisher.ledger.replayed} of them known already; {found}; of 10 marketmux_client.Client {disconnected} were disconnected and lost nothing"
     )
     assert not found.problems
     assert not losses

@@ -17,7 +17,7 @@ import websockets
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Origin, Subprotocol
 
-from marketmux.client import Client
+from marketmux_client import Client
 from tests.clients import receive, samples, tick
 from tests.conftest import StartGateway
 from tests.servers import GatewayProcess, RedisServer

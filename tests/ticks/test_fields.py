@@ -21,7 +21,7 @@ from django.core.management import call_command
 from gateway.protocol.asyncapi import Deployment, document
 from gateway.protocol.frames import texts
 from gateway.protocol.messages import snapshot_frame, tick_frame
-from marketmux.client import events, messages
+from marketmux_client import events, messages
 from tests.conformance import PUBLISHERS, Conformance
 from ticks.decode import _decode_fast, decode_carefully
 from ticks.extra import extra

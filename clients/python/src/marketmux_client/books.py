@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from marketmux.client.events import Conflated, Event, Gap, GapReason, Quote, Snapshot, Tick
+from .events import Conflated, Event, Gap, GapReason, Quote, Snapshot, Tick
 
 __all__ = ["Books", "Counts", "Position"]
 

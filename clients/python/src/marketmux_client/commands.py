@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
-from marketmux.client.books import Position
-from marketmux.client.errors import CommandRefused
+from .books import Position
+from .errors import CommandRefused
 
 __all__ = ["EVERYTHING", "Command", "Options", "encode", "subscribe", "unsubscribe"]
 

@@ -11,28 +11,31 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, NamedTuple, Self, SupportsIndex
+from typing import Any, Final, NamedTuple, SupportsIndex, TypeVar
 
 import websockets
 
-from marketmux.client import messages
-from marketmux.client.arguments import Number, count, flag, not_negative, number, text
-from marketmux.client.backoff import Backoff, Refusals
-from marketmux.client.books import Books, Counts
-from marketmux.client.closures import LOST
-from marketmux.client.commands import Options
-from marketmux.client.consumers import Consumers
-from marketmux.client.errors import BadMessage, ClientClosed, ClientError, ClosedForGood, CommandRefused, Refused
-from marketmux.client.events import BusState, Connected, Disconnected, Event, Quote
-from marketmux.client.inbox import Inbox
-from marketmux.client.session import Session
-from marketmux.client.subscriptions import Subscriptions
-from marketmux.client.target import Proxy, Target, reason_of, retry_after
-from marketmux.client.tokens import Token, Tokens
+from . import messages
+from .arguments import Number, count, flag, not_negative, number, text
+from .backoff import Backoff, Refusals
+from .books import Books, Counts
+from .closures import LOST
+from .commands import Options
+from .consumers import Consumers
+from .errors import BadMessage, ClientClosed, ClientError, ClosedForGood, CommandRefused, Refused
+from .events import BusState, Connected, Disconnected, Event, Quote
+from .inbox import Inbox
+from .session import Session
+from .subscriptions import Subscriptions
+from .target import Proxy, Target, reason_of, retry_after
+from .timeouts import timeout
+from .tokens import Token, Tokens
 
 __all__ = ["Client", "Latest"]
 
 logger = logging.getLogger(__name__)
+
+ClientT = TypeVar("ClientT", bound="Client")
 
 _HANDSHAKE_TIMEOUT: Final = 10.0
 _ANSWERS: Final = frozenset({"subscribed", "unsubscribed", "subscriptions", "pong", "auth", "error"})
@@ -125,7 +128,7 @@ class Client:
         self._opened = self._loop.create_future()
         self._runner = asyncio.create_task(self._run(), name=f"marketmux client of {self._target.url}")
         try:
-            async with asyncio.timeout(self._connect_timeout):
+            async with timeout(self._connect_timeout):
                 await self._opened
         except TimeoutError:
             await self.close()
@@ -199,7 +202,7 @@ class Client:
         is_fresh = self._is_connected and has_bus and self._books.is_current(symbol)
         return Latest(quote, not is_fresh)
 
-    async def __aenter__(self) -> Self:
+    async def __aenter__(self: ClientT) -> ClientT:
         await self.open()
         return self
 

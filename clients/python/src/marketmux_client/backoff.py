@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from marketmux.client.arguments import Number, above_zero, not_negative
+from .arguments import Number, above_zero, not_negative
 
 __all__ = ["Backoff", "Refusals"]
 

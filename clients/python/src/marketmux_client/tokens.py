@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from typing import Any, Final, TypeAlias
 
-from marketmux.client.arguments import header_fields, text
-from marketmux.client.errors import CommandRefused
-from marketmux.client.target import Target
+from .arguments import header_fields, text
+from .errors import CommandRefused
+from .target import Target
+from .timeouts import timeout
 
 __all__ = ["Token", "TokenUnavailable", "Tokens"]
 
@@ -51,8 +52,7 @@ class Tokens:
     async def keep_fresh(self, expires_at: str | None, show: Callable[[str], Awaitable[str | None]]) -> None:
         """Replaces the token of a connection before it ends; ``show`` sends one, and gives when that one ends."""
         while expires_at is not None:
-            left = (datetime.fromisoformat(expires_at) - datetime.now(UTC)).total_seconds()
-            await asyncio.sleep(max(_LEAST, left * _EARLY))
+            await asyncio.sleep(max(_LEAST, _seconds_until(expires_at) * _EARLY))
             try:
                 expires_at = await show(await self._next())
             except (TokenUnavailable, CommandRefused) as error:
@@ -62,12 +62,17 @@ class Tokens:
         if not callable(self._token):
             return str(self._token)
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with timeout(_PATIENCE):
                 token = await self._token()
         except Exception as error:
             raise TokenUnavailable(f"no token: {str(error) or type(error).__name__}") from error
         _header(text("a token", token))
         return str(token)
+
+
+def _seconds_until(moment: str) -> float:
+    at = datetime.fromisoformat(moment.replace("Z", "+00:00"))  # Python 3.10 knows no Z
+    return (at - datetime.now(timezone.utc)).total_seconds()
 
 
 def _header(token: str) -> dict[str, str]:

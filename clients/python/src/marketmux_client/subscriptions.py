@@ -11,13 +11,13 @@ from typing import Any, Final, Literal
 
 import websockets
 
-from marketmux.client import commands
-from marketmux.client.books import Books
-from marketmux.client.commands import EVERYTHING, Command, Options
-from marketmux.client.errors import CommandRefused
-from marketmux.client.events import AccessChanged, Delayed
-from marketmux.client.inbox import Inbox
-from marketmux.client.session import Session
+from . import commands
+from .books import Books
+from .commands import EVERYTHING, Command, Options
+from .errors import CommandRefused
+from .events import AccessChanged, Delayed
+from .inbox import Inbox
+from .session import Session
 
 __all__ = ["Subscriptions"]
 

@@ -6,7 +6,7 @@ import asyncio
 import weakref
 from collections.abc import Awaitable, Callable
 
-from marketmux.client.events import Event
+from .events import Event
 
 __all__ = ["Consumers"]
 

@@ -14,9 +14,9 @@ import websockets
 from websockets.proxy import parse_proxy
 from websockets.uri import parse_uri
 
-from marketmux.client.arguments import header_fields, text
-from marketmux.client.closures import closure
-from marketmux.client.errors import Refused
+from .arguments import header_fields, text
+from .closures import closure
+from .errors import Refused
 
 __all__ = ["Proxy", "Target", "reason_of", "retry_after"]
 

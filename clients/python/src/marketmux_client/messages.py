@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, Final, NoReturn
 
-from marketmux.client.events import Extra, Snapshot, Tick
+from .events import Extra, Snapshot, Tick
 
 __all__ = ["decode", "snapshot", "tick"]
 

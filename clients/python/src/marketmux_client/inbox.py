@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from marketmux.client.backlog import Backlog
-from marketmux.client.events import Disconnected, Event
+from .backlog import Backlog
+from .events import Disconnected, Event
 
 __all__ = ["Inbox"]
 

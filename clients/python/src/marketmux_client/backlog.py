@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
-from marketmux.client.events import Conflated, Event, Gap, Quote, Snapshot, Tick
+from .events import Conflated, Event, Gap, Quote, Snapshot, Tick
 
 __all__ = ["Backlog"]
 

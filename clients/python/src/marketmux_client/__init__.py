@@ -8,11 +8,11 @@
 It needs the standard library and websockets, nothing else of the project. docs/reference/client.md is its manual.
 """
 
-from marketmux.client.backoff import Backoff
-from marketmux.client.books import Counts
-from marketmux.client.client import Client, Latest
-from marketmux.client.errors import BadMessage, ClientClosed, ClientError, ClosedForGood, CommandRefused, Refused
-from marketmux.client.events import (
+from .backoff import Backoff
+from .books import Counts
+from .client import Client, Latest
+from .errors import BadMessage, ClientClosed, ClientError, ClosedForGood, CommandRefused, Refused
+from .events import (
     AccessChanged,
     BusState,
     Conflated,

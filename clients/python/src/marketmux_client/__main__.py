@@ -1,4 +1,4 @@
-"""Prints what comes: ``python -m marketmux.client ws://127.0.0.1:8000/ws AAPL MSFT``."""
+"""Prints what comes: ``python -m marketmux_client ws://127.0.0.1:8000/ws AAPL MSFT``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from marketmux.client import (
+from . import (
     Client,
     ClientError,
     Conflated,
@@ -110,7 +110,7 @@ def patiently(what: str) -> Iterator[None]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m marketmux.client", description="Prints the ticks of symbols.")
+    parser = argparse.ArgumentParser(prog=f"python -m {__package__}", description="Prints the ticks of symbols.")
     parser.add_argument("url", help="ws://host:port/ws")
     parser.add_argument("symbols", nargs="+", metavar="symbol", help="'*' is every symbol")
     parser.add_argument("--max-rate", type=float, help="ticks a second at most, for each symbol")

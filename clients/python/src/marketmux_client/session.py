@@ -12,12 +12,13 @@ from typing import Any, Final
 import websockets
 from websockets.asyncio.client import ClientConnection, connect
 
-from marketmux.client.budget import Budget
-from marketmux.client.closures import LOST, Closure, announced, closure
-from marketmux.client.commands import encode
-from marketmux.client.errors import BadMessage, CommandRefused, Refused
-from marketmux.client.messages import decode
-from marketmux.client.target import Target, reason_of
+from .budget import Budget
+from .closures import LOST, Closure, announced, closure
+from .commands import encode
+from .errors import BadMessage, CommandRefused, Refused
+from .messages import decode
+from .target import Target, reason_of
+from .timeouts import timeout
 
 __all__ = ["Session", "Settle"]
 
@@ -94,11 +95,13 @@ class Session:
             if 400 <= status < 500 and status not in _TRANSIENT_STATUS:
                 raise Refused(status, reason_of(error)) from error
             raise
+        except asyncio.TimeoutError as error:  # another class in Python 3.10
+            raise TimeoutError(str(error)) from error
         except _HOPELESS as error:
             raise Refused(None, str(error)) from error
         try:
             _bound_buffer(socket)
-            async with asyncio.timeout(patience):
+            async with timeout(patience):
                 text = await socket.recv()
             return cls(socket, _welcome(text), on_quiet)
         except BaseException:
@@ -213,7 +216,7 @@ async def _shut(socket: ClientConnection) -> None:
     """Closes the socket; cuts it off where the other side does not answer at once."""
     try:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_CLOSE_TIMEOUT):
+            async with timeout(_CLOSE_TIMEOUT):
                 await socket.close()
     finally:
         socket.transport.abort()
