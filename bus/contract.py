@@ -124,12 +124,17 @@ class Packet(NamedTuple):
     A message that was sent by Channels' own ``group_send`` has no place in a stream: its epoch is empty and its seq 0.
     A message that cannot be read is None, and keeps its place. A packet without messages, at seq 0, says that the
     stream was dropped: what comes next is in a new epoch.
+
+    ``at``: when the bus gave them their place, in microseconds since 1970 by its clock; 0 if that is not known.
+    ``note``: what the publisher of the batch gave along with it.
     """
 
     group: str
     epoch: str
     seq: int
     messages: Sequence[Any]
+    at: int = 0
+    note: bytes = b""
 
 
 class Position(NamedTuple):
@@ -239,9 +244,11 @@ class Bus(Protocol):
     async def leave(self, groups: Sequence[str]) -> None: ...
 
     async def publish(
-        self, batch: Mapping[str, Sequence[Any]], idempotency: Idempotency | None = None
+        self, batch: Mapping[str, Sequence[Any]], idempotency: Idempotency | None = None, note: bytes = b""
     ) -> Mapping[str, Since] | None:
         """Publishes the messages of each group, all or none, in one round trip: the places of the last ones, by group.
+
+        ``note``: at most 255 bytes that come with each packet of the batch.
 
         None, and nothing is published, if it is a repeat; ``IdempotencyConflict`` if its key was another batch's, and
         :class:`LimitReached` if it would make one stream too many, or its key is one too many.

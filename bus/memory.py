@@ -208,7 +208,7 @@ class MemoryBus:
     # Streams
 
     async def publish(
-        self, batch: Mapping[str, Sequence[Any]], idempotency: Idempotency | None = None
+        self, batch: Mapping[str, Sequence[Any]], idempotency: Idempotency | None = None, note: bytes = b""
     ) -> dict[str, Since] | None:
         with self._lock:  # also while packets are handed over: no other batch may come in between
             now = self._clock()
@@ -217,7 +217,11 @@ class MemoryBus:
                 raise LimitReached("streams")
             if idempotency is not None and not self._is_first(idempotency, now):
                 return None
-            packets = [self._append(group, messages, now) for group, messages in batch.items()]
+            at = time.time_ns() // 1_000
+            packets = [
+                Packet(group, *self._append(group, messages, now), messages, at, note)
+                for group, messages in batch.items()
+            ]
             for packet in packets:
                 self._enqueue(packet)
             self.hand_over(packets)
@@ -302,7 +306,8 @@ class MemoryBus:
             raise IdempotencyConflict
         return False
 
-    def _append(self, group: str, messages: Sequence[Any], now: float) -> Packet:
+    def _append(self, group: str, messages: Sequence[Any], now: float) -> tuple[str, int]:
+        """The epoch, and the seq of the first message."""
         stream = self._streams.get(group)
         if stream is None:
             stream = self._streams[group] = _Stream(self._epoch)
@@ -315,4 +320,4 @@ class MemoryBus:
             stream.history.append((now, first, messages))
             while stream.seq - stream.history[0][1] - len(stream.history[0][2]) + 1 >= self._history_ticks:
                 stream.history.popleft()
-        return Packet(group, stream.epoch, first, messages)
+        return stream.epoch, first

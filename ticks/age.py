@@ -26,6 +26,12 @@ class Seconds:
         whole = stamp[:_TO_SECONDS]
         return (self._known.get(whole) or self._learn(whole)) + float(stamp[_TO_SECONDS:-1] or 0)
 
+    def micros(self, stamp: bytes) -> int:
+        """The same in whole microseconds."""
+        whole = stamp[:_TO_SECONDS]
+        seconds = self._known.get(whole) or self._learn(whole)
+        return int(seconds) * 1_000_000 + int(stamp[_TO_SECONDS + 1 : -1].ljust(6, b"0")[:6])
+
     def of_frame(self, frame: bytes) -> float | None:
         """The same of the tick in a frame; None if there is none."""
         start = frame.find(_MARK) + _SKIPPED

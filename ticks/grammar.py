@@ -7,6 +7,7 @@ sentence for the publisher. A text that is in that form already comes back uncha
 from __future__ import annotations
 
 import re
+import time
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -20,6 +21,7 @@ __all__ = [
     "check_symbol",
     "instant",
     "is_symbol",
+    "moment",
     "now",
     "number",
     "size",
@@ -118,7 +120,18 @@ def timestamp(text: str) -> str:
 
 def now() -> str:
     """The time of receipt: this moment as a timestamp, to the microsecond."""
-    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return moment(time.time_ns() // 1_000)
+
+
+def moment(micros: int) -> str:
+    """So many microseconds since 1970 as a timestamp."""
+    seconds, rest = divmod(micros, 1_000_000)
+    return f"{_second(seconds)}.{rest:06}Z"
+
+
+@lru_cache(maxsize=4)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat().removesuffix("+00:00")
 
 
 def instant(seconds: float) -> str:

@@ -16,6 +16,7 @@ from ticks.access.grant import Grant, Scope
 from ticks.access.patterns import Patterns
 from ticks.conf import conf
 from ticks.grammar import is_symbol
+from ticks.origin import Origin, received_now
 from ticks.tick import GROUP_PREFIX, Placed, Tick, TickMessage, group_name, symbol_of
 
 __all__ = [
@@ -41,10 +42,12 @@ async def publish(
     idempotency: Idempotency | None = None,
     grant: Grant | None = None,
     way: Literal["http", "websocket", "feed"] = "feed",
+    origin: Origin | None = None,
 ) -> bool:
     """Publishes the batch in one round trip; false if it is a repeat, of which nothing is published.
 
     ``grant``: who publishes, for the audit log; None is this process itself. ``way``: how they came, for the metrics.
+    ``origin``: when they were received, and in which trace; now and in none, if not given.
 
     :class:`~bus.contract.BusUnavailable` if that failed: then it is not published later either.
     :class:`~bus.contract.IdempotencyConflict` if the key was used for other ticks. On a bus of several hosts either
@@ -54,14 +57,14 @@ async def publish(
         intake.arrived(ticks[-1])
     result = "refused"
     try:
-        is_new = await _publish(ticks, idempotency, grant)
+        is_new = await _publish(ticks, idempotency, grant, origin or Origin(received_now()))
         result = "published" if is_new else "repeated"
     finally:
         intake.ticks[f"{way}|{result}"] += len(ticks)
     return is_new
 
 
-async def _publish(ticks: Sequence[Tick], idempotency: Idempotency | None, grant: Grant | None) -> bool:
+async def _publish(ticks: Sequence[Tick], idempotency: Idempotency | None, grant: Grant | None, origin: Origin) -> bool:
     if stall.is_waking():
         raise BusUnavailable("This process stood still, and the batch may have waited for it.")
     batch: dict[str, list[TickMessage]] = {}
@@ -72,7 +75,7 @@ async def _publish(ticks: Sequence[Tick], idempotency: Idempotency | None, grant
         else:
             batch[group] = [tick.message()]
     try:
-        places = await get_bus().publish(batch, idempotency)
+        places = await get_bus().publish(batch, idempotency, origin.note())
     except Refusal as error:
         recorder.offer(_placed(ticks, batch, error.places))
         raise

@@ -28,7 +28,8 @@ from ticks.access.patterns import Patterns
 from ticks.authentication import MayPublish, MayRead, grant_of, look_up
 from ticks.errors import AccessDenied, InvalidIdempotencyKey
 from ticks.fields import FIELDS
-from ticks.grammar import instant, is_symbol, now
+from ticks.grammar import instant, is_symbol, moment
+from ticks.origin import Origin, checked_traceparent, received_now
 from ticks.parsers import NdjsonParser, TickParser, TokenRequest, TokenRequestParser
 from ticks.publish import is_key
 from ticks.renderers import NOTHING, ExactJSONRenderer, PageRenderer, PublisherNegotiation
@@ -105,6 +106,7 @@ class TickListView(AsyncAPIView):
     name = "Ticks"
 
     async def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Response:  # type: ignore[override]
+        self.received = received_now()
         response = await super().dispatch(request, *args, **kwargs)
         if request.method == "POST":
             intake.publications[f"http|{_result(response)}"] += 1
@@ -148,25 +150,28 @@ class TickListView(AsyncAPIView):
         return _marked(Response(answer), page.is_whole and len(latest) == len(symbols))
 
     async def post(self, request: Request) -> Response:
+        origin = Origin(self.received, checked_traceparent(request.META.get("HTTP_TRACEPARENT")))
+        received = request.parser_context["received"] = moment(origin.received)
         key = request.META.get("HTTP_IDEMPOTENCY_KEY")
         if key is not None:
-            return await self._post_once(request, key)
+            return await self._post_once(request, key, origin, received)
         ticks = _ticks_of(request)
         headers = await _admitted(request, ticks)
-        await publish.publish(ticks, None, grant_of(request), "http")
+        await publish.publish(ticks, None, grant_of(request), "http", origin)
         return _accepted(ticks, headers)
 
-    async def _post_once(self, request: Request, key: str) -> Response:
-        """Publishes the ticks unless they were published under the same key before."""
+    async def _post_once(self, request: Request, key: str, origin: Origin, received: str) -> Response:
+        """Publishes the ticks unless they were published under the same key before.
+
+        The same ticks may come again, and those without a time of their own were ``received`` at another then.
+        """
         if not is_key(key):
             raise InvalidIdempotencyKey
-        # The same ticks may come again, and those without a time of their own were received at another then.
-        received = request.parser_context["received"] = now()
         ticks = _ticks_of(request)
         headers = await _admitted(request, ticks)
         grant = grant_of(request)
         idempotency = publish.idempotency(key, grant.owner, ticks, received)
-        is_published = await publish.publish(ticks, idempotency, grant, "http")
+        is_published = await publish.publish(ticks, idempotency, grant, "http", origin)
         response = _accepted(ticks, headers)
         if not is_published:
             response.headers["Idempotency-Replayed"] = "true"

@@ -113,7 +113,9 @@ class RedisBus:
     async def _probe(self, shard: Shard) -> None:
         with shard.refusals.told():
             # Kept apart, or it would be listed and counted among the streams.
-            batch = shard.publish_batch({_PROBE: [self._serializer.serialize({"type": _PROBE})]}, None, f":{_PROBE}")
+            batch = shard.publish_batch(
+                {_PROBE: [self._serializer.serialize({"type": _PROBE})]}, None, aside=f":{_PROBE}"
+            )
             if len(self.shards) == 1:
                 await batch
             else:  # who asks has no time for one of several
@@ -214,7 +216,7 @@ class RedisBus:
     # Streams
 
     async def publish(
-        self, batch: Mapping[str, Sequence[Any]], idempotency: Idempotency | None = None
+        self, batch: Mapping[str, Sequence[Any]], idempotency: Idempotency | None = None, note: bytes = b""
     ) -> dict[str, Since] | None:
         serialize = self._serializer.serialize
         by_shard: dict[Shard, dict[str, list[bytes]]] = {}
@@ -224,18 +226,18 @@ class RedisBus:
         if not by_shard and idempotency is not None:
             by_shard = {self._shard_of(idempotency.key): {}}
         if len(self.shards) == 1:
-            return await self._publish(*by_shard.popitem(), idempotency) if by_shard else {}
+            return await self._publish(*by_shard.popitem(), idempotency, note) if by_shard else {}
         # All at once, and a task for each even if it is one: so batches reach each host in the order of their calls.
-        publications = [self._publish(shard, groups, idempotency) for shard, groups in by_shard.items()]
+        publications = [self._publish(shard, groups, idempotency, note) for shard, groups in by_shard.items()]
         return published(list(by_shard.values()), await asyncio.gather(*publications, return_exceptions=True))
 
     async def _publish(
-        self, shard: Shard, groups: Mapping[str, list[bytes]], idempotency: Idempotency | None
+        self, shard: Shard, groups: Mapping[str, list[bytes]], idempotency: Idempotency | None, note: bytes
     ) -> dict[str, Since] | None:
         with shard.refusals.told():
             if self._is_away(shard):
                 shard.check_open()
-            places = await shard.publish_batch(groups, idempotency)
+            places = await shard.publish_batch(groups, idempotency, note)
         shard.refusals.over()
         return places
 

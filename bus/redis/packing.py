@@ -5,10 +5,12 @@
     time                8 bytes: when Redis published it, in ms
     seq                 8 bytes: of the first message
     count               4 bytes: how many messages; none where the stream was dropped
+    microseconds        2 bytes: what the time has beyond its ms
+    note                of the publisher, its length before it in a byte
     the messages        a single one as it is, several with their length before each, in 4 bytes
 
-No serializer of a channel layer makes anything that begins with the magic byte, so a plain ``group_send`` can be told
-from a packet.
+In version 1, which a Redis may still hold, the messages follow the count. No serializer of a channel layer makes
+anything that begins with the magic byte, so a plain ``group_send`` can be told from a packet.
 """
 
 from __future__ import annotations
@@ -24,9 +26,11 @@ __all__ = ["EPOCH_LENGTH", "MAGIC", "is_consecutive", "pack", "unpack"]
 MAGIC: Final = 0xC1
 EPOCH_LENGTH: Final = 13
 
-_VERSION: Final = 1
-_HEADER: Final = struct.Struct(f">BB{EPOCH_LENGTH}sQQI")
+_VERSION: Final = 2
+_HEADER: Final = struct.Struct(f">BB{EPOCH_LENGTH}sQQIHB")
 _HEADER_SIZE: Final = _HEADER.size
+_COUNTED: Final = _HEADER_SIZE - 3
+"""Where the count ends."""
 _LENGTH: Final = struct.Struct(">I")
 
 _unpack_header = _HEADER.unpack_from
@@ -44,14 +48,18 @@ def pack(messages: Sequence[bytes]) -> tuple[bytes, int]:
 def unpack(group: str, raw: bytes, read: Callable[[bytes], Any] = bytes) -> Packet:
     """The packet of ``group``, its messages as ``read`` makes them; ``ValueError`` if it is none of this version."""
     try:
-        magic, version, epoch, at, seq, count = _unpack_header(raw)
+        if raw[1:2] == b"\1":
+            raw = b"".join((raw[:1], b"\2", raw[2:_COUNTED], b"\0\0\0", raw[_COUNTED:]))
+        magic, version, epoch, ms, seq, count, micros, size = _unpack_header(raw)
         if magic != MAGIC or version != _VERSION:
             raise ValueError(f"a packet of version {version}")
+        start = _HEADER_SIZE + size
+        at, note = ms * 1_000 + micros, raw[_HEADER_SIZE:start]
         if count == 1:
-            return Packet(group, epoch.decode(), seq, [read(raw[_HEADER_SIZE:])])
+            return Packet(group, epoch.decode(), seq, [read(raw[start:])], at, note)
         if not count and (seq or not at):
             raise ValueError("a packet of no messages")
-        return Packet(group, epoch.decode(), seq, [read(message) for message in _split(raw, count)])
+        return Packet(group, epoch.decode(), seq, [read(message) for message in _split(raw, start, count)], at, note)
     except struct.error as error:
         raise ValueError(f"a packet that is cut short: {error}") from None
 
@@ -59,16 +67,16 @@ def unpack(group: str, raw: bytes, read: Callable[[bytes], Any] = bytes) -> Pack
 def is_consecutive(packets: Iterable[Packet], seq: int) -> bool:
     """True if each begins where the one before it ends, and the first has what follows ``seq``."""
     following: int | None = None
-    for _, _, first, messages in packets:
+    for packet in packets:
+        first, messages = packet.seq, packet.messages
         if first != following if following is not None else not first <= seq + 1 < first + len(messages):
             return False
         following = first + len(messages)
     return True
 
 
-def _split(raw: bytes, count: int) -> list[bytes]:
+def _split(raw: bytes, start: int, count: int) -> list[bytes]:
     messages = []
-    start = _HEADER_SIZE
     for _ in range(count):
         (size,) = _LENGTH.unpack_from(raw, start)
         start += _LENGTH.size

@@ -151,7 +151,11 @@ class Shard:
         await self._sending.call("PUBLISH", channel, message)
 
     async def publish_batch(
-        self, groups: Mapping[str, list[bytes]], idempotency: Idempotency | None, aside: str = ""
+        self,
+        groups: Mapping[str, list[bytes]],
+        idempotency: Idempotency | None,
+        note: bytes = b"",
+        aside: str = "",
     ) -> dict[str, Since] | None:
         """Publishes and keeps the messages of each group, all or none: where they ended; None if it is a repeat.
 
@@ -162,6 +166,7 @@ class Shard:
             arguments += ("", "", 0)
         else:
             arguments += (idempotency.key, idempotency.digest, max(1, int(idempotency.seconds * 1_000)))
+        arguments.append(note)
         singles: list[str] = []
         several: list[str] = []
         packed: list[bytes | str | int] = []

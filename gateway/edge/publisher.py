@@ -43,7 +43,8 @@ from ticks.address import client_address
 from ticks.conf import conf
 from ticks.decode import decode
 from ticks.errors import InvalidTicks, about, explain, explain_denied
-from ticks.grammar import now
+from ticks.grammar import moment
+from ticks.origin import Origin, checked_traceparent, received_now
 from ticks.publish import MAX_KEY_LENGTH, denied_symbols, is_key
 from ticks.tick import MAX_BATCH, MAX_BODY_BYTES, Tick
 
@@ -149,13 +150,16 @@ class PublishConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
     async def publish(self, number: int, event: dict[str, Any]) -> None:
         body = checked_text(event.get("text"), MAX_BODY_BYTES, number).encode()
         intake.received_bytes["websocket"] += len(body)
+        origin = Origin(received_now())
+        received = moment(origin.received)
         keyed = _keyed(body)
         try:
             if keyed is None:
-                ticks = decode(body)
+                ticks = decode(body, received=received)
                 idempotency = None
             else:
-                ticks, idempotency = self.once(keyed, number)
+                ticks, idempotency = self.once(keyed, number, received)
+                origin = origin._replace(traceparent=checked_traceparent(keyed.traceparent))
         except InvalidTicks as error:
             detail = str(error.detail)
             raise ProtocolError(ErrorCode.INVALID_TICKS, detail, number, error.errors, error.count) from None
@@ -175,16 +179,15 @@ class PublishConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
         if denied := denied_symbols(self.grant, ticks):  # the grant may have been narrowed meanwhile
             raise ProtocolError(ErrorCode.ACCESS_DENIED, explain_denied(denied), number, symbols=denied)
         publication = asyncio.get_running_loop().create_task(
-            publish.publish(ticks, idempotency, self.grant, "websocket")
+            publish.publish(ticks, idempotency, self.grant, "websocket", origin)
         )
         publication.add_done_callback(self.acknowledge)
         self.under_way.append(Message(number, len(ticks), publication))
 
-    def once(self, keyed: KeyedTicks, number: int) -> tuple[list[Tick], Idempotency]:
+    def once(self, keyed: KeyedTicks, number: int, received: str) -> tuple[list[Tick], Idempotency]:
         if not is_key(keyed.key):
             detail = f"A key has 1 to {MAX_KEY_LENGTH} visible ASCII characters."
             raise ProtocolError(ErrorCode.INVALID_MESSAGE, detail, number)
-        received = now()
         ticks = decode(bytes(keyed.ticks), received=received)
         return ticks, publish.idempotency(keyed.key, self.grant.owner, ticks, received)
 

@@ -200,7 +200,12 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
     async def receive_ticks(self, command: Command) -> None:
         try:
             reception = await self.hub.subscribe(
-                self.outbox, command.symbols, snapshot=command.snapshot, rate=command.rate, since=command.since
+                self.outbox,
+                command.symbols,
+                snapshot=command.snapshot,
+                rate=command.rate,
+                since=command.since,
+                trace=command.trace,
             )
         except BusUnavailable as error:
             # Only debug: the listener has logged that the bus is away, and thousands of clients may retry meanwhile.

@@ -95,7 +95,7 @@ class Doubts:
             await asyncio.sleep(_RETRY_SECONDS)
 
     def _count(self, position: Position, packets: Collection[Packet]) -> None:
-        for symbol, epoch, seq, bodies in packets:
+        for symbol, epoch, seq, bodies, _, _ in packets:
             if not bodies or (epoch == position.epoch and seq + len(bodies) - 1 <= position.seq):
                 continue
             self.refuted += 1

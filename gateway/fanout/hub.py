@@ -28,6 +28,7 @@ from gateway.fanout.recovery import Recovery
 from gateway.fanout.replay import History
 from gateway.fanout.stream import Stream
 from gateway.fanout.subscriptions import Subscriptions
+from gateway.fanout.traces import Traces
 from gateway.fanout.writer import Writer
 from gateway.protocol.messages import Position
 from gateway.protocol.values import EVERYTHING
@@ -77,6 +78,7 @@ class Hub:
         self.introductions = Introductions(self.subscriptions)
         self._widenings: dict[Outbox, asyncio.Task[None]] = {}
         self.outage = Outage(self.subscriptions, hosts)
+        self.traces = Traces(self.subscriptions)
 
     def deliver(self, packets: Iterable[Packet]) -> None:
         """One pass: brings ticks to their subscribers, each client in at most one write.
@@ -87,7 +89,7 @@ class Hub:
         streams = self.subscriptions.streams
         due: dict[Stream, list[bytes]] = {}
         for packet in list(packets):  # first of all: what the iterator may raise must not cost what it gave before
-            symbol, epoch, seq, bodies = packet
+            symbol, epoch, seq, bodies, _, _ = packet
             stream = streams.get(symbol)
             if stream is None or epoch != stream.epoch or seq != stream.seq + 1 or stream.body is None:
                 stream = self.recovery.catch_up(stream, packet)
@@ -111,6 +113,7 @@ class Hub:
     def remove(self, outbox: Outbox) -> None:
         """Lets go of a client that is gone."""
         self.introductions.end(outbox)
+        self.traces.forget(outbox)
         self._widenings.pop(outbox, None)
         self._memberships.release(self.subscriptions.remove(outbox))
         self.outage.forget(outbox)
@@ -140,6 +143,7 @@ class Hub:
         snapshot: bool = True,
         rate: float | None = None,
         since: Mapping[str, Since] | None = None,
+        trace: bool = False,
     ) -> Reception:
         """Subscribes the client to ``symbols``, again if it is already; all of them or, on an error, none.
 
@@ -164,6 +168,7 @@ class Hub:
         self._memberships.release([symbol for symbol in wanted if symbol in self.symbols(outbox)])
         for symbol in wanted:
             self.subscriptions.set(outbox, symbol, rate)
+        (self.traces.choose if trace else self.traces.end)(outbox, wanted)
         told = self.introductions.first(outbox, wanted, since)
         positions, frames = self.introductions.introduce(outbox, told, snapshot=snapshot, since=since, missed=missed)
         rest = self.introductions.rest(outbox, snapshot=snapshot)
@@ -182,6 +187,7 @@ class Hub:
         leaving = [symbol for symbol in dict.fromkeys(symbols) if symbol in held]
         for symbol in leaving:
             self.subscriptions.end(outbox, symbol)
+        self.traces.end(outbox, leaving)
         if EVERYTHING in leaving:
             self.introductions.end(outbox)
         self._memberships.release(leaving)

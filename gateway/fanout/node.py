@@ -220,6 +220,8 @@ class Node:
     # What the bus tells
 
     def arrived(self, packets: Sequence[Packet]) -> None:
+        if self.hub.traces:
+            self.hub.traces.arrived(packets)
         if not self._linger:
             self.hub.deliver(self._arrivals(packets))
             return

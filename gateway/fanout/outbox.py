@@ -92,6 +92,13 @@ class Outbox:
         self.descriptor = wire.fileno()
         """Of the socket that ``send`` writes to with nothing in between; -1 if there is no such, or not any more."""
 
+    def reroute(self, change: Callable[[Wire], Wire]) -> None:
+        """Sends by what ``change`` makes of the wire. Nobody may hold on to ``send`` and ``descriptor``."""
+        self._wire = change(self._wire)
+        self.send = self._wire.send
+        if not self._closed:
+            self.descriptor = self._wire.fileno()
+
     @property
     def is_tidy(self) -> bool:
         """Whether the client, when it is gone, leaves nothing for the garbage collector."""

@@ -44,7 +44,7 @@ class Recovery:
 
     def catch_up(self, stream: Stream | None, packet: Packet) -> Stream | None:
         """The stream of a packet that does not simply follow, made ready to take in what is new of it; or None."""
-        symbol, epoch, seq, bodies = packet
+        symbol, epoch, seq, bodies, _, _ = packet
         last = seq + len(bodies) - 1
         if stream is None:
             if not self._subscriptions.keeps_all:

@@ -11,6 +11,7 @@ from gateway.fanout.recent import NO_ROOM, Room
 from gateway.fanout.stream import Stream
 from gateway.fanout.writer import Writer
 from gateway.protocol.values import EVERYTHING
+from gateway.wires.wire import Wire
 from ticks.access.patterns import Patterns
 
 __all__ = ["Subscriptions"]
@@ -171,6 +172,14 @@ class Subscriptions:
         for symbol, rate in self.clients.get(outbox, {}).items():
             if rate is None and symbol != EVERYTHING:
                 self.streams[symbol].move_subscriber(outbox)
+
+    def reroute(self, outbox: Outbox, change: Callable[[Wire], Wire]) -> None:
+        """A client's frames go another way from now on: its wire is what ``change`` makes of it."""
+        streams = [self.streams[symbol] for symbol in self.clients[outbox] if symbol != EVERYTHING]
+        crowds = [stream.ready for stream in streams if stream.ready.remove(outbox)]
+        outbox.reroute(change)
+        for crowd in crowds:
+            crowd.add(outbox)
 
     def counts(self) -> dict[str, int]:
         return {

@@ -77,6 +77,7 @@ class Subscribe(_OfSymbols):
     """Subscribes to symbols: to all of them or, on an error, to none."""
 
     snapshot: Annotated[bool, Meta(description="Whether the last tick is sent first.")] = True
+    trace: Annotated[bool, Meta(description="Whether ticks and snapshots say when they were where.")] = False
     max_rate: Annotated[float, Meta(ge=MIN_RATE, le=MAX_RATE, description=_AT_MOST)] | None = None
     since: Annotated[Any, Meta(extra_json_schema=_SINCE)] = None
 
@@ -127,6 +128,7 @@ class KeyedTicks(msgspec.Struct, forbid_unknown_fields=True):
 
     key: Annotated[str, Meta(extra_json_schema=_KEY)]
     ticks: Annotated[msgspec.Raw, Meta(extra_json_schema=_TICKS)]
+    traceparent: Annotated[str, Meta(description="Of W3C Trace Context; ignored unless it is well-formed.")] = ""
 
 
 class Publication:
@@ -171,6 +173,7 @@ class Command(NamedTuple):
     rate: float | None = None
     since: Mapping[str, Since] = MappingProxyType({})
     token: str = ""
+    trace: bool = False
 
 
 def checked_text(text: str | None, limit: int, request_id: RequestId | None = None) -> str:
@@ -193,7 +196,9 @@ def parse(text: str) -> Command:
             return Command(action, symbols, request_id, token=_token(fields))
         if action is not Action.SUBSCRIBE:
             return Command(action, symbols, request_id)
-        return Command(action, symbols, request_id, _snapshot(fields), _rate(fields), _since(fields, symbols))
+        is_snapshot, is_trace = _flag(fields, "snapshot", True), _flag(fields, "trace", False)
+        since = _since(fields, symbols)
+        return Command(action, symbols, request_id, is_snapshot, _rate(fields), since, trace=is_trace)
     except ProtocolError as error:
         raise ProtocolError(error.code, error.message, request_id) from None
 
@@ -263,11 +268,13 @@ def _token(fields: Mapping[str, Any]) -> str:
     return token
 
 
-def _snapshot(fields: Mapping[str, Any]) -> bool:
-    snapshot = fields.get("snapshot")
-    if snapshot is not None and not isinstance(snapshot, bool):
-        raise _invalid("snapshot is true or false.")
-    return snapshot is not False
+def _flag(fields: Mapping[str, Any], name: str, default: bool) -> bool:
+    flag = fields.get(name)
+    if flag is None:
+        return default
+    if not isinstance(flag, bool):
+        raise _invalid(f"{name} is true or false.")
+    return flag
 
 
 def _rate(fields: Mapping[str, Any]) -> float | None:

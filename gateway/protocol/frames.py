@@ -5,10 +5,10 @@ A tick is framed once, and the same bytes go to every subscriber. No I/O here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
-__all__ = ["NUMBER_BYTES", "PING", "ping_frame", "split", "text_frame", "texts"]
+__all__ = ["NUMBER_BYTES", "PING", "ping_frame", "rewritten", "split", "text_frame", "texts"]
 
 PING: Final = b"\x89\x00"
 """Asks a client whether it is there."""
@@ -38,6 +38,16 @@ def ping_frame(number: int) -> bytes:
 def split(frames: bytes) -> list[bytes]:
     """The single frames of those that were made by :func:`text_frame` and joined."""
     return [frames[start:end] for start, _, end in _bounds(frames)]
+
+
+def rewritten(frames: bytes, rewrite: Callable[[bytes], bytes]) -> bytes:
+    """Whole frames of a server, each text as ``rewrite`` has it."""
+    return b"".join(
+        [
+            text_frame(rewrite(frames[payload:end])) if frames[start] == _TEXT else frames[start:end]
+            for start, payload, end in _bounds(frames)
+        ]
+    )
 
 
 def texts(frames: bytes) -> Iterator[str]:

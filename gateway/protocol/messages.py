@@ -7,6 +7,7 @@ field with a default is left out when it has that value.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Annotated, Any, Final, ParamSpec
 
@@ -33,6 +34,7 @@ __all__ = [
     "Limits",
     "Position",
     "PublisherLimits",
+    "Trace",
     "access_frame",
     "authenticated_frame",
     "bus_frame",
@@ -49,6 +51,7 @@ __all__ = [
     "subscribed_frame",
     "symbols_frame",
     "tick_frame",
+    "traced",
     "welcome_frame",
 ]
 
@@ -203,9 +206,21 @@ class Error(Event):
 
 # Prices
 
+Micros = Annotated[int, Meta(title="Micros", description="Microseconds since 1970.")]
+
+
+class Trace(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
+    """When a tick was where, for a client that asked with `"trace": true`. What is not known is absent."""
+
+    published: Annotated[Micros | None, Meta(description="By its publisher: the timestamp that it came with.")] = None
+    received: Annotated[Micros | None, Meta(description="By the gateway that it was posted to.")] = None
+    sequenced: Annotated[Micros | None, Meta(description="By the bus, which gave it its seq.")] = None
+    sent: Annotated[Micros, Meta(description="To this client, by the gateway that it is connected to.")]
+    traceparent: Annotated[str, Meta(description="Of W3C Trace Context, if the tick was posted with one.")] = ""
+
 
 def _priced(name: str, summary: str, *place: tuple[str, Any]) -> type[msgspec.Struct]:
-    fields = [*SENT_FIELDS, *place]
+    fields = [*SENT_FIELDS, *place, ("trace", Trace | None, None)]
     return msgspec.defstruct(name, fields, bases=(Event,), kw_only=True, namespace={"__doc__": summary})
 
 
@@ -285,6 +300,10 @@ class PublisherError(Event, tag="error", kw_only=True):
 
 # Frames
 
+_PRICE: Final = re.compile(rb'\{"type":"(?:tick|snapshot)","symbol":"([^"]+)","price":[^,]+,"timestamp":"([^"]+)"')
+_PLACE: Final = re.compile(rb'"seq":([0-9]+)(?:,"epoch":"[0-9a-f]*")?\}\Z')
+# As the encoders below have them.
+
 
 def tick_frame(body: str, seq: int) -> bytes:
     """The frame of a :class:`Tick`, the same for all its subscribers; ``body``: what ``ticks.tick.Tick.json`` gives.
@@ -297,6 +316,14 @@ def tick_frame(body: str, seq: int) -> bytes:
 def snapshot_frame(body: str, seq: int, epoch: str) -> bytes:
     """The frame of a :class:`Snapshot`."""
     return text_frame(f'{{"type":"snapshot",{body},"seq":{seq},"epoch":"{epoch}"}}'.encode())
+
+
+def traced(trace: Callable[[str, int, bytes], Trace | None], text: bytes) -> bytes:
+    """The text of a message with the trace of its symbol, seq and timestamp, if it is a price and there is one."""
+    price, place = _PRICE.match(text), _PLACE.search(text)
+    if price is None or place is None or (found := trace(price[1].decode(), int(place[1]), price[2])) is None:
+        return text
+    return b"".join((text[:-1], b',"trace":', _encode(found), b"}"))
 
 
 # What json has no form for is a view of a dict's keys: symbols in their order.

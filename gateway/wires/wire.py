@@ -62,12 +62,12 @@ class Wire(Protocol):
 
     @property
     def send(self) -> Send:
-        """Asked for once, after ``open``."""
+        """Asked for after ``open``."""
 
     def fileno(self) -> int:
         """The descriptor of the socket, where ``send`` is the socket's own; -1 where it is not.
 
-        Asked for once, after ``open``. ``let_go`` is called before the socket is closed.
+        Asked for after ``open``. ``let_go`` is called before the socket is closed.
         """
 
     def queue(self) -> Queue | None:

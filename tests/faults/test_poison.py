@@ -31,8 +31,9 @@ from tests.servers import GatewayProcess, RedisServer
 
 CHANNEL: Final = b"marketmux.0:{0}__group__ticks.A"
 SETTINGS: Final = "tests.faults.plain_settings"
-HEADER: Final = struct.Struct(">BB13sQQI")
-"""Of a packet (bus/redis/packing.py): magic, version, epoch, time, seq, count."""
+HEADER: Final = struct.Struct(">BB13sQQIHB")
+"""Of a packet (bus/redis/packing.py): magic, version, epoch, time, seq, count, microseconds,
+the size of the note."""
 
 TICK: Final = {"type": "tick", "symbol": "A", "price": "1", "timestamp": "2026-05-12T15:04:05Z"}
 
@@ -143,12 +144,12 @@ async def test_packets_that_are_not_the_buss_silence_no_symbol(
 def _forge(server: RedisServer) -> int:
     """Publishes packets that are well made and say what is not so; how many."""
     with Redis(port=server.port) as redis:
-        magic, version, epoch, at, seq, _ = HEADER.unpack_from(_next_packet(redis))
+        magic, version, epoch, at, seq, *_ = HEADER.unpack_from(_next_packet(redis))
         message = msgspec.msgpack.encode(TICK | {"price": str(FORGED)})
         places = [(epoch, seq + ahead) for ahead in (100, 100_000, 2**40, 2**63)]
         places += [(b"0123456789abc", place) for place in (1, seq, 2**40)]
         for other, place in places:
-            assert redis.publish(CHANNEL, HEADER.pack(magic, version, other, at, place, 1) + message)
+            assert redis.publish(CHANNEL, HEADER.pack(magic, version, other, at, place, 1, 0, 0) + message)
     return len(places)
 
 
@@ -183,15 +184,16 @@ def _broken(packet: bytes) -> Iterator[bytes]:
     """Packets that were cut short, or that say what is not so."""
     yield from (packet[:size] for size in range(1, len(packet)))
     yield packet + b"\x00"
-    magic, version, epoch, at, seq, count = HEADER.unpack_from(packet)
-    body = packet[HEADER.size :]
-    assert (magic, version) == (0xC1, 1)
-    yield HEADER.pack(magic, 2, epoch, at, seq, count) + body
-    yield HEADER.pack(magic, version, b"\xff" * 13, at, seq, count) + body[:-1]
+    magic, version, epoch, at, seq, count, micros, size = HEADER.unpack_from(packet)
+    body = packet[HEADER.size + size :]
+    assert (magic, version) == (0xC1, 2)
+    yield HEADER.pack(magic, 3, epoch, at, seq, count, 0, 0) + body
+    yield HEADER.pack(magic, version, epoch, at, seq, count, micros, 255) + body
+    yield HEADER.pack(magic, version, b"\xff" * 13, at, seq, count, 0, 0) + body[:-1]
     for wrong in {0, 1, count - 1, count + 1, 2 * count, 2**31, 2**32 - 1} - {count}:
-        yield HEADER.pack(magic, version, epoch, at, seq, wrong) + body
+        yield HEADER.pack(magic, version, epoch, at, seq, wrong, 0, 0) + body
     for message in MESSAGES[:-1]:  # the form is right, the content is not
-        yield HEADER.pack(magic, version, epoch, at, seq, 1) + msgspec.msgpack.encode(message)
+        yield HEADER.pack(magic, version, epoch, at, seq, 1, 0, 0) + msgspec.msgpack.encode(message)
 
 
 @asynccontextmanager

@@ -2,7 +2,7 @@
 --
 -- ARGV after the first two: the time in ms after which it is too late; the prefix of groups' channels; how many ticks
 -- and how many ms the history keeps; how many streams there may be, and how many idempotency keys may come while one is
--- kept; the idempotency key or '', its digest, how many ms it is kept; how many groups have a single message, and each
+-- kept; the idempotency key or '', its digest, how many ms it is kept; a note of the publisher; how many groups have a single message, and each
 -- one's name and message; and for each of the others its name, its messages in one string, their count, and where in it
 -- the last one begins.
 --
@@ -14,8 +14,8 @@
 local latest, channels = tonumber(ARGV[3]), ARGV[4]
 local history_ticks, history_ms = tonumber(ARGV[5]), tonumber(ARGV[6])
 local max_streams, max_keys = tonumber(ARGV[7]), tonumber(ARGV[8])
-local singles = tonumber(ARGV[12])
-local FIRST = 13
+local note, singles = ARGV[12], tonumber(ARGV[13])
+local FIRST = 14
 
 if now > latest then
   return {now, 'late'}
@@ -97,8 +97,9 @@ end
 
 -- Packets begin, and histories are called, by the epoch of their stream: nearly always that of the one before.
 local stamp, current, head, history = struct.pack('>I8', now), nil, nil, nil
+local rest = struct.pack('>I2B', time[2] % 1000, #note) .. note
 local function enter(own)
-  current, head, history = own, '\193\1' .. own .. stamp, prefix .. ':history:' .. own .. ':'
+  current, head, history = own, '\193\2' .. own .. stamp, prefix .. ':history:' .. own .. ':'
 end
 
 local answer, others = {now, 'published', epoch or ''}, {}
@@ -129,12 +130,12 @@ for from = 1, #groups, CHUNK do
     end
     if i <= singles then
       newest = before + 1
-      packet = head .. struct.pack('>I8I4', newest, 1) .. body
+      packet = head .. struct.pack('>I8I4', newest, 1) .. rest .. body
       last = packet
     else
       newest = before + ARGV[at[i] + 2]
-      packet = head .. struct.pack('>I8I4', before + 1, newest - before) .. body
-      last = head .. struct.pack('>I8I4', newest, 1) .. string.sub(body, ARGV[at[i] + 3])
+      packet = head .. struct.pack('>I8I4', before + 1, newest - before) .. rest .. body
+      last = head .. struct.pack('>I8I4', newest, 1) .. rest .. string.sub(body, ARGV[at[i] + 3])
     end
     retained[size + 1], retained[size + 2] = group, last
     size = size + 2

@@ -26,7 +26,7 @@ local dropped = {}
 if #groups > 0 and now >= hold then
   local known = call('HMGET', streams, unpack(groups))
   local epoch = string.format('%08x%05x', time[1], time[2])
-  local ending = '\193\1' .. epoch .. struct.pack('>I8I8I4', now, 0, 0)
+  local ending = '\193\2' .. epoch .. struct.pack('>I8I8I4I2B', now, 0, 0, time[2] % 1000, 0)
   for i, group in ipairs(groups) do
     if known[i] and struct.unpack('>I8', known[i], TIME) < now - keep then
       dropped[#dropped + 1] = group

@@ -36,13 +36,13 @@ class GatedBus(MemoryBus):
         self.offered = 0
 
     async def publish(
-        self, batch: Mapping[str, Sequence[Any]], idempotency: Idempotency | None = None
+        self, batch: Mapping[str, Sequence[Any]], idempotency: Idempotency | None = None, note: bytes = b""
     ) -> dict[str, Since] | None:
         self.offered += 1
         await self.gate.wait()
         if self.is_away:
             raise BusUnavailable("away")
-        return await super().publish(batch, idempotency)
+        return await super().publish(batch, idempotency, note)
 
 
 @pytest.fixture(autouse=True)

@@ -106,7 +106,7 @@ class FakeBus:
         }
 
     async def publish(
-        self, batch: Mapping[str, Sequence[Any]], idempotency: Idempotency | None = None
+        self, batch: Mapping[str, Sequence[Any]], idempotency: Idempotency | None = None, note: bytes = b""
     ) -> Mapping[str, Since] | None:
         raise AssertionError("a node does not publish")
 

@@ -7,6 +7,7 @@ frames, and both fit the payloads of the document.
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -16,11 +17,12 @@ from bus.contract import Reason
 from gateway.protocol.asyncapi import Deployment, document, encode
 from gateway.protocol.codes import SERVICE_RESTART, ErrorCode, ProtocolError
 from gateway.protocol.commands import Action, parse
-from gateway.protocol.frames import texts
+from gateway.protocol.frames import rewritten, texts
 from gateway.protocol.messages import (
     Limits,
     Position,
     PublisherLimits,
+    Trace,
     access_frame,
     authenticated_frame,
     bus_frame,
@@ -37,6 +39,7 @@ from gateway.protocol.messages import (
     subscribed_frame,
     symbols_frame,
     tick_frame,
+    traced,
     welcome_frame,
 )
 from tests.conformance import PUBLISHERS, SUBSCRIBERS, Conformance, parsed
@@ -61,6 +64,14 @@ def body(price: str, time: str = "15:04:05") -> str:
 FULL: Final = Tick("EUR/USD", "1.0850", "2026-05-12T15:04:05.123456789Z", bid="1.0849", ask="1.0851", size="1000000")
 
 EXTRA: Final = '{"venue":"XNAS","fee":0.0030,"late":false}'
+
+
+TRACEPARENT: Final = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+WHEN: Final = 1_778_598_245_000_000
+TRACE: Final = Trace(
+    published=WHEN, received=WHEN + 412, sequenced=WHEN + 731, sent=WHEN + 935, traceparent=TRACEPARENT
+)
+PART: Final = Trace(published=WHEN, sent=WHEN + 935)
 
 
 def invalid_ticks() -> ProtocolError:
@@ -89,6 +100,8 @@ FRAMES: Final = {
         tick_frame(Tick("AAPL", "150.250", "2026-05-12T15:04:05Z", extra=EXTRA).json(), 1042),
         snapshot_frame(Tick("AAPL", "150.250", "2026-05-12T15:04:05Z", extra=EXTRA).json(), 1042, EPOCH),
         snapshot_frame(body("150.250"), 1041, EPOCH),
+        rewritten(tick_frame(body("150.250"), 1042), partial(traced, lambda *_: TRACE)),
+        rewritten(snapshot_frame(body("150.250"), 1041, EPOCH), partial(traced, lambda *_: PART)),
         snapshot_frame(body("151.100", "15:09:30"), 7, NEW_EPOCH),
         conflated_frame("rate", {"AAPL": 3}),
         conflated_frame("slow", {"AAPL": 12}),

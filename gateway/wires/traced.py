@@ -1,0 +1,58 @@
+"""The way to a client that asked when its ticks were where: each is told that as it goes out.
+
+It stands before the wire that the client has, so that all others get their frames as ever, and get the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gateway.protocol.codes import Closure
+from gateway.wires.wire import Queue, Sender, Wire
+
+__all__ = ["TracedWire"]
+
+
+class TracedWire:
+    """Sends frames as ``traced`` makes them, by another wire that is open already."""
+
+    def __init__(self, wire: Wire, traced: Callable[[bytes], bytes]) -> None:
+        self.wire = wire
+        self.is_tidy, self.answers_pings = wire.is_tidy, wire.answers_pings
+        self._traced = traced
+        self._rest = b""
+
+    def open(self, sender: Sender, /) -> None:
+        self.wire.open(sender)
+
+    def fileno(self) -> int:
+        return -1
+
+    def queue(self) -> Queue | None:
+        return self.wire.queue()
+
+    def send(self, frames: bytes) -> int:
+        data = self._traced(frames)
+        try:
+            sent = self.wire.send(data)
+        except BlockingIOError:
+            sent = 0
+        self._rest = data[sent:]
+        return 0 if self._rest else len(frames)
+
+    def finish(self, rest: bytes) -> None:
+        """``rest`` is of frames as they were: what the socket did not take of what was sent is kept here."""
+        self.wire.finish(self._rest)
+        self._rest = b""
+
+    def close(self, closure: Closure) -> None:
+        self.wire.close(closure)
+
+    def release(self) -> None:
+        self.wire.release()
+
+    def pause_reading(self) -> None:
+        self.wire.pause_reading()
+
+    def resume_reading(self) -> None:
+        self.wire.resume_reading()
