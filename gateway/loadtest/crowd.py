@@ -15,6 +15,7 @@ from gateway.loadtest.options import LoadTestError, Options
 from gateway.loadtest.proof import Book, Findings, Latest
 from gateway.loadtest.socket import ABNORMAL, Socket
 from gateway.loadtest.target import Target
+from gateway.loadtest.traces import ONE_IN, Traces
 
 __all__ = ["Crowd"]
 
@@ -52,6 +53,7 @@ class Crowd:
         *,
         on_settled: Callable[[], None] = lambda: None,
         findings: Findings | None = None,
+        traces: Traces | None = None,
     ) -> None:
         self._loop = loop
         self._target = target
@@ -59,6 +61,7 @@ class Crowd:
         self._tally = tally
         self._on_settled = on_settled
         self._findings = findings
+        self._traces = traces
         self._random = random.Random(1)  # noqa: S311 - who is dropped when, and who comes back when
         self._dialled = 0
         self._waiting: dict[Socket, float] = {}  # in the order in which they were dialled, with the time
@@ -172,7 +175,16 @@ class Crowd:
         symbols = self._options.symbols_of(number)
         if self._findings is not None and book is None:
             book = Book(self._findings, symbols)
-        return Socket(self._loop, symbols, self._tally, self, number=number, book=book, max_rate=self._options.max_rate)
+        return Socket(
+            self._loop,
+            symbols,
+            self._tally,
+            self,
+            number=number,
+            book=book,
+            max_rate=self._options.max_rate,
+            traces=None if number % ONE_IN else self._traces,
+        )
 
     def _dial(self, socket: Socket) -> None:
         self._waiting[socket] = time.monotonic()

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from gateway.loadtest.options import Options
-from gateway.loadtest.report import Cost, Deliveries, Latency, Proof, Report, Subscribers, Ticks
+from gateway.loadtest.report import Cost, Deliveries, Latency, Proof, Report, Step, Subscribers, Ticks
 
 __all__ = ["ConnectProgress", "table"]
 
@@ -61,7 +61,7 @@ def table(report: Report) -> Table:
     # A proof tells what is lost from what was left out, which the count of deliveries cannot.
     deliveries = _deliveries(report.deliveries, _COUNTED if report.proof is None else _PROVEN)
     sections = _subscribers(report.subscribers), _ticks(report.ticks), deliveries, _proof(report.proof)
-    for section in (*sections, _latency(report.latency_ms), _cost(report.cost)):
+    for section in (*sections, _latency(report.latency_ms), _steps(report.trace_ms), _cost(report.cost)):
         for name, value in section:
             result.add_row(name, escape(value))
         result.add_section()
@@ -138,6 +138,16 @@ def _latency(figures: Latency) -> Iterator[Row]:
     for name in ("p50", "p90", "p99", "p999", "max"):
         value = getattr(figures, name)
         yield name.replace("p999", "p99.9"), "-" if value is None else f"{value:,.2f}"
+
+
+def _steps(steps: Sequence[Step]) -> Iterator[Row]:
+    if steps:
+        yield "Where it goes", "p50 / p99 ms"
+    for step in steps:
+        yield (
+            f"{step.begin} to {step.end}",
+            " / ".join("-" if ms is None else f"{ms:,.2f}" for ms in (step.p50, step.p99)),
+        )
 
 
 def _cost(figures: Cost) -> Iterator[Row]:

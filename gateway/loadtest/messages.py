@@ -61,10 +61,14 @@ def decode(payload: bytes) -> dict[str, Any]:
     return message if isinstance(message, dict) else {}
 
 
-def subscribe(symbols: Sequence[str], max_rate: float | None = None, since: Since | None = None) -> bytes:
+def subscribe(
+    symbols: Sequence[str], max_rate: float | None = None, since: Since | None = None, *, trace: bool = False
+) -> bytes:
     command: dict[str, Any] = {"action": "subscribe", "symbols": list(symbols), "id": 1}
     if max_rate is not None:
         command["max_rate"] = max_rate
     if since:
         command["since"] = since
+    if trace:
+        command["trace"] = True
     return json.dumps(command, separators=(",", ":")).encode()

@@ -21,7 +21,7 @@ class Options:
     ``per_client`` is how many of ``symbols`` each client subscribes to, all of them if None. With ``verify`` the
     sequence has to prove that nothing was lost without a word. ``max_rate`` is what every client asks for, in ticks per
     second and symbol. ``reconnect`` is the share of the clients that are dropped once and come back; unless it is None,
-    clients that lose their connection come back too.
+    clients that lose their connection come back too. With ``trace`` a hundredth of them asks when ticks were where.
     """
 
     connections: int
@@ -35,6 +35,7 @@ class Options:
     verify: bool = False
     max_rate: float | None = None
     reconnect: float | None = None
+    trace: bool = False
     key: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:

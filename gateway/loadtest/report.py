@@ -11,8 +11,9 @@ from gateway.loadtest.crowd import Crowd
 from gateway.loadtest.ledger import Ledger, Listener, Tally
 from gateway.loadtest.proof import Findings
 from gateway.loadtest.publisher import Publisher
+from gateway.loadtest.traces import Traces
 
-__all__ = ["Cost", "Deliveries", "Latency", "Proof", "Report", "Subscribers", "Ticks"]
+__all__ = ["Cost", "Deliveries", "Latency", "Proof", "Report", "Step", "Subscribers", "Ticks"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +137,23 @@ class Latency:
 _SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999, "max": 1.0}
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Milliseconds from one stamp of a tick to another, None where no tick had both."""
+
+    begin: str
+    end: str
+    p50: float | None
+    p99: float | None
+
+    @classmethod
+    def all_of(cls, traces: Traces) -> list[Self]:
+        return [
+            cls(begin, end, taken.percentile(0.5), taken.percentile(0.99))
+            for (begin, end), taken in traces.steps.items()
+        ]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
     """CPU seconds of the generator itself: to connect, and from the first tick to the end of the grace period."""
@@ -209,7 +227,9 @@ ENDS_SHOWN = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """``ticks`` is None where the run published nothing itself, ``proof`` where it did not verify."""
+    """``ticks`` is None where the run published nothing itself, ``proof`` where it did not verify. ``trace_ms`` is
+    empty unless it traced.
+    """
 
     subscribers: Subscribers
     ticks: Ticks | None
@@ -218,6 +238,7 @@ class Report:
     cost: Cost
     interrupted: bool
     proof: Proof | None = None
+    trace_ms: Sequence[Step] = ()
 
     @property
     def ok(self) -> bool:

@@ -18,8 +18,9 @@ from gateway.loadtest.loop import Loop
 from gateway.loadtest.options import Options
 from gateway.loadtest.proof import Findings, fetch_latest, forgotten
 from gateway.loadtest.publisher import Publisher
-from gateway.loadtest.report import Cost, Deliveries, Latency, Proof, Report, Subscribers, Ticks
+from gateway.loadtest.report import Cost, Deliveries, Latency, Proof, Report, Step, Subscribers, Ticks
 from gateway.loadtest.target import Target
+from gateway.loadtest.traces import Traces
 
 __all__ = ["Interrupts", "LoadTest"]
 
@@ -82,7 +83,16 @@ class LoadTest:
             Publisher(self._loop, target, options, self._tally) if isinstance(self._tally, Ledger) else None
         )
         self._findings = Findings() if options.verify else None
-        self._crowd = Crowd(self._loop, target, options, self._tally, on_settled=on_settled, findings=self._findings)
+        self._traces = Traces() if options.trace else None
+        self._crowd = Crowd(
+            self._loop,
+            target,
+            options,
+            self._tally,
+            on_settled=on_settled,
+            findings=self._findings,
+            traces=self._traces,
+        )
 
     def run(self) -> Report:
         """:class:`LoadTestError` if there is nothing to measure: no room for the sockets, or no connection at all."""
@@ -91,6 +101,8 @@ class LoadTest:
             connecting = self._timed(self._connect)
             self._on_connected()
             self._tally.begin()
+            if self._traces is not None:
+                self._traces.begin()
             subscribers = self._crowd.subscribers()
             running = Stopwatch()
             publishing = self._timed(self._publish)
@@ -170,4 +182,5 @@ class LoadTest:
             cost=Cost.of(connecting.cpu_seconds, running.cpu_seconds, running.seconds, deliveries.count),
             interrupted=self._interrupts.count > 0,
             proof=self._prove(),
+            trace_ms=[] if self._traces is None else Step.all_of(self._traces),
         )

@@ -11,6 +11,7 @@ from gateway.loadtest.ledger import Cursor, Tally
 from gateway.loadtest.loop import Loop, Stream
 from gateway.loadtest.proof import Book
 from gateway.loadtest.target import Target
+from gateway.loadtest.traces import Traces
 from gateway.loadtest.websocket import Handshake, HandshakeError
 
 __all__ = ["ABNORMAL", "Observer", "Socket"]
@@ -32,7 +33,8 @@ class Socket:
 
     With a ``book`` it goes on where the book ends, and books everything; then ticks from before the connection do not
     count as deliveries. ``max_rate`` is in ticks a second. ``number`` is the owner's name for it. ``wait``: the seconds
-    that the gateway asked its client to wait before it reconnects, if it closed the connection.
+    that the gateway asked its client to wait before it reconnects, if it closed the connection. With ``traces`` it asks
+    for them.
     """
 
     __slots__ = (
@@ -44,6 +46,7 @@ class Socket:
         "_stream",
         "_take",
         "_tally",
+        "_traces",
         "book",
         "number",
         "symbols",
@@ -60,12 +63,14 @@ class Socket:
         number: int = 0,
         book: Book | None = None,
         max_rate: float | None = None,
+        traces: Traces | None = None,
     ) -> None:
         self.symbols = symbols
         self.number = number
         self.book = book
         self.wait = 0.0
         self._max_rate = max_rate
+        self._traces = traces
         self._cursors = {symbol: Cursor() for symbol in symbols}
         self._handshake = Handshake()
         self._tally = tally
@@ -120,7 +125,7 @@ class Socket:
             return b""
         self._take = self._take_frames
         since = self.book.since() if self.book is not None else None
-        command = messages.subscribe(self.symbols, self._max_rate, since)
+        command = messages.subscribe(self.symbols, self._max_rate, since, trace=self._traces is not None)
         self._stream.send(websocket.encode(websocket.TEXT, command))
         return self._take_frames(rest)
 
@@ -131,6 +136,8 @@ class Socket:
         except websocket.FrameError as error:
             self.give_up(str(error), code=1002)
             return b""
+        if self._traces is not None:
+            whole = self._traces.read(whole)
         if self.book is not None:
             whole = self.book.read(whole)
         for first, payload in whole:

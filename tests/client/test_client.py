@@ -31,6 +31,7 @@ from marketmux_client import (
     Refused,
     Snapshot,
     Tick,
+    Trace,
 )
 from marketmux_client.backoff import Refusals
 from tests.client.fake import (
@@ -120,6 +121,19 @@ async def test_ticks_come_with_the_digits_they_were_published_with(gateway: Fake
         ),
     ]
     assert str(events[2].price) == "150.250"  # type: ignore[union-attr]
+
+
+async def test_a_tick_says_when_it_was_where_if_that_was_asked_for(gateway: FakeGateway, client: Client) -> None:
+    peer = await gateway.peer()
+    assert (await subscribe(client, peer, "AAPL", trace=True))["trace"] is True
+    await peer.send(tick(1042).replace("}", ',"trace":{"published":1,"received":2,"sequenced":3,"sent":4,"later":5}}'))
+    [*_, event] = await until(client, Tick, seq=1042)
+    assert isinstance(event, Tick)
+    assert event.trace == Trace(1, 2, 3, 4)
+    await peer.send(tick(1043).replace("}", ',"trace":{"sent":4,"traceparent":"00-1-2-01"}}'))
+    [*_, event] = await until(client, Tick, seq=1043)
+    assert isinstance(event, Tick)
+    assert event.trace == Trace(sent=4, traceparent="00-1-2-01")
 
 
 async def test_options_are_sent(gateway: FakeGateway, client: Client) -> None:

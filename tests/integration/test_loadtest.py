@@ -95,6 +95,33 @@ def test_every_tick_reaches_every_subscriber(gateway: GatewayProcess) -> None:
     assert outcome.stderr == ""
 
 
+@pytest.mark.parametrize("extra", [(), ("--verify",)])
+def test_where_time_goes(gateway: GatewayProcess, extra: tuple[str, ...]) -> None:
+    few = "-c", "120", "--symbol", "AAPL", "--rate", "20", "--seconds", "1", "--trace", *extra
+    outcome = loadtest(gateway.http, *few)
+    assert outcome.code == 0, outcome
+    steps = {(step["begin"], step["end"]): step for step in outcome.report["trace_ms"]}
+    assert list(steps) == [
+        ("published", "received"),
+        ("received", "sequenced"),
+        ("sequenced", "sent"),
+        ("sent", "arrived"),
+        ("published", "arrived"),
+    ]
+    assert all(0 < step["p50"] <= step["p99"] for step in steps.values())
+    # Each tick is booked once for each client that asked: 2 of 120.
+    assert outcome.report["deliveries"]["count"] == outcome.report["deliveries"]["expected"] == 2_400
+    way = steps["published", "arrived"]["p50"]
+    assert all(steps[step]["p50"] <= way for step in list(steps)[:-1])
+
+
+def test_where_time_goes_is_shown(gateway: GatewayProcess) -> None:
+    few = "-c", "2", "--symbol", "AAPL", "--rate", "5", "--seconds", "1"
+    shown = loadtest(gateway.http, *few, "--trace", as_json=False).stdout
+    assert "received to sequenced" in shown
+    assert "received to sequenced" not in loadtest(gateway.http, *few, as_json=False).stdout
+
+
 def test_batches_over_watch_lists(gateway: GatewayProcess) -> None:
     symbols = ",".join(f"S{number}" for number in range(10))
     outcome = loadtest(

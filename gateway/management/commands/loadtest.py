@@ -38,6 +38,7 @@ class Command(BaseCommand):
             metavar="SHARE",
             help="of the subscribers, 0 to 1, are dropped and resume; with --verify",
         )
+        add("--trace", action="store_true", help="show where time goes; a hundredth of the subscribers ask for it")
         key = os.environ.get("MARKETMUX_KEY", "")  # command lines are for everybody to see
         add("--key", default=key, help="API key, for publishing and subscribing (or MARKETMUX_KEY)")
         add("--json", action="store_true", help="one JSON object on stdout, nothing else")
@@ -74,6 +75,7 @@ def _options(arguments: dict[str, Any]) -> Options:
         "verify",
         "max_rate",
         "reconnect",
+        "trace",
         "key",
     )
     symbols = [symbol for each in arguments["symbol"] for symbol in each.split(",")]

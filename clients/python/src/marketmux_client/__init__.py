@@ -26,6 +26,7 @@ from .events import (
     Quote,
     Snapshot,
     Tick,
+    Trace,
 )
 
 __all__ = [
@@ -52,4 +53,5 @@ __all__ = [
     "Refused",
     "Snapshot",
     "Tick",
+    "Trace",
 ]

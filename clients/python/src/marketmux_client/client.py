@@ -146,7 +146,9 @@ class Client:
             self._runner.cancel()
             await asyncio.wait({self._runner})
 
-    async def subscribe(self, *symbols: str, max_rate: Number | None = None, snapshot: bool = True) -> float | None:
+    async def subscribe(
+        self, *symbols: str, max_rate: Number | None = None, snapshot: bool = True, trace: bool = False
+    ) -> float | None:
         """Subscribes to ``symbols``, all or none; ``"*"`` is every symbol. Returns when the gateway has acknowledged.
 
         It waits for as long as there is no connection or no bus, so give it a time-out if that matters. If it is
@@ -155,6 +157,7 @@ class Client:
         Args:
             max_rate: ticks a second at most, for each symbol; None for every tick.
             snapshot: whether the last tick of each symbol is wanted first.
+            trace: whether ticks say when they were where (``Tick.trace``).
 
         Returns:
             The rate that the gateway has taken, which may be somewhat lower than ``max_rate``; None for every tick.
@@ -166,7 +169,7 @@ class Client:
             ClientError: there is no connection any more, and there will be none.
         """
         rate = None if max_rate is None else number("max_rate", max_rate)
-        options = Options(rate, flag("snapshot", snapshot))
+        options = Options(rate, flag("snapshot", snapshot), flag("trace", trace))
         self._check(symbols)
         if rate is not None and rate <= 0:
             raise CommandRefused("invalid_message", f"max_rate is above 0 ticks a second, not {max_rate}.", symbols)

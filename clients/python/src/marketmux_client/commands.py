@@ -22,6 +22,7 @@ class Options(NamedTuple):
 
     max_rate: float | None = None
     snapshot: bool = True
+    trace: bool = False
 
 
 class Command(NamedTuple):
@@ -54,6 +55,8 @@ def subscribe(
         fields["max_rate"] = options.max_rate
     if not options.snapshot:
         fields["snapshot"] = False
+    if options.trace:
+        fields["trace"] = True
     room = limit - len(encode({**fields, "symbols": [], "since": {}})) - _ID_BYTES
     wanted = list(symbols)
     if wanted[0] == EVERYTHING:

@@ -21,6 +21,7 @@ __all__ = [
     "Quote",
     "Snapshot",
     "Tick",
+    "Trace",
 ]
 
 Extra: TypeAlias = Mapping[str, str | Decimal | bool | None]
@@ -30,11 +31,27 @@ GapReason: TypeAlias = Literal["bus", "not_recovered", "heartbeat", "unexplained
 
 
 @dataclass(frozen=True, slots=True)
+class Trace:
+    """When a tick was where, in microseconds since 1970, each by the clock of where that was. None is not known.
+
+    ``published``: its own timestamp, if it came with one. ``received``: by the gateway that it was posted to.
+    ``sequenced``: by the bus, which numbered it. ``sent``: by the gateway that this client is connected to.
+    ``traceparent``: of W3C Trace Context; empty if it was posted without one.
+    """
+
+    published: int | None = None
+    received: int | None = None
+    sequenced: int | None = None
+    sent: int | None = None
+    traceparent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """One tick, with the digits it was published with.
 
     ``timestamp``: RFC 3339 in UTC, as it came: it may have nine digits of fraction, which no ``datetime`` holds.
-    ``seq``: its number in the stream of its symbol.
+    ``seq``: its number in the stream of its symbol. ``trace``: if it was asked for.
     """
 
     symbol: str
@@ -45,6 +62,7 @@ class Tick:
     ask: Decimal | None = None
     size: Decimal | None = None
     extra: Extra | None = field(default=None, hash=False)
+    trace: Trace | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +78,7 @@ class Snapshot:
     ask: Decimal | None = None
     size: Decimal | None = None
     extra: Extra | None = field(default=None, hash=False)
+    trace: Trace | None = None
 
 
 @dataclass(frozen=True, slots=True)

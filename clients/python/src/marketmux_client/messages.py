@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, Final, NoReturn
 
-from .events import Extra, Snapshot, Tick
+from .events import Extra, Snapshot, Tick, Trace
 
 __all__ = ["decode", "snapshot", "tick"]
 
@@ -64,11 +64,19 @@ def _extra(value: Any) -> Extra:
     return {name: Decimal(inner) if type(inner) is int else inner for name, inner in value.items()}
 
 
+def _trace(value: Any) -> Trace:
+    """Of what it has, what is known here."""
+    stamps = {name: value[name] for name in _STAMPS if type(value.get(name)) is int}
+    return Trace(**stamps, traceparent=str(value.get("traceparent", "")))
+
+
+_STAMPS: Final = ("published", "received", "sequenced", "sent")
 _OPTIONAL: Final[dict[str, Callable[[Any], Any]]] = {
     "bid": _decimal,
     "ask": _decimal,
     "size": _decimal,
     "extra": _extra,
+    "trace": _trace,
 }
 
 
