@@ -14,6 +14,7 @@ from tests.servers import GatewayProcess, wait_until
 
 OTHERS = ("a", "c")
 YOURS = "b"
+STEPS = ("received", "sequenced", "sent", "arrived")
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +67,18 @@ def test_a_client_that_stops_is_told_what_it_skips_and_the_others_do_not_notice(
     wait_until(lambda: said(page, YOURS, "behind") == "no")
     assert said(page, YOURS, "receipt") != "none yet"
     assert all(balances(page, lane) for lane in "abc")
+
+
+@pytest.mark.parametrize("lane", ["a", "b", "c"])
+def test_where_time_goes_is_drawn_live(page: Page, lane: str) -> None:
+    wait_until(lambda: all(said(page, lane, f"step-{step}") != "–" for step in STEPS))
+    before = drawn(page, lane)
+    assert before
+    wait_until(lambda: drawn(page, lane) != before)
+
+
+def drawn(page: Page, lane: str) -> str | None:
+    return page.find(f"[data-lane={lane}] .way path").get_attribute("d")
 
 
 def test_a_client_that_is_cut_off_gets_what_it_missed(page: Page) -> None:

@@ -6,6 +6,7 @@ import { backoff } from "./connection.js";
 import { parse } from "./exact.js";
 import { Subscriptions } from "./subscriptions.js";
 import { listed } from "./tally.js";
+import { steps } from "./traces.js";
 
 /** @import { Command } from "./command.js" */
 /** @import { Handlers, LaneBegin, LaneOrders, LaneSummary, Message, Tick } from "./types.js" */
@@ -14,9 +15,9 @@ const SUMMARY_MS = 250;
 const SLOW_PERIOD_MS = 5_000;
 
 const books = new Books();
-const subscriptions = new Subscriptions(send, books);
-/** @type {Pick<LaneSummary, "state" | "price" | "newest" | "receipt">} */
-const seen = { state: "connecting", price: "", newest: 0, receipt: "" };
+const subscriptions = new Subscriptions(send, books, { trace: true });
+/** @type {Pick<LaneSummary, "state" | "price" | "newest" | "receipt" | "steps">} */
+const seen = { state: "connecting", price: "", newest: 0, receipt: "", steps: null };
 /** @type {LaneBegin} */
 let lane;
 /** @type {WebSocket | null} */
@@ -87,6 +88,9 @@ const handlers = {
 /** @param {Tick} message */
 function take(message) {
   books.take(message);
+  if (message.type === "tick" && message.trace !== undefined) {
+    seen.steps = steps(message.trace, performance.timeOrigin + performance.now());
+  }
   seen.newest = Math.max(seen.newest, Date.parse(message.timestamp));
   if (message.symbol === lane.watched) seen.price = message.price;
 }

@@ -6,6 +6,8 @@ import { find } from "./dom.js";
 import { Sparkline } from "./sparkline.js";
 import { EVERYTHING } from "./subscriptions.js";
 import { grouped } from "./tally.js";
+import { STEPS, shown } from "./traces.js";
+import { Way } from "./way.js";
 
 /** @import { Board } from "./board.js" */
 /** @import { Choice } from "./choice.js" */
@@ -41,6 +43,7 @@ class Lane {
   summary = null;
   #worker = new Worker(new URL("./lane.worker.js", import.meta.url), { type: "module" });
   #sparkline;
+  #way;
   /** @type {number[]} */
   #values = [];
   /** @type {number[]} */
@@ -62,6 +65,7 @@ class Lane {
     this.#worker.onmessage = ({ data }) => {
       this.summary = data;
     };
+    this.#way = new Way(find(element, ".way", HTMLElement));
     this.order("begin", begin);
   }
 
@@ -93,6 +97,7 @@ class Lane {
     this.#write("missed", grouped(summary.missed));
     this.#write("recovered", grouped(summary.recovered));
     this.#write("receipt", summary.receipt === "" ? "none yet" : summary.receipt);
+    this.#drawWay(summary.steps);
     this.#drawSum(summary);
     this.#drawPrice(summary.price);
   }
@@ -105,6 +110,13 @@ class Lane {
     this.#write("streamed", grouped(streamed));
     this.#write("unaccounted", unaccounted === 0 ? "nothing unsaid" : `${grouped(unaccounted)} unsaid`);
     this.element.toggleAttribute("data-unsaid", unaccounted !== 0);
+  }
+
+  /** @param {number[] | null} steps */
+  #drawWay(steps) {
+    if (steps === null) return;
+    this.#way.draw(steps);
+    STEPS.forEach((step, index) => this.#write(`step-${step}`, shown(steps[index])));
   }
 
   /** @param {string} price that this client holds, be it old */

@@ -30,6 +30,7 @@ export const isSymbol = (text) => text === EVERYTHING || SYMBOL.test(text);
 export class Subscriptions {
   #send;
   #positions;
+  #options;
   /** @type {Set<string>} */
   #wanted = new Set();
   /** @type {Set<string>} */
@@ -58,8 +59,10 @@ export class Subscriptions {
   /**
    * @param {(command: Command) => boolean} send false if there is no connection to send on
    * @param {Pick<Positions, "since" | "symbols">} positions where to go on
+   * @param {Pick<CommandFields, "trace">} [options] of every subscription
    */
-  constructor(send, positions) {
+  constructor(send, positions, options = {}) {
+    this.#options = options;
     this.#send = send;
     this.#positions = positions;
   }
@@ -216,8 +219,8 @@ export class Subscriptions {
   #next() {
     /** @type {Action} */
     const action = this.#leaving.size > 0 ? "unsubscribe" : "subscribe";
-    const rate = action === "subscribe" && this.#maxRate !== null ? { max_rate: this.#maxRate } : {};
-    const command = new Command({ action, ...rate, id: ++this.#lastId }, this.#messageBytes);
+    const rate = this.#maxRate === null ? this.#options : { ...this.#options, max_rate: this.#maxRate };
+    const command = new Command({ action, ...(action === "subscribe" ? rate : {}), id: ++this.#lastId }, this.#messageBytes);
     if (action === "subscribe") this.#fillSubscribe(command);
     else for (const symbol of this.#leaving) if (!command.add(symbol)) break;
     return { action, command, symbols: command.symbols };

@@ -24,6 +24,17 @@ export interface Tick extends TickFields {
   seq?: Digits;
   /** Only snapshots name it. */
   epoch?: string;
+  /** For who asked. */
+  trace?: Trace;
+}
+
+/** When a tick was where, in microseconds since 1970, as far as that is known. */
+export interface Trace {
+  published?: Digits;
+  received?: Digits;
+  sequenced?: Digits;
+  sent: Digits;
+  traceparent?: string;
 }
 
 export interface Welcome {
@@ -146,6 +157,7 @@ export interface CommandFields {
   action: "subscribe" | "unsubscribe";
   id: number;
   max_rate?: number;
+  trace?: true;
 }
 
 /** Whether connecting again makes sense, and after how many seconds at least. */
@@ -222,6 +234,8 @@ export interface LaneSummary {
   newest: number;
   /** What the last receipt said. */
   receipt: string;
+  /** Where the time of its newest tick went (traces.js). */
+  steps: number[] | null;
   streamed: number;
   received: number;
   skipped: { slow: number; rate: number };
