@@ -12,8 +12,9 @@ from django.core import checks
 from django.db import connections
 
 from ticks.conf import conf, problems
+from ticks.spans import PACKAGES, missing
 
-__all__ = ["check_allowed_origins", "check_deployment", "check_public", "check_settings"]
+__all__ = ["check_allowed_origins", "check_deployment", "check_opentelemetry", "check_public", "check_settings"]
 
 # As browsers send it: a lower-case scheme, a host (in ASCII), and the port unless it is the usual one.
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
@@ -33,6 +34,20 @@ def check_settings(**_: Any) -> list[checks.CheckMessage]:
             id="ticks.E006",
         )
         for name, problem in problems()
+    ]
+
+
+@checks.register()
+def check_opentelemetry(**_: Any) -> list[checks.CheckMessage]:
+    """What spans need is installed where they are on."""
+    if conf.MARKETMUX_OTEL is not True or not (problem := missing()):
+        return []
+    return [
+        checks.Error(
+            f"MARKETMUX_OTEL is on, and OpenTelemetry cannot be used: {problem}.",
+            hint=f"python -m pip install {PACKAGES}, or remove MARKETMUX_OTEL.",
+            id="ticks.E007",
+        )
     ]
 
 

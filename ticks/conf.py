@@ -65,6 +65,7 @@ class Conf:
     MARKETMUX_ALLOWED_ORIGINS = Option[list[str]]([])
     MARKETMUX_ACCESS_LOG = Option(False)
     MARKETMUX_METRICS_TOKEN = Option("")
+    MARKETMUX_OTEL = Option(False)
 
     # Who may do what
     MARKETMUX_ANONYMOUS = Option(False)

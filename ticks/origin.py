@@ -9,7 +9,7 @@ import re
 import time
 from typing import Final, NamedTuple
 
-__all__ = ["Origin", "checked_traceparent", "received_now"]
+__all__ = ["Origin", "checked_traceparent", "received_now", "trace_id"]
 
 _SIZE: Final = 8
 _TRACEPARENT: Final = re.compile(
@@ -38,6 +38,11 @@ class Origin(NamedTuple):
 def received_now() -> int:
     """This moment, as the time of a receipt."""
     return time.time_ns() // 1_000
+
+
+def trace_id(header: bytes) -> str:
+    """Of a ``traceparent``; empty if it is none."""
+    return checked_traceparent(header.decode("latin1"))[3:35]
 
 
 def checked_traceparent(text: str | None) -> str:

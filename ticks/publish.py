@@ -17,6 +17,7 @@ from ticks.access.patterns import Patterns
 from ticks.conf import conf
 from ticks.grammar import is_symbol
 from ticks.origin import Origin, received_now
+from ticks.spans import publication_spans
 from ticks.tick import GROUP_PREFIX, Placed, Tick, TickMessage, group_name, symbol_of
 
 __all__ = [
@@ -57,11 +58,21 @@ async def publish(
         intake.arrived(ticks[-1])
     result = "refused"
     try:
-        is_new = await _publish(ticks, idempotency, grant, origin or Origin(received_now()))
+        is_new = await _publish_traced(ticks, idempotency, grant, way, origin or Origin(received_now()))
         result = "published" if is_new else "repeated"
     finally:
         intake.ticks[f"{way}|{result}"] += len(ticks)
     return is_new
+
+
+async def _publish_traced(
+    ticks: Sequence[Tick], idempotency: Idempotency | None, grant: Grant | None, way: str, origin: Origin
+) -> bool:
+    spans = publication_spans()
+    if spans is None:
+        return await _publish(ticks, idempotency, grant, origin)
+    with spans.publication(origin, way, len(ticks)) as own:
+        return await _publish(ticks, idempotency, grant, own)
 
 
 async def _publish(ticks: Sequence[Tick], idempotency: Idempotency | None, grant: Grant | None, origin: Origin) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, Final
 from structlog.contextvars import bind_contextvars, get_contextvars
 
 from ticks.address import client_address
+from ticks.origin import trace_id
 
 __all__ = ["AccessLog", "Identified"]
 
@@ -93,4 +94,7 @@ def _note(scope: dict[str, Any], answer: _Answer, seconds: float) -> None:
     else:
         about |= {"method": scope["method"], "status": answer.status, "bytes": answer.size}
         text = f"{scope['method']} {path} of {client}: {answer.status}, {answer.size} bytes in {about['ms']} ms"
+    if trace := trace_id(next((value for name, value in scope["headers"] if name == b"traceparent"), b"")):
+        about["trace_id"] = trace
+        text += f", trace {trace}"
     logger.info("%s", text, extra=about)
