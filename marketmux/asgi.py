@@ -31,9 +31,8 @@ routes = ProtocolTypeRouter(
         "websocket": Watching(URLRouter(websocket_urlpatterns)),
     }
 )
-identified = Identified(AccessLog(routes) if conf.MARKETMUX_ACCESS_LOG else routes)
-# Streams first: what wraps `send` hides the way to their sockets.
-application = OnlyFromProxies(EventStreams(reverse("stream"), identified))
+streams = EventStreams(reverse("stream"), routes)
+application = OnlyFromProxies(Identified(AccessLog(streams) if conf.MARKETMUX_ACCESS_LOG else streams))
 
 get_channel_layer()  # loads it now, and not while the first client waits
 collector.freeze()

@@ -22,6 +22,7 @@ from bus.redis.pipe import round_trips
 from gateway import VERSION
 from gateway.edge.figures import Figures, Kind, Value, common, families, text
 from gateway.edge.process import get_node
+from gateway.edge.sse import open_streams
 from gateway.edge.subscriber import carried_out
 from gateway.edge.watch import get_watch
 from gateway.server.exchange import Place
@@ -74,6 +75,7 @@ _KINDS: Final = {
     ),
     "record_queue": Kind("Ticks that waited to be written to the database whenever more came.", bounds=COUNTS),
     "connections": Kind("Clients connected to /ws or /api/v1/stream."),
+    "event_streams": Kind("Clients connected to /api/v1/stream, which connections has too."),
     "subscriptions": Kind("Symbols subscribed to, summed over all clients."),
     "symbols": Kind("Symbols whose stream the worker follows."),
     "memberships": Kind("Groups of the bus that the worker has joined."),
@@ -163,6 +165,7 @@ def collect() -> dict[str, Value]:
     return {
         **get_node().counts(),
         **get_node().hub.histograms(),
+        "event_streams": open_streams(),
         "build_info": {f"{VERSION}|{platform.python_version()}": 1},
         "ticks_total": intake.ticks,
         "publications_total": intake.publications,

@@ -16,6 +16,7 @@ from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.utils import OpenApiParameter, OpenApiRequest, OpenApiResponse, extend_schema, extend_schema_view
 
 from gateway.edge.answers import SCHEMAS
+from gateway.edge.event_docs import EXAMPLE, described
 from gateway.protocol.values import ref
 from ticks.conf import conf
 from ticks.problems import MEDIA_TYPE, TYPES, with_status
@@ -337,8 +338,9 @@ def _stream() -> Json:
         )
     ]
     refusals = {str(status): _refusal(status) for status in (400, 401, 403, 429, 503)}
-    text = {"text/event-stream": {"schema": {"type": "string"}}}
+    text = {"text/event-stream": {"schema": {"type": "string"}, "example": EXAMPLE}}
     path = _get("streamTicks", "Ticks as server-sent events: the messages of `/ws`", text, refusals, parameters)
+    path["get"] |= described()
     path["get"]["security"] = [{Credential.name: []}, {_BEARER: []}, {Session.name: []}]
     return path
 

@@ -14,13 +14,14 @@ from structlog.contextvars import bind_contextvars, get_contextvars
 from ticks.address import client_address
 from ticks.origin import trace_id
 
-__all__ = ["AccessLog", "Identified"]
+__all__ = ["AccessLog", "Identified", "sent_past"]
 
 Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 
 logger = logging.getLogger("gateway.access")
 
 _HEADER: Final = b"x-request-id"
+_ANSWER: Final = "marketmux.answer"
 _WELL_FORMED: Final = re.compile(rb"[A-Za-z0-9._-]{8,128}\Z")
 _SECRETS: Final = re.compile(r"mm[xt]_[\w.~-]+|eyJ[\w-]+\.[\w-]+\.[\w-]*", re.ASCII)
 """Keys, tokens and JWTs, which somebody may have written into a path."""
@@ -29,7 +30,8 @@ _SECRETS: Final = re.compile(r"mm[xt]_[\w.~-]+|eyJ[\w-]+\.[\w-]+\.[\w-]*", re.AS
 class Identified:
     """ASGI middleware: each request and handshake has an id, its own ``X-Request-ID`` where that is well-formed.
 
-    The log's lines of it have the id, and so has an answer over HTTP.
+    The log's lines of it have the id, and so has an answer over HTTP. What wraps ``send`` says so by ``__wrapped__``: a
+    stream finds the way to its socket behind it (wires/choose.py).
     """
 
     def __init__(self, application: Application) -> None:
@@ -48,6 +50,7 @@ class Identified:
                 event["headers"] = [*event.get("headers", ()), (_HEADER, value)]
             await send(event)
 
+        answer.__wrapped__ = send  # type: ignore[attr-defined]
         await self._application(scope, receive, answer if scope["type"] == "http" else send)
 
 
@@ -62,10 +65,15 @@ class AccessLog:
             await self._application(scope, receive, send)
             return
         began = time.monotonic()
-        answer = _Answer(send)
+        scope[_ANSWER] = answer = _Answer()
+
+        async def noted(event: dict[str, Any]) -> None:
+            answer.note(event)
+            await send(event)
+
+        noted.__wrapped__ = send  # type: ignore[attr-defined]
         try:
-            # A WebSocket's `send` goes through as it is: the way to its socket is found by it (wires/choose.py).
-            await self._application(scope, receive, answer.send if scope["type"] == "http" else send)
+            await self._application(scope, receive, noted if scope["type"] == "http" else send)
         finally:
             _note(scope, answer, time.monotonic() - began)
 
@@ -73,16 +81,20 @@ class AccessLog:
 class _Answer:
     """What was answered over HTTP; 500 if nothing was."""
 
-    def __init__(self, send: Any) -> None:
+    def __init__(self) -> None:
         self.status, self.size = 500, 0
-        self._send = send
 
-    async def send(self, event: dict[str, Any]) -> None:
+    def note(self, event: dict[str, Any]) -> None:
         if event["type"] == "http.response.start":
             self.status = event["status"]
         elif event["type"] == "http.response.body":
             self.size += len(event.get("body", b""))
-        await self._send(event)
+
+
+def sent_past(scope: dict[str, Any], size: int) -> None:
+    """An application has written so many bytes of its answer to the socket itself, past ``send``."""
+    if (answer := scope.get(_ANSWER)) is not None:
+        answer.size = max(answer.size, size)
 
 
 def _note(scope: dict[str, Any], answer: _Answer, seconds: float) -> None:

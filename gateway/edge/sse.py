@@ -21,6 +21,7 @@ from django.http import HttpRequest, HttpResponse
 
 from gateway.edge.access import Access
 from gateway.edge.failures import answer
+from gateway.edge.requests import sent_past
 from gateway.edge.subscriber import Receive, TickConsumer
 from gateway.protocol.codes import ErrorCode, ProtocolError
 from gateway.protocol.commands import Command, parse
@@ -30,7 +31,7 @@ from gateway.protocol.values import EVERYTHING
 from gateway.server.visitors import Standing, stand
 from gateway.wires.asgi import SendEvent
 from gateway.wires.choose import body_wire_for
-from gateway.wires.events import EventWire
+from gateway.wires.events import EventWire, retry_after
 from ticks.access import door
 from ticks.access.credentials import Audience
 from ticks.access.grant import NOBODY, Scope
@@ -39,7 +40,7 @@ from ticks.conf import conf
 from ticks.endpoint import Headers, Middleware
 from ticks.problems import MEDIA_TYPE, encode
 
-__all__ = ["EventStreams", "not_here"]
+__all__ = ["EventStreams", "not_here", "open_streams"]
 
 _UNSENT_BYTES: Final = 65_536
 """What may wait in our own system at most. Without pings this alone bounds how old what a client reads can be."""
@@ -65,9 +66,20 @@ _CODES: Final = {
 }
 """What a refused subscription is answered with; all else is about the address."""
 
+_PASSING: Final = {429, 503}
+"""A browser's EventSource takes any other status than 200 for the end, and never tries again. So what will pass is an
+empty stream for it, which says when to come back, and why in a comment.
+"""
+
 Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 
 _middleware: Final = Middleware()
+_open: Final[set[EventStream]] = set()
+
+
+def open_streams() -> int:
+    """How many clients of this process have a stream."""
+    return len(_open)
 
 
 class EventStreams:
@@ -109,7 +121,11 @@ class EventStream(TickConsumer):
             return
         self.places = Places([symbol for symbol in self.asked.symbols if symbol != EVERYTHING])
         self.wire = EventWire(self.places)
-        await self.serve(receive, self.wire)
+        try:
+            await self.serve(receive, self.wire)
+        finally:
+            _open.discard(self)
+            sent_past(scope, self.wire.written)
 
     async def converse(self, receive: Receive) -> None:
         is_guest, self.is_idle = self.is_idle, False
@@ -123,6 +139,7 @@ class EventStream(TickConsumer):
         await self.base_send({"type": "http.response.body", "body": b"", "more_body": True})  # sends the head
         wire, is_chunked = body_wire_for(self.base_send, min(_UNSENT_BYTES, conf.MARKETMUX_UNSENT_BYTES))
         self.wire.begin(wire, is_chunked=is_chunked)
+        _open.add(self)
         if is_guest:  # only now: one guest too many is told so by an event
             await stand(self.scope, self.base_send, Standing.GUEST, client_address(self.scope))
         while (await receive())["type"] != "http.disconnect":
@@ -185,6 +202,10 @@ def _invalid(message: str) -> ProtocolError:
     return ProtocolError(ErrorCode.INVALID_MESSAGE, message)
 
 
+def _is_event_source(scope: Mapping[str, Any]) -> bool:
+    return any(name == b"accept" and b"text/event-stream" in value for name, value in scope["headers"])
+
+
 def _last_event_id(scope: Mapping[str, Any]) -> str:
     shown = [value for name, value in scope["headers"] if name == b"last-event-id"]
     return shown[-1].decode("latin1") if shown else ""
@@ -209,6 +230,10 @@ async def _refuse_visitor(  # noqa: PLR0917 - as Access has it
 
 
 async def _refuse(scope: dict[str, Any], send: SendEvent, status: int, headers: Headers, body: bytes) -> None:
+    if status in _PASSING and _is_event_source(scope):
+        wait = float(dict(headers).get(b"retry-after", b"1"))
+        await _respond(scope, send, 200, _HEADERS, b"retry: %d\n: %b\n\n" % (retry_after(wait), body))
+        return
     headers = [(b"content-type", MEDIA_TYPE.encode()), *headers]
     await _respond(scope, send, status, headers, body)
 

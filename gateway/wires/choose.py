@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import socket
 
 from daphne.http_protocol import WebRequest
@@ -65,5 +66,6 @@ def _daphne_protocol(send: SendEvent) -> WebSocketProtocol | None:
 
 
 def _behind(send: SendEvent) -> object:
-    """Daphne hands an application ``partial(server.handle_reply, protocol)``."""
+    """Daphne hands an application ``partial(server.handle_reply, protocol)``; middleware may have wrapped it."""
+    send = inspect.unwrap(send)
     return send.args[0] if isinstance(send, functools.partial) and send.args else None

@@ -18,7 +18,7 @@ from gateway.protocol.events import Event, Places, events
 from gateway.wires.asgi import AsgiWire
 from gateway.wires.wire import Queue, Sender, Wire
 
-__all__ = ["BodyWire", "EventWire"]
+__all__ = ["BodyWire", "EventWire", "retry_after"]
 
 _RETRY_SECONDS: Final = 1.0, 3.0
 """When a client comes back that lost its stream: between these, as browsers put no jitter on top."""
@@ -45,9 +45,11 @@ class EventWire:
         self._sender: Sender | None = None
         self._wire: Wire | None = None
         self._is_chunked = False
-        self._early = b"retry: %d\n\n" % _retry(0)
+        self._early = b"retry: %d\n\n" % retry_after(0)
         self._closure: Closure | None = None
         self._rest = b""
+        self.written = 0
+        """Bytes of events."""
         self._unsaid = 0
         """Bytes of ticks that no id has told of."""
         self._id_size = 0
@@ -105,6 +107,7 @@ class EventWire:
 
     def _write(self, wire: Wire, text: bytes) -> bool:
         """Whether the socket took all; what it did not is in ``_rest``."""
+        self.written += len(text)
         data = b"%x\r\n%b\r\n" % (len(text), text) if self._is_chunked else text
         try:
             sent = wire.send(data)
@@ -121,7 +124,7 @@ class EventWire:
             if self._unsaid < self._id_size:
                 return lines + b"\n"
         elif wait is not None:
-            lines = b"retry: %d\n%b" % (_retry(wait), lines)
+            lines = b"retry: %d\n%b" % (retry_after(wait), lines)
         elif not event.is_comment:
             return lines + b"\n"
         return lines + self._id() + b"\n"
@@ -133,6 +136,6 @@ class EventWire:
         return b"id: %b\n" % said
 
 
-def _retry(wait: float) -> int:
+def retry_after(wait: float) -> int:
     """In how many milliseconds to come back, at least ``wait`` seconds."""
     return round(1_000 * (wait + random.uniform(*_RETRY_SECONDS)))  # noqa: S311 - spreads clients

@@ -22,7 +22,7 @@ from gateway.wires.wire import Sender
 from tests.benchmarks.measure import Benchmark, Effort, Work, finished
 from ticks.tick import Tick
 
-__all__ = ["BENCHMARKS", "Audience", "CountingWire"]
+__all__ = ["BENCHMARKS", "Audience", "CountingWire", "names_of"]
 
 PATIENCE = 86_400.0
 """Nobody is closed for being slow while the clock runs."""
@@ -84,7 +84,7 @@ class Audience:
         slow_every: int = 0,
         ring: Ring | None = None,
     ) -> None:
-        self.names = [f"S{number:03}" for number in range(symbols)]
+        self.names = names_of(0, symbols, symbols)
         self._per_client = per_client
         self.wires = wires
         self.slow = self.wires[::slow_every] if slow_every else []
@@ -118,7 +118,7 @@ class Audience:
             yield Packet(symbol, EPOCH, seq, bodies[symbol])
 
     def _symbols_of(self, index: int) -> list[str]:
-        return [self.names[(index + step) % len(self.names)] for step in range(self._per_client)]
+        return names_of(index, len(self.names), self._per_client)
 
     def subscribers(self, symbol: str) -> int:
         return sum(symbol in self._symbols_of(index) for index in range(len(self.wires)))
@@ -136,6 +136,11 @@ class Audience:
         for symbols in passes:
             hub.deliver(self.ticks(symbols))
         return finished(due, self.frames_written() - written + hub.delivery.parked - parked)
+
+
+def names_of(client: int, symbols: int, count: int) -> list[str]:
+    """The symbols of a client: so many of all, beginning with that of its number."""
+    return [f"S{(client + step) % symbols:03}" for step in range(count)]
 
 
 def _counting(clients: int) -> list[CountingWire]:

@@ -1,4 +1,5 @@
-"""The hub with real sockets, whose other ends are read in another process: a call of ``send`` each, and io_uring.
+"""The hub with real sockets, whose other ends are read in another process: WebSockets by a call of ``send`` each and by
+io_uring, and server-sent events.
 
 ``python -m tests.benchmarks.sockets PORT CLIENTS`` is that process.
 """
@@ -9,17 +10,24 @@ import selectors
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from functools import partial
+from typing import Final
 
 from gateway.loadtest.limits import raise_file_limit
+from gateway.protocol.events import Places
+from gateway.wires.events import EventWire
 from gateway.wires.io_uring import Ring
-from tests.benchmarks.fanout import Audience, CountingWire
+from tests.benchmarks.fanout import Audience, CountingWire, names_of
 from tests.benchmarks.measure import Benchmark, Effort, Work, finished
 from tests.environment import has_io_uring
 
 __all__ = ["benchmarks"]
+
+_CALLS: Final = "a call each"
+_RING: Final = "io_uring"
+_EVENTS: Final = "server-sent events"
 
 
 class SocketWire(CountingWire):
@@ -35,6 +43,26 @@ class SocketWire(CountingWire):
 
     def finish(self, rest: bytes) -> None:
         raise RuntimeError("The reader is too slow: a socket was full.")
+
+
+class EventSocket(SocketWire):
+    """The socket of a client of server-sent events."""
+
+    def __init__(self, connection: socket.socket, symbols: Sequence[str]) -> None:
+        super().__init__(connection)
+        events = EventWire(Places(symbols))
+        # What goes out is counted on its way, as events differ in length; that costs little beside the system's part.
+        inner = CountingWire()
+        inner.send = self._write  # type: ignore[method-assign]
+        events.begin(inner, is_chunked=True)
+        self.send = events.send  # type: ignore[method-assign]
+
+    def fileno(self) -> int:
+        return -1
+
+    def _write(self, frames: bytes) -> int:
+        self.bytes += len(frames)
+        return self._connection.send(frames)
 
 
 class Readers:
@@ -75,15 +103,15 @@ def _connected(clients: int) -> Iterator[tuple[list[socket.socket], Readers]]:
 
 
 @asynccontextmanager
-async def _fan_out(
-    effort: Effort, *, clients: int, symbols: int, per_client: int, by_ring: bool
-) -> AsyncIterator[Work]:
+async def _fan_out(effort: Effort, *, clients: int, symbols: int, per_client: int, way: str) -> AsyncIterator[Work]:
     """A pass has a tick of one symbol, or of every tenth."""
     clients = effort.of(clients)
     raise_file_limit(clients)
     with _connected(clients) as (connections, readers):
-        ring = Ring() if by_ring else None
-        audience = Audience([SocketWire(connection) for connection in connections], symbols, per_client, ring=ring)
+        wires: list[CountingWire] = [SocketWire(connection) for connection in connections]
+        if way == _EVENTS:
+            wires = [EventSocket(one, names_of(index, symbols, per_client)) for index, one in enumerate(connections)]
+        audience = Audience(wires, symbols, per_client, ring=Ring() if way == _RING else None)
         await audience.gather()
         step = max(1, symbols // 10)
         passes = [audience.names[start::step] for start in range(step)] * max(1, 20 // step)
@@ -92,7 +120,8 @@ async def _fan_out(
         async def work() -> int:
             for some in passes:
                 audience.hub.deliver(audience.ticks(some))
-            readers.expected += due * audience.frame_size
+            counted = sum(wire.bytes for wire in wires)
+            readers.expected = counted or readers.expected + due * audience.frame_size
             arrived = readers.wait()
             return due if arrived == readers.expected else finished(due, 0)
 
@@ -101,17 +130,15 @@ async def _fan_out(
 
 def benchmarks() -> list[Benchmark]:
     """Without those by io_uring where there is none."""
-    ways: list[tuple[str, bool]] = [("a call each", False)]
-    if has_io_uring():
-        ways.append(("io_uring", True))
+    ways = [_CALLS, *([_RING] if has_io_uring() else []), _EVENTS]
     scenes = {
         "1,000 sockets of 1 symbol, 1 tick a pass": partial(_fan_out, clients=1_000, symbols=1, per_client=1),
         "500 sockets of 20 in 100 symbols, 10 ticks a pass": partial(_fan_out, clients=500, symbols=100, per_client=20),
     }
     return [
-        Benchmark(f"hub, {scene}, {way}", "delivery", partial(fan_out, by_ring=by_ring))
+        Benchmark(f"hub, {scene}, {way}", "delivery", partial(fan_out, way=way))
         for scene, fan_out in scenes.items()
-        for way, by_ring in ways
+        for way in ways
     ]
 
 

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from selenium import webdriver
 
-from tests.clients import EventStream, metrics, tick
+from tests.clients import EventStream, RawClient, metrics, tick
 from tests.office import Office
 from tests.servers import GatewayProcess, RedisServer, free_port, wait_until
 
@@ -31,7 +31,13 @@ def gateway(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, shared_redis: RedisServer
 ) -> Iterator[GatewayProcess]:
     shared_redis.flush()
-    gateway = GatewayProcess(tmp_path_factory.mktemp("stream"), workers=request.param, redis_url=shared_redis.url)
+    gateway = GatewayProcess(
+        tmp_path_factory.mktemp("stream"),
+        workers=request.param,
+        redis_url=shared_redis.url,
+        MARKETMUX_ACCESS_LOG="1",
+        MARKETMUX_LOG_FORMAT="json",
+    )
     gateway.start()
     yield gateway
     assert "Traceback" not in gateway.output()
@@ -49,6 +55,34 @@ def test_the_messages_are_those_of_the_websocket(gateway: GatewayProcess) -> Non
         assert stream.ticks(2) == [("AAPL", 1), ("MSFT", 1)]
         assert 1_000 <= stream.retry <= 3_000
         assert metrics(gateway)["connections"] >= 0
+
+
+def test_streams_are_counted_on_their_own(gateway: GatewayProcess) -> None:
+    wait_until(lambda: metrics(gateway)["event_streams"] == 0)
+    with RawClient(gateway, "COUNTED"), EventStream(gateway, "symbols=COUNTED") as stream:
+        stream.read_until("subscribed")
+        assert metrics(gateway)["event_streams"] == 1
+        assert metrics(gateway)["connections"] >= 2
+    wait_until(lambda: metrics(gateway)["event_streams"] == 0)
+
+
+def test_a_stream_has_its_id_and_its_line_in_the_access_log(gateway: GatewayProcess) -> None:
+    with EventStream(gateway, "symbols=LOGGED", {"X-Request-ID": "stream-00001"}) as stream:
+        assert stream.response.headers.get_all("x-request-id") == ["stream-00001"]
+        stream.read_until("subscribed")
+        post(gateway, ("LOGGED", 1))
+        assert stream.ticks(1) == [("LOGGED", 1)]
+
+    def line() -> dict[str, Any]:
+        lines = (line for line in gateway.output().splitlines() if "stream-00001" in line and line.endswith("}"))
+        found = [json.loads(line) for line in lines]
+        return found[-1] if found else {}
+
+    wait_until(lambda: "status" in line())
+    assert (line()["path"], line()["status"], line()["logger"]) == ("/api/v1/stream", 200, "gateway.access")
+    assert 300 < line()["bytes"] < 3_000
+    with EventStream(gateway, "symbol=LOGGED", {"X-Request-ID": "stream-00002"}) as refused:
+        assert (refused.status, refused.response.headers["x-request-id"]) == (400, "stream-00002")
 
 
 def test_curl_shows_it(gateway: GatewayProcess) -> None:
@@ -213,6 +247,21 @@ def test_without_the_bus_it_is_503(tmp_path: Path, redis_server: RedisServer) ->
         gateway.stop()
 
 
+def test_who_would_not_come_back_after_a_refusal_is_told_when_to(tmp_path: Path, redis_server: RedisServer) -> None:
+    gateway = GatewayProcess(tmp_path, redis_url=redis_server.url)
+    gateway.start()
+    try:
+        redis_server.stop()
+        with EventStream(gateway, "symbols=NEW", {"Accept": "text/event-stream"}) as stream:
+            assert (stream.status, stream.response.headers["content-type"]) == (200, "text/event-stream")
+            assert stream.read() is None
+            assert 2_000 <= stream.retry <= 4_000
+        with EventStream(gateway, "symbols=BR%20EAD", {"Accept": "text/event-stream"}) as stream:
+            assert stream.status == 400
+    finally:
+        gateway.stop()
+
+
 def test_who_may_and_for_how_long(tmp_path: Path, migrated_database: Path) -> None:
     gateway = GatewayProcess(
         tmp_path, database=migrated_database, MARKETMUX_ANONYMOUS="0", MARKETMUX_MAX_CONNECTIONS="2"
@@ -270,6 +319,24 @@ def test_a_browser_comes_back_where_it_was(driver: webdriver.Chrome, tmp_path: P
         assert got("tick")[2][2]["seq"] == 2
         assert not got("heartbeat")
         assert len(got("closing")) == 1
+    finally:
+        gateway.stop()
+
+
+def test_a_browser_that_comes_while_the_bus_is_away_comes_again(
+    driver: webdriver.Chrome, tmp_path: Path, redis_server: RedisServer
+) -> None:
+    gateway = GatewayProcess(tmp_path, redis_url=redis_server.url)
+    gateway.start()
+    try:
+        driver.get(f"{gateway.http}/api/v1/asyncapi.json")
+        redis_server.stop()
+        wait_until(lambda: httpx.get(f"{gateway.http}/readyz").status_code == 503)
+        driver.execute_script(EVENT_SOURCE + "source.addEventListener('error', () => got.push(['error']));")
+        wait_until(lambda: ["error"] in driver.execute_script("return window.got"))
+        assert driver.execute_script("return source.readyState") != 2
+        redis_server.start()
+        wait_until(lambda: "subscribed" in {event[0] for event in driver.execute_script("return window.got")})
     finally:
         gateway.stop()
 

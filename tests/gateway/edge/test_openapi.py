@@ -12,6 +12,7 @@ from django.test import Client
 from drf_spectacular.validation import validate_schema
 
 from gateway.edge.openapi import document
+from gateway.protocol import asyncapi as websockets
 from ticks.fields import FIELDS
 from ticks.parsers import NdjsonParser, TickParser
 from ticks.problems import MEDIA_TYPE, PROBLEMS
@@ -121,3 +122,12 @@ def test_the_page_loads_nothing_from_elsewhere(client: Client) -> None:
     assert "unsafe" not in response["Content-Security-Policy"]
     for asset in re.findall(r'(?:src|href)="(/static/[^"]+)"', page):
         assert finders.find(asset.removeprefix("/static/"))
+
+
+def test_a_streams_events_are_messages_of_the_websocket() -> None:
+    stream = OPERATIONS["GET /api/v1/stream"]
+    schemas = websockets.document(websockets.Deployment("localhost", False, True, "sessionid"))["components"]["schemas"]
+    assert {"tick", "snapshot", "conflated", "gap", "closing"} <= stream["x-events"].keys()
+    for name, payload in stream["x-events"].items():
+        assert f"| `{name}` | " in stream["description"]
+        assert schemas[payload.rpartition("/")[2]]["properties"]["type"]["const"] == name
