@@ -91,6 +91,7 @@ lint: $(INSTALLED_DEV) $(NODE_MODULES)
 	$(PY) -m bandit --quiet --configfile pyproject.toml --recursive bus gateway marketmux ticks manage.py
 	$(PY) -m tests.audit requirements.lock
 	$(PLAIN) $(PY) -m mypy
+	$(PLAIN) $(PY) -m mypy --config-file clients/python/pyproject.toml clients/python/src
 	$(PLAIN) $(PY) manage.py makemigrations --check --dry-run --skip-checks
 	$(MKDOCS) build
 	$(NODE) node_modules/@biomejs/biome/bin/biome check --error-on-warnings

@@ -232,11 +232,15 @@ async def test_the_example_of_the_guide_prints_what_the_guide_says(tmp_path: Pat
     gateway = start_gateway()
     text = GUIDE.read_text()
     program = tmp_path / "example.py"
-    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    code = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0]
     program.write_text(code.replace("ws://127.0.0.1:8000/ws", gateway.ws))
     (expected,) = re.findall(r"it has printed:\n\n```\n(.*?)```", text, re.DOTALL)
     process = await asyncio.create_subprocess_exec(
-        sys.executable, str(program), stdin=DEVNULL, stdout=PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)}
+        sys.executable,
+        str(program),
+        stdin=DEVNULL,
+        stdout=PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "clients/python/src")},
     )
     assert process.stdout is not None
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 import time
@@ -15,7 +16,8 @@ from typing import Final
 import httpx
 import pytest
 
-from marketmux_client import Client, ClientClosed, Conflated, Disconnected, Event, Gap, Snapshot, Tick
+import marketmux_client
+from marketmux_client import Backoff, Client, ClientClosed, Conflated, Disconnected, Event, Gap, Snapshot, Tick
 from tests.conftest import StartGateway
 from tests.faults.figures import figure
 from tests.faults.watch import (
@@ -119,6 +121,43 @@ async def test_a_worker_that_hangs_is_replaced_and_its_clients_lose_nothing(
     await asyncio.to_thread(gateway.stop)
 
 
+@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.soak)])
+async def test_workers_are_killed_under_load_and_the_books_of_the_python_client_balance(
+    start_gateway: StartGateway, redis_url: str, kills: int
+) -> None:
+    gateway = start_gateway(redis_url, workers=2)
+    gateway.wait_for_output("ready at")
+    feed = marketmux_client.Publisher(f"{gateway.ws}/publish", max_batch=20, backoff=Backoff(0.02, 0.2))
+    async with feed, _following(gateway.ws, 5) as followers:
+        load = asyncio.create_task(feed.drink(_random_walk()))
+        for kill in range(kills):
+            before = feed.account.accepted
+            await eventually(lambda before=before: feed.account.accepted > before + 50, 60)  # type: ignore[misc]
+            worker = gateway.pids[kill % 2]
+            os.kill(worker, signal.SIGKILL)
+            await eventually(lambda worker=worker: not is_running(worker))  # type: ignore[misc]
+            await eventually(lambda: len(gateway.pids) == 2, 60)
+        load.cancel()
+        await asyncio.wait({load})
+        account = await feed.flush()
+        await eventually(lambda: all(_count(events) == account.offered for events in followers), 60)
+    losses = [loss for events in followers for loss in _losses(events)]
+    disconnected = sum(isinstance(event, Disconnected) for events in followers for event in events)
+    figure(
+        f"a worker of two killed {kills} times at {account.offered} ticks: {disconnected} disconnections of 5 "
+        "clients, no tick lost or twice"
+    )
+    assert not losses
+    assert disconnected
+    assert (account.accepted, account.refused, account.unknown) == (account.offered, 0, 0)
+
+
+async def _random_walk() -> AsyncIterator[dict[str, object]]:
+    for price in itertools.count(1):
+        yield {"symbol": SYMBOLS[price % len(SYMBOLS)], "price": price}
+        await asyncio.sleep(0.002)
+
+
 @pytest.mark.soak
 async def test_a_pause_of_the_whole_machine_costs_no_worker(start_gateway: StartGateway, redis_url: str) -> None:
     gateway = start_gateway(redis_url, workers=2, MARKETMUX_HUNG_SECONDS=str(HUNG_SECONDS))
@@ -154,7 +193,7 @@ async def _following(url: str, count: int) -> AsyncIterator[list[list[Event]]]:
     async with AsyncExitStack() as stack:
         tasks = []
         for events in told:
-            client = await stack.enter_async_context(Client(url))
+            client = await stack.enter_async_context(Client(url, max_age=None, max_queue=1_000_000))
             await client.subscribe(*SYMBOLS)
             tasks.append(asyncio.create_task(follow(client, events.append)))
         yield told
@@ -165,6 +204,11 @@ async def _following(url: str, count: int) -> AsyncIterator[list[list[Event]]]:
 
 def _prices(events: Sequence[Event]) -> dict[str, Decimal]:
     return {event.symbol: event.price for event in events if isinstance(event, Tick | Snapshot)}
+
+
+def _count(events: Sequence[Event]) -> int:
+    """Ticks of all symbols, by the numbers of their streams."""
+    return sum({event.symbol: event.seq for event in events if isinstance(event, Tick | Snapshot)}.values())
 
 
 def _losses(events: Sequence[Event]) -> Iterator[str]:

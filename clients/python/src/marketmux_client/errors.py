@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["BadMessage", "ClientClosed", "ClientError", "ClosedForGood", "CommandRefused", "Refused"]
+__all__ = ["BadMessage", "ClientClosed", "ClientError", "ClosedForGood", "CommandRefused", "QueueFull", "Refused"]
 
 
 class ClientError(Exception):
@@ -77,3 +77,14 @@ class ClientClosed(ClientError):
 
     def __str__(self) -> str:
         return "the client is closed"
+
+
+class QueueFull(ClientError):
+    """A publisher's queue has no room for another tick, and its rule is to say so. ``limit``: how many it holds."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit)
+        self.limit = limit
+
+    def __str__(self) -> str:
+        return f"{self.limit:,} ticks wait to be sent already"

@@ -20,7 +20,7 @@ from .messages import decode
 from .target import Target, reason_of
 from .timeouts import timeout
 
-__all__ = ["Session", "Settle"]
+__all__ = ["Session", "Settle", "opened", "shut"]
 
 Settle = Callable[[dict[str, Any]], None]
 
@@ -78,34 +78,14 @@ class Session:
         websockets' own exceptions if there may be.
         """
         # No pings of websockets' own: heartbeats are looked for here.
-        try:
-            socket = await connect(
-                target.url,
-                additional_headers=target.headers,
-                ssl=target.ssl,
-                proxy=target.proxy,
-                compression=None,
-                open_timeout=patience,
-                ping_interval=None,
-                close_timeout=_CLOSE_TIMEOUT,
-                max_size=_MAX_BYTES,
-            )
-        except (websockets.InvalidStatus, websockets.InvalidProxyStatus) as error:
-            status = error.response.status_code
-            if 400 <= status < 500 and status not in _TRANSIENT_STATUS:
-                raise Refused(status, reason_of(error)) from error
-            raise
-        except asyncio.TimeoutError as error:  # another class in Python 3.10
-            raise TimeoutError(str(error)) from error
-        except _HOPELESS as error:
-            raise Refused(None, str(error)) from error
+        socket = await opened(target, patience)
         try:
             _bound_buffer(socket)
             async with timeout(patience):
                 text = await socket.recv()
             return cls(socket, _welcome(text), on_quiet)
         except BaseException:
-            await _shut(socket)
+            await shut(socket)
             raise
 
     async def receive(self) -> dict[str, Any]:
@@ -155,7 +135,7 @@ class Session:
     async def close(self) -> Closure:
         """Closes what is still open, promptly; returns how the connection ended."""
         self._looker.cancel()
-        await _shut(self._socket)
+        await shut(self._socket)
         if self._abandoned is not None:
             return self._abandoned
         if self._announced is not None:
@@ -212,7 +192,34 @@ def _welcome(text: str | bytes) -> dict[str, Any]:
     raise BadMessage(str(text[:200]))
 
 
-async def _shut(socket: ClientConnection) -> None:
+async def opened(target: Target, patience: float, ping_interval: float | None = None) -> ClientConnection:
+    """A connection after its handshake. Raises Refused if there is no use in trying again, OSError, TimeoutError or
+    websockets' own exceptions if there may be.
+    """
+    try:
+        return await connect(
+            target.url,
+            additional_headers=target.headers,
+            ssl=target.ssl,
+            proxy=target.proxy,
+            compression=None,
+            open_timeout=patience,
+            ping_interval=ping_interval,
+            close_timeout=_CLOSE_TIMEOUT,
+            max_size=_MAX_BYTES,
+        )
+    except (websockets.InvalidStatus, websockets.InvalidProxyStatus) as error:
+        status = error.response.status_code
+        if 400 <= status < 500 and status not in _TRANSIENT_STATUS:
+            raise Refused(status, reason_of(error)) from error
+        raise
+    except asyncio.TimeoutError as error:
+        raise TimeoutError(str(error)) from error
+    except _HOPELESS as error:
+        raise Refused(None, str(error)) from error
+
+
+async def shut(socket: ClientConnection) -> None:
     """Closes the socket; cuts it off where the other side does not answer at once."""
     try:
         with contextlib.suppress(TimeoutError):
