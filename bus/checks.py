@@ -12,7 +12,10 @@ from bus.layers import BusLayer
 
 __all__ = ["check_channel_layer"]
 
-_HINT: Final = "CHANNEL_LAYERS['default'] must be bus.layers.RedisLayer, bus.layers.MemoryLayer or one like them."
+_HINT: Final = (
+    "CHANNEL_LAYERS['default'] must be bus.layers.RedisLayer, bus.layers.MemoryLayer or one like them, such as "
+    'CHANNEL_LAYERS = {"default": {"BACKEND": "bus.layers.MemoryLayer"}} for one process.'
+)
 
 
 @register

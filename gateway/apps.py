@@ -5,3 +5,6 @@ from gateway.server import reactor  # noqa: F401 - before Daphne installs Twiste
 
 class GatewayConfig(AppConfig):
     name = "gateway"
+
+    def ready(self) -> None:
+        from gateway import checks  # noqa: F401, PLC0415 - registers them

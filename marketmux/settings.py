@@ -9,13 +9,14 @@ from csp.constants import NONE, SELF
 from django.conf.global_settings import PASSWORD_HASHERS
 from django.core.management.utils import get_random_secret_key
 
-from gateway import VERSION
 from marketmux.env import Environment
 from marketmux.formats import FORMATS, LEVELS, levels
 from ticks.origins import parse as parse_origin
 from ticks.probes import PROBES
 
-BASE_DIR = Path(__file__).resolve().parent.parent
+PACKAGE = Path(__file__).resolve().parent
+# A clone keeps its files beside manage.py; an installed package keeps none, and takes the directory it is started in.
+BASE_DIR = PACKAGE.parent if (PACKAGE.parent / "manage.py").exists() else Path.cwd()
 
 env = Environment(BASE_DIR / ".env")
 # The apps' own settings, MARKETMUX_...: their defaults are in ticks/conf.py.
@@ -140,7 +141,7 @@ ASGI_APPLICATION = "marketmux.asgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [BASE_DIR / "templates"],
+        "DIRS": [PACKAGE.parent / "templates", PACKAGE / "templates"],  # in a clone, and installed
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -177,7 +178,7 @@ LOGIN_URL = "admin:login"
 
 # Guesses of passwords (ticks/logins.py)
 
-AUTHENTICATION_BACKENDS = ["ticks.logins.Guard", "django.contrib.auth.backends.ModelBackend"]
+AUTHENTICATION_BACKENDS = ["ticks.guard.Guard", "django.contrib.auth.backends.ModelBackend"]
 AXES_FAILURE_LIMIT = 5
 AXES_COOLOFF_TIME = timedelta(minutes=5)
 AXES_LOCKOUT_PARAMETERS = ["ip_address"]  # of a name alone, anybody could lock out the administrator
@@ -197,28 +198,7 @@ USE_TZ = True
 STATIC_URL = "static/"
 WHITENOISE_USE_FINDERS = True  # static files come from the apps: nothing to collect first
 
-REST_FRAMEWORK = {
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "DEFAULT_AUTHENTICATION_CLASSES": [
-        "ticks.authentication.CredentialAuthentication",
-        "ticks.authentication.SessionAuthentication",
-    ],
-    "DEFAULT_PERMISSION_CLASSES": ["ticks.authentication.MayRead"],
-    "EXCEPTION_HANDLER": "ticks.errors.exception_handler",
-    "VIEW_DESCRIPTION_FUNCTION": "ticks.renderers.describe",
-    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
-}
-
-SPECTACULAR_SETTINGS = {
-    "OAS_VERSION": "3.1.0",
-    "TITLE": "MarketMux",
-    "DESCRIPTION": "Market data: ticks in over HTTP, the last one of each symbol out. WebSockets are in asyncapi.json.",
-    "VERSION": VERSION,
-    "LICENSE": {"name": "MIT"},
-    "SCHEMA_PATH_PREFIX": "/api/v1",
-    "POSTPROCESSING_HOOKS": ["gateway.edge.openapi.complete"],
-    "ENABLE_DJANGO_DEPLOY_CHECK": False,  # it is held to the gateway by tests
-}
+SPECTACULAR_SETTINGS = {"ENABLE_DJANGO_DEPLOY_CHECK": False}  # the document is held to the gateway by tests
 
 MARKETMUX_LOG_FORMAT = env.choice("MARKETMUX_LOG_FORMAT", FORMATS)
 MARKETMUX_LOG_LEVEL = env.choice("MARKETMUX_LOG_LEVEL", LEVELS)

@@ -4,8 +4,7 @@ from django.contrib import admin
 from django.urls import include, path
 
 urlpatterns = [
-    path("", include("gateway.edge.urls")),
-    path("api/v1/", include("ticks.urls")),
+    path("", include("gateway.urls")),
     path("api/auth/", include("rest_framework.urls")),
     path("admin/", admin.site.urls),
 ]

@@ -34,11 +34,13 @@ MAY_IMPORT: dict[str, set[str]] = {
         "gateway.fanout",
     },
     "gateway.admin": {"ticks", "gateway.edge"},
-    "gateway.apps": {"bus", "gateway.server"},
+    "gateway.apps": {"bus", "gateway", "gateway.server", "gateway.checks"},
+    "gateway.asgi": {"ticks", "gateway.server", "gateway.edge"},
+    "gateway.checks": {"ticks"},
     "gateway.loadtest": set(),  # a client, which may run anywhere
     "gateway.management": {"bus", "ticks", "gateway.protocol", "gateway.server", "gateway.edge", "gateway.loadtest"},
     "gateway.templatetags": {"gateway.edge"},
-    "marketmux": {"bus", "ticks", "gateway", "gateway.server", "gateway.edge", "marketmux.client"},
+    "marketmux": {"bus", "ticks", "gateway", "gateway.asgi", "marketmux.client"},
     "marketmux.client": set(),  # a library of its own: a link to it
     "marketmux_client": set(),
 }

@@ -1,7 +1,6 @@
 """Who is asking, for Django REST framework: its authentication and its permissions. The rules are in ticks/access/.
 
-Settings name the classes here, ``DEFAULT_AUTHENTICATION_CLASSES`` and ``DEFAULT_PERMISSION_CLASSES``. A request's
-``auth`` is then its :class:`~ticks.access.grant.Grant`.
+A request's ``auth`` is its :class:`~ticks.access.grant.Grant`.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ from ticks.access.users import grant_of_user
 from ticks.address import address_of_request
 
 if TYPE_CHECKING:
-    # rest_framework.views imports this module, as its default authentication.
     from rest_framework.views import APIView
 
 __all__ = ["CredentialAuthentication", "MayPublish", "MayRead", "SessionAuthentication", "grant_of", "look_up"]

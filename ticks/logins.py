@@ -14,7 +14,6 @@ from functools import cache
 from typing import Any, Final
 
 from asgiref.sync import iscoroutinefunction
-from axes.backends import AxesStandaloneBackend
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.urls import reverse
@@ -23,7 +22,7 @@ from django.utils.decorators import sync_and_async_middleware
 from ticks.address import address_of_request, share_of
 from ticks.refusals import refusal
 
-__all__ = ["Guard", "address_for_axes", "client_for_axes", "locked_out", "refused", "turns"]
+__all__ = ["address_for_axes", "client_for_axes", "locked_out", "refused", "turns"]
 
 _MOST_WAITING: Final = 64
 _MOST_WAITING_EACH: Final = 4
@@ -34,14 +33,6 @@ _refused: Counter[str] = Counter()
 def refused() -> int:
     """How many logins were refused unseen, because too many came or too many had failed."""
     return _refused["logins"]
-
-
-class Guard(AxesStandaloneBackend):  # type: ignore[misc] # axes has no types
-    """Asks axes; a command that logs somebody in has no request, and nothing to count."""
-
-    def authenticate(self, request: HttpRequest | None, **credentials: Any) -> None:
-        if request is not None:
-            super().authenticate(request, **credentials)
 
 
 @sync_and_async_middleware

@@ -17,7 +17,7 @@ def refusal(
 ) -> HttpResponse:
     """The answer with that ``status``; ``text`` is a sentence."""
     if request.accepts("text/html"):
-        response = render(None, "refusal.html", {"title": PROBLEMS[code].title, "text": text}, status=status)
+        response = render(None, "ticks/refusal.html", {"title": PROBLEMS[code].title, "text": text}, status=status)
     else:
         response = HttpResponse(encode(status, code, text), status=status, content_type=MEDIA_TYPE)
     for name, value in (headers or {}).items():

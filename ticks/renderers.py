@@ -18,7 +18,7 @@ __all__ = ["ExactJSONRenderer", "PageRenderer", "PublisherNegotiation", "describ
 
 
 def describe(view: Any, html: bool = False) -> str:
-    """DRF's ``VIEW_DESCRIPTION_FUNCTION``: what the docstring of a view says, on its page as HTML."""
+    """What the docstring of a view says, on its page as HTML."""
     text = dedent(view.__class__.__doc__ or "")
     return prose.html(text) if html else text
 
@@ -75,6 +75,8 @@ _FOR_READERS: Final = (
 
 class PageRenderer(BrowsableAPIRenderer):
     """DRF's pages, whose breadcrumbs lead only where something is."""
+
+    template = "gateway/rest.html"
 
     def get_breadcrumbs(self, request: Request) -> list[tuple[str, str]]:
         crumbs: list[tuple[str, str]] = super().get_breadcrumbs(request)

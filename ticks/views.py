@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 from django.core.exceptions import SynchronousOnlyOperation
 from django.http import HttpRequest
+from drf_spectacular.openapi import AutoSchema
 from msgspec.structs import astuple
 from rest_framework import status
 from rest_framework.exceptions import NotAuthenticated, NotFound, ParseError, PermissionDenied
@@ -25,26 +26,48 @@ from ticks import intake, lookups, publish, shares
 from ticks.access import tokens
 from ticks.access.grant import Grant, Scope
 from ticks.access.patterns import Patterns
-from ticks.authentication import MayPublish, MayRead, grant_of, look_up
-from ticks.errors import AccessDenied, InvalidIdempotencyKey
+from ticks.authentication import (
+    CredentialAuthentication,
+    MayPublish,
+    MayRead,
+    SessionAuthentication,
+    grant_of,
+    look_up,
+)
+from ticks.errors import AccessDenied, InvalidIdempotencyKey, exception_handler
 from ticks.fields import FIELDS
 from ticks.grammar import instant, is_symbol, moment
 from ticks.origin import Origin, checked_traceparent, received_now
 from ticks.parsers import NdjsonParser, TickParser, TokenRequest, TokenRequestParser
 from ticks.publish import is_key
-from ticks.renderers import NOTHING, ExactJSONRenderer, PageRenderer, PublisherNegotiation
+from ticks.renderers import NOTHING, ExactJSONRenderer, PageRenderer, PublisherNegotiation, describe
 from ticks.serializers import TickSerializer
 from ticks.tick import MAX_BODY_BYTES, Placed, Tick
 
 __all__ = ["AccessView", "ApiNotFoundView", "TickDetailView", "TickListView", "TokenView"]
 
 
-class AsyncAPIView(APIView):
-    """A DRF view whose handlers are coroutines, so that it can await the bus on the server's own event loop."""
+class ExplicitView(APIView):
+    """A DRF view that is the same whatever a project's ``REST_FRAMEWORK`` says."""
 
     parser_classes = [TickParser, NdjsonParser]
     renderer_classes = [ExactJSONRenderer, PageRenderer]
     content_negotiation_class = PublisherNegotiation
+    authentication_classes = [CredentialAuthentication, SessionAuthentication]
+    permission_classes = [MayRead]
+    throttle_classes = []  # ticks/shares.py counts
+    versioning_class = None
+    schema = AutoSchema()
+
+    def get_exception_handler(self) -> Any:
+        return exception_handler
+
+    def get_view_description(self, html: bool = False) -> str:
+        return describe(self, html)
+
+
+class AsyncAPIView(ExplicitView):
+    """A view whose handlers are coroutines, so that it can await the bus on the server's own event loop."""
 
     async def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Response:  # type: ignore[override]
         """DRF's dispatch step by step, with the handler awaited."""
@@ -245,12 +268,11 @@ class TokenView(AsyncAPIView):
         return Response(body, headers={"Cache-Control": "no-store"})
 
 
-class ApiNotFoundView(APIView):
+class ApiNotFoundView(ExplicitView):
     """There is nothing at this address."""
 
     name = NOTHING
 
-    renderer_classes = AsyncAPIView.renderer_classes
     authentication_classes = []
     permission_classes = []
 

@@ -94,7 +94,7 @@ def _act(request: HttpRequest, number: int) -> HttpResponse:
             return _page(request, number, "There is no such action.", 400)
     except _Silent:
         return _page(request, number, "The worker does not answer.", 503)
-    return HttpResponseRedirect(f"{reverse('debug')}?worker={number}", status=HTTPStatus.SEE_OTHER)
+    return HttpResponseRedirect(f"{reverse('marketmux:debug')}?worker={number}", status=HTTPStatus.SEE_OTHER)
 
 
 def _page(request: HttpRequest, number: int, error: str = "", status: int = 200) -> HttpResponse:

@@ -42,7 +42,7 @@ def openapi(_request: HttpRequest) -> HttpResponse:
 @read_only
 def api_page(request: HttpRequest) -> HttpResponse:
     """The same for people: Swagger UI, served from here."""
-    response = render(request, "api.html")
+    response = render(request, "gateway/api.html")
     response["Content-Security-Policy"] = _CONTENT_SECURITY_POLICY
     return response
 

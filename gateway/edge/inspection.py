@@ -23,7 +23,6 @@ from types import CodeType
 from typing import Any, Final
 
 import msgspec
-from django.conf import settings
 
 from gateway.edge import profiling
 from gateway.edge.profiling import Profile
@@ -44,7 +43,11 @@ _KINDS: Final = 400
 _MOST: Final = 60
 """Rows of each table."""
 _DEEPEST: Final = 60
-_ROOTS: Final = (f"{settings.BASE_DIR}/", "/site-packages/", f"/python{sys.version_info[0]}.{sys.version_info[1]}/")
+_ROOTS: Final = (
+    f"{Path(__file__).resolve().parents[2]}/",
+    "/site-packages/",
+    f"/python{sys.version_info[0]}.{sys.version_info[1]}/",
+)
 
 
 class Stack(msgspec.Struct):

@@ -7,14 +7,17 @@ error codes from the table in ticks/problems.py; views that are not DRF's are ad
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, wraps
 from typing import Any, Final
 
 from django.conf import settings
 from drf_spectacular.extensions import OpenApiAuthenticationExtension, OpenApiViewExtension
 from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.settings import patched_settings
 from drf_spectacular.utils import OpenApiParameter, OpenApiRequest, OpenApiResponse, extend_schema, extend_schema_view
 
+from gateway import VERSION
 from gateway.edge.answers import SCHEMAS
 from gateway.edge.event_docs import EXAMPLE, described
 from gateway.protocol.values import ref
@@ -39,14 +42,44 @@ _HEADERS: Final = {
 }
 
 
+_ABOUT: Final = {
+    "OAS_VERSION": "3.1.0",
+    "TITLE": "MarketMux",
+    "DESCRIPTION": "Market data: ticks in over HTTP, the last one of each symbol out. WebSockets are in asyncapi.json.",
+    "VERSION": VERSION,
+    "LICENSE": {"name": "MIT"},
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "PREPROCESSING_HOOKS": [],
+    "POSTPROCESSING_HOOKS": ["gateway.edge.openapi.complete"],
+}
+
+
 @cache
 def document() -> Json:
     """The document, whose server is the one that serves it."""
-    made: Json = SchemaGenerator().get_schema(request=None, public=True)
+    with patched_settings(_ABOUT):
+        made: Json = SchemaGenerator(urlconf="gateway.urls").get_schema(request=None, public=True)
     return made
 
 
 # The views of Django REST framework
+
+
+def _described(view: Any, **operations: Any) -> type:
+    """The view with its operations described."""
+    described = type("Described", (view,), {name: _with_schema(getattr(view, name)) for name in operations})
+    return extend_schema_view(**operations)(described)
+
+
+def _with_schema(handler: Any) -> Any:
+    """The handler, whose description is drf-spectacular's, whatever a project's ``DEFAULT_SCHEMA_CLASS`` is."""
+
+    @wraps(handler)
+    def operation(*args: Any, **kwargs: Any) -> Any:
+        return handler(*args, **kwargs)
+
+    operation.kwargs = {"schema": AutoSchema}  # type: ignore[attr-defined]
+    return operation
 
 
 _PAGE: Final = {"type": "string", "description": "A page of the browsable API, for who asks for HTML."}
@@ -105,7 +138,8 @@ class Ticks(OpenApiViewExtension):
     target_class = "ticks.views.TickListView"
 
     def view_replacement(self) -> type:
-        @extend_schema_view(
+        return _described(
+            self.target_class,
             get=extend_schema(
                 operation_id="listTicks",
                 summary="The latest tick of each symbol",
@@ -130,10 +164,6 @@ class Ticks(OpenApiViewExtension):
                 responses=_answers(202, "Accepted", "The ticks are with the bus.", *_PUBLISHED),
             ),
         )
-        class Described(self.target_class):  # type: ignore[misc,name-defined] # the library has loaded it
-            pass
-
-        return Described
 
 
 class Tick(OpenApiViewExtension):
@@ -142,19 +172,16 @@ class Tick(OpenApiViewExtension):
     target_class = "ticks.views.TickDetailView"
 
     def view_replacement(self) -> type:
-        @extend_schema_view(
+        return _described(
+            self.target_class,
             get=extend_schema(
                 operation_id="getTick",
                 summary="The latest tick of one symbol",
                 description="A slash in the symbol may be written as it is or as `%2F`.",
                 parameters=[OpenApiParameter("symbol", ref("Symbol"), OpenApiParameter.PATH), *_headers(_ASKED)],
                 responses=_answers(200, "LatestTick", "The tick.", *_ASKED, 404),
-            )
+            ),
         )
-        class Described(self.target_class):  # type: ignore[misc,name-defined]
-            pass
-
-        return Described
 
 
 class Access(OpenApiViewExtension):
@@ -163,19 +190,16 @@ class Access(OpenApiViewExtension):
     target_class = "ticks.views.AccessView"
 
     def view_replacement(self) -> type:
-        @extend_schema_view(
+        return _described(
+            self.target_class,
             get=extend_schema(
                 operation_id="getAccess",
                 summary="What the caller may do",
                 description="With a symbol: whether that is so for it, and by which pattern.",
                 parameters=[_query("symbol", ref("Symbol"), "The symbol asked about."), *_headers(_ASKED)],
                 responses=_answers(200, "Access", "What it may do.", *_ASKED),
-            )
+            ),
         )
-        class Described(self.target_class):  # type: ignore[misc,name-defined]
-            pass
-
-        return Described
 
 
 class Tokens(OpenApiViewExtension):
@@ -184,7 +208,8 @@ class Tokens(OpenApiViewExtension):
     target_class = "ticks.views.TokenView"
 
     def view_replacement(self) -> type:
-        @extend_schema_view(
+        return _described(
+            self.target_class,
             post=extend_schema(
                 operation_id="makeToken",
                 summary="A token for a browser or another service",
@@ -192,12 +217,8 @@ class Tokens(OpenApiViewExtension):
                 parameters=_headers(_TAKEN),
                 request={_JSON: OpenApiRequest(ref("TokenRequest"))},
                 responses=_answers(200, "Token", "The token.", *_TAKEN),
-            )
+            ),
         )
-        class Described(self.target_class):  # type: ignore[misc,name-defined]
-            pass
-
-        return Described
 
 
 class Nodes(OpenApiViewExtension):
@@ -206,19 +227,16 @@ class Nodes(OpenApiViewExtension):
     target_class = "gateway.edge.staff.NodesView"
 
     def view_replacement(self) -> type:
-        @extend_schema_view(
+        return _described(
+            self.target_class,
             get=extend_schema(
                 operation_id="listNodes",
                 summary="All workers of all gateways, and their figures",
                 description="For staff. Each worker says every two seconds how it is.",
                 parameters=_headers(_ASKED),
                 responses=_answers(200, "Picture", "The workers.", *_ASKED),
-            )
+            ),
         )
-        class Described(self.target_class):  # type: ignore[misc,name-defined]
-            pass
-
-        return Described
 
 
 class Connections(OpenApiViewExtension):
@@ -227,7 +245,8 @@ class Connections(OpenApiViewExtension):
     target_class = "gateway.edge.staff.ConnectionsView"
 
     def view_replacement(self) -> type:
-        @extend_schema_view(
+        return _described(
+            self.target_class,
             get=extend_schema(
                 operation_id="listConnections",
                 summary="Who is connected",
@@ -238,12 +257,8 @@ class Connections(OpenApiViewExtension):
                     *_headers(_ASKED),
                 ],
                 responses=_answers(200, "Connections", "The connections.", *_ASKED),
-            )
+            ),
         )
-        class Described(self.target_class):  # type: ignore[misc,name-defined]
-            pass
-
-        return Described
 
 
 class Credential(OpenApiAuthenticationExtension):

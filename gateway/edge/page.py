@@ -78,9 +78,9 @@ def index(request: HttpRequest) -> HttpResponse:
     config: PageConfig = {
         "instruments": first,
         "websocket_path": _WEBSOCKET_PATH,
-        "ticks_url": reverse("ticks"),
-        "instruments_url": reverse("instruments"),
-        "health_url": reverse("readyz"),
+        "ticks_url": reverse("marketmux:ticks"),
+        "instruments_url": reverse("marketmux:instruments"),
+        "health_url": reverse("marketmux:readyz"),
         "csrf_cookie": settings.CSRF_COOKIE_NAME,
         "max_symbols": conf.MARKETMUX_MAX_SYMBOLS,
         "closures": {
@@ -90,7 +90,7 @@ def index(request: HttpRequest) -> HttpResponse:
     }
     login_url = f"{resolve_url(settings.LOGIN_URL)}?{urlencode({'next': request.path})}"
     context = {"config": config, "anonymous": conf.MARKETMUX_ANONYMOUS, "login_url": login_url}
-    return render(request, "index.html", context)
+    return render(request, "gateway/index.html", context)
 
 
 @require_safe

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.urls import path, re_path
+from django.urls import path
 
 from gateway.edge.access import Access
 from gateway.edge.publisher import PublishConsumer
@@ -12,7 +12,7 @@ from gateway.edge.subscriber import TickConsumer
 from ticks.access.credentials import Audience
 from ticks.access.grant import Scope
 
-__all__ = ["websocket_urlpatterns"]
+__all__ = ["not_found", "websocket_urlpatterns"]
 
 
 async def not_found(scope: dict[str, Any], receive: Any, send: Any) -> None:  # noqa: ARG001 - an ASGI application
@@ -24,5 +24,4 @@ async def not_found(scope: dict[str, Any], receive: Any, send: Any) -> None:  # 
 websocket_urlpatterns = [
     path("ws", Access(TickConsumer.as_asgi(), Scope.SUBSCRIBE, Audience.WS)),  # type: ignore[arg-type] # Channels allows ASGI applications
     path("ws/publish", Access(PublishConsumer.as_asgi(), Scope.PUBLISH, Audience.PUBLISH, sessions=False)),  # type: ignore[arg-type]
-    re_path(r"", not_found),  # type: ignore[arg-type]
 ]

@@ -75,7 +75,7 @@ async def asyncapi(request: HttpRequest) -> HttpResponse:
 @read_only
 def websockets_page(request: HttpRequest) -> HttpResponse:
     """The same for people."""
-    return render(request, "websockets.html", websockets.context(document(_deployment(request))))
+    return render(request, "gateway/websockets.html", websockets.context(document(_deployment(request))))
 
 
 def _deployment(request: HttpRequest) -> Deployment:

@@ -90,8 +90,14 @@ def test_one_worker_makes_up_ticks_and_no_other(supervisor: mock.Mock) -> None:
     first, second = command(0, 5, 6, 7), command(1, 8, 9, 10)
     common = ["serve", "--skip-checks", "--verbosity=2"]
     handed = ["--listen-fd=5", "--lifeline-fd=6", "--line-fd=7", "--number=0"]
-    assert first[2:] == [*common, *handed, "--feed", "--feed-rate=7"]
-    assert second[2:] == [*common, "--listen-fd=8", "--lifeline-fd=9", "--line-fd=10", "--number=1"]
+    assert first[first.index("serve") :] == [*common, *handed, "--feed", "--feed-rate=7"]
+    assert second[second.index("serve") :] == [
+        *common,
+        "--listen-fd=8",
+        "--lifeline-fd=9",
+        "--line-fd=10",
+        "--number=1",
+    ]
 
 
 def test_workers_share_the_secret_key_and_the_environment(supervisor: mock.Mock, settings: Any) -> None:

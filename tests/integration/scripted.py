@@ -118,7 +118,7 @@ class ScriptedGateway:
             "max_symbols": 1_000,
             "closures": self._closures,
         }
-        return render_to_string("index.html", {"config": config, "anonymous": True}).encode()
+        return render_to_string("gateway/index.html", {"config": config, "anonymous": True}).encode()
 
 
 @contextlib.contextmanager

@@ -71,7 +71,7 @@ async def exchange(
 
     defaults = {"type": "http", "method": "POST", "path": PATH, "query_string": b"", "http_version": "1.1"}
     named = [(b"host", b"localhost"), (b"content-type", b"application/json"), *headers]
-    app = TicksEndpoint(reverse("ticks"), view or TickListView.as_view(), django)
+    app = TicksEndpoint(reverse("marketmux:ticks"), view or TickListView.as_view(), django)
     async with asyncio.timeout(5):
         await app({**defaults, "headers": list(dict(named).items()), **scope}, receive, send)
     return sent

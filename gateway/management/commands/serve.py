@@ -179,8 +179,7 @@ def _worker_command(
     number: int, listen_fd: int, lifeline_fd: int, line_fd: int, *, feed_rate: int | None, verbosity: int
 ) -> Sequence[str]:
     command = [
-        sys.executable,
-        str(Path(settings.BASE_DIR) / "manage.py"),
+        *_program(),
         "serve",
         "--skip-checks",  # the supervisor has run them
         f"--verbosity={verbosity}",
@@ -194,9 +193,16 @@ def _worker_command(
     return command
 
 
+def _program() -> list[str]:
+    """How this process was started: by the project's manage.py, the console script, or as ``python -m django``."""
+    module = getattr(sys.modules["__main__"], "__spec__", None)
+    started = ["-m", module.parent] if module is not None else [str(Path(sys.argv[0]).resolve())]
+    return [sys.executable, *started]
+
+
 def _worker_environment() -> dict[str, str]:
     """Workers must agree on the secret key, and so must one and its replacement."""
-    return os.environ | {"SECRET_KEY": settings.SECRET_KEY}
+    return os.environ | {"SECRET_KEY": settings.SECRET_KEY, "DJANGO_SETTINGS_MODULE": settings.SETTINGS_MODULE}
 
 
 def _check_workers(workers: int) -> None:

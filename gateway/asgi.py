@@ -1,0 +1,59 @@
+"""The map: WebSockets go to the gateway, HTTP to Django, and publishers' ticks to their view by a shorter way.
+
+In the project's ``asgi.py``, below ``application = get_asgi_application()``::
+
+    from gateway.asgi import with_gateway
+
+    application = with_gateway(application)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from channels.layers import get_channel_layer
+from channels.routing import ProtocolTypeRouter, URLRouter
+from django.apps import apps
+from django.conf import settings
+from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
+from django.urls import re_path, reverse
+
+from gateway.edge.forwarded import OnlyFromProxies
+from gateway.edge.requests import AccessLog, Identified
+from gateway.edge.routing import not_found, websocket_urlpatterns
+from gateway.edge.sse import EventStreams
+from gateway.edge.standing import WithStanding
+from gateway.edge.watch import Watching
+from gateway.server import collector
+from ticks.access.sessions import OnlyOpenSessions
+from ticks.conf import conf
+from ticks.endpoint import TicksEndpoint
+from ticks.views import TickListView
+
+__all__ = ["with_gateway"]
+
+
+def with_gateway(django: Any, websocket: Any = None) -> Any:
+    """``django``: what ``get_asgi_application()`` returned. ``websocket``: the project's own ASGI application for
+    WebSockets, such as a ``URLRouter``, for all paths that are not the gateway's.
+    """
+    if _needs_static_files():
+        django = ASGIStaticFilesHandler(django)
+    to_django = TicksEndpoint(reverse("marketmux:ticks"), TickListView.as_view(), OnlyOpenSessions(django))
+    others = re_path(r"", websocket or not_found)
+    routes = ProtocolTypeRouter(
+        {
+            "http": Watching(WithStanding(to_django)),
+            "websocket": Watching(URLRouter([*websocket_urlpatterns, others])),
+        }
+    )
+    streams = EventStreams(reverse("marketmux:stream"), routes)
+    get_channel_layer()  # loads it now, and not while the first client waits
+    collector.freeze()
+    return OnlyFromProxies(Identified(AccessLog(streams) if conf.MARKETMUX_ACCESS_LOG else streams))
+
+
+def _needs_static_files() -> bool:
+    """While developing, as under ``runserver``; where nothing else serves them."""
+    serves = any("whitenoise" in name for name in settings.MIDDLEWARE)
+    return settings.DEBUG and not serves and apps.is_installed("django.contrib.staticfiles")
