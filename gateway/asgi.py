@@ -40,11 +40,11 @@ def with_gateway(django: Any, websocket: Any = None) -> Any:
     if _needs_static_files():
         django = ASGIStaticFilesHandler(django)
     to_django = TicksEndpoint(reverse("marketmux:ticks"), TickListView.as_view(), OnlyOpenSessions(django))
-    others = re_path(r"", websocket or not_found)
+    others: Any = websocket or not_found
     routes = ProtocolTypeRouter(
         {
             "http": Watching(WithStanding(to_django)),
-            "websocket": Watching(URLRouter([*websocket_urlpatterns, others])),
+            "websocket": Watching(URLRouter([*websocket_urlpatterns, re_path(r"", others)])),
         }
     )
     streams = EventStreams(reverse("marketmux:stream"), routes)

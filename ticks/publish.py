@@ -31,6 +31,7 @@ __all__ = [
     "latest_of",
     "page",
     "page_of",
+    "place",
     "publish",
 ]
 
@@ -47,6 +48,20 @@ async def publish(
 ) -> bool:
     """Publishes the batch in one round trip; false if it is a repeat, of which nothing is published.
 
+    The rest is as with :func:`place`.
+    """
+    return await place(ticks, idempotency, grant, way, origin) is not None
+
+
+async def place(
+    ticks: Sequence[Tick],
+    idempotency: Idempotency | None = None,
+    grant: Grant | None = None,
+    way: Literal["http", "websocket", "feed"] = "feed",
+    origin: Origin | None = None,
+) -> Mapping[str, Since] | None:
+    """Publishes the batch: where the last tick of each group stands now; None if it is a repeat.
+
     ``grant``: who publishes, for the audit log; None is this process itself. ``way``: how they came, for the metrics.
     ``origin``: when they were received, and in which trace; now and in none, if not given.
 
@@ -58,24 +73,26 @@ async def publish(
         intake.arrived(ticks[-1])
     result = "refused"
     try:
-        is_new = await _publish_traced(ticks, idempotency, grant, way, origin or Origin(received_now()))
-        result = "published" if is_new else "repeated"
+        places = await _place_traced(ticks, idempotency, grant, way, origin or Origin(received_now()))
+        result = "repeated" if places is None else "published"
     finally:
         intake.ticks[f"{way}|{result}"] += len(ticks)
-    return is_new
+    return places
 
 
-async def _publish_traced(
+async def _place_traced(
     ticks: Sequence[Tick], idempotency: Idempotency | None, grant: Grant | None, way: str, origin: Origin
-) -> bool:
+) -> Mapping[str, Since] | None:
     spans = publication_spans()
     if spans is None:
-        return await _publish(ticks, idempotency, grant, origin)
+        return await _place(ticks, idempotency, grant, origin)
     with spans.publication(origin, way, len(ticks)) as own:
-        return await _publish(ticks, idempotency, grant, own)
+        return await _place(ticks, idempotency, grant, own)
 
 
-async def _publish(ticks: Sequence[Tick], idempotency: Idempotency | None, grant: Grant | None, origin: Origin) -> bool:
+async def _place(
+    ticks: Sequence[Tick], idempotency: Idempotency | None, grant: Grant | None, origin: Origin
+) -> Mapping[str, Since] | None:
     if stall.is_waking():
         raise BusUnavailable("This process stood still, and the batch may have waited for it.")
     batch: dict[str, list[TickMessage]] = {}
@@ -91,13 +108,13 @@ async def _publish(ticks: Sequence[Tick], idempotency: Idempotency | None, grant
         recorder.offer(_placed(ticks, batch, error.places))
         raise
     if places is None:
-        return False
+        return None
     recorder.offer(_placed(ticks, batch, places))
     if conf.MARKETMUX_JOURNAL:
         began = [group for group, end in places.items() if end.seq == len(batch[group])]
         if began:
             journal.began(grant, map(symbol_of, began))
-    return True
+    return places
 
 
 def _placed(ticks: Iterable[Tick], batch: Mapping[str, Sized], ends: Mapping[str, Since]) -> Iterator[Placed]:

@@ -18,6 +18,7 @@ from gateway.fanout.recent import Room
 from gateway.server.collector import Collector
 from gateway.server.turns import Turns
 from gateway.wires.io_uring import Ring
+from ticks import direct
 from ticks.conf import conf
 from ticks.tick import GROUP_PREFIX
 
@@ -30,7 +31,8 @@ _RETRY_SECONDS: Final = 0.25
 
 @once_a_loop
 def get_node() -> Node:
-    """The node of the running event loop."""
+    """The node of the running event loop, which is the one that the project's own code publishes on."""
+    direct.use_this_loop()
     return Node(
         get_bus(),
         conf.MARKETMUX_LEAVE_DELAY_SECONDS,

@@ -46,7 +46,7 @@ def _frame(event: dict[str, Any]) -> bytes:
 
 application = ProtocolTypeRouter(
     {
-        "http": marketmux.asgi.routes.application_mapping["http"],
+        "http": marketmux.asgi.application,
         "websocket": URLRouter(
             [
                 path("echo", Echo.as_asgi()),

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
-from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.routing import URLRouter
 from django.urls import path
 
-from gateway.edge.routing import websocket_urlpatterns
-from marketmux.asgi import routes
+from gateway.asgi import with_gateway
+from marketmux.asgi import django
 from ticks.tick import group_name
 
 __all__ = ["PLAIN_PATH", "application"]
@@ -28,9 +28,4 @@ class PlainConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc] # channel
         await self.send_json(event)
 
 
-application = ProtocolTypeRouter(
-    {
-        "http": routes.application_mapping["http"],
-        "websocket": URLRouter([path(PLAIN_PATH.removeprefix("/"), PlainConsumer.as_asgi()), *websocket_urlpatterns]),
-    }
-)
+application = with_gateway(django, URLRouter([path(PLAIN_PATH.removeprefix("/"), PlainConsumer.as_asgi())]))

@@ -28,7 +28,7 @@ def open_gateway(settings: Settings) -> Iterator[None]:
 async def ask(method: str, path: str = TICKS, body: bytes = b"", **headers: str) -> tuple[int, httpx.Headers]:
     """Status and headers of an answer of the whole application."""
     named = {"content-type": "application/json"} | {name.replace("_", "-"): value for name, value in headers.items()}
-    transport = httpx.ASGITransport(application)  # type: ignore[arg-type] # a dict is a mutable mapping
+    transport = httpx.ASGITransport(application)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         answer = await client.request(method, path, content=body, headers=named)
     return answer.status_code, answer.headers
