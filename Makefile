@@ -9,6 +9,7 @@
 # make lock   writes requirements*.lock from requirements*.txt (make lock ARGS=--upgrade takes what is newest)
 # make docs   the documentation as a site, in site/ (make docs ARGS=serve shows it while you write)
 # make screenshots  takes the pictures in docs/images of a running gateway; needs chromium and chromedriver
+# make client  builds the JavaScript client for the demo page, after a change of clients/javascript
 # make format, make clean
 
 HOST ?= 127.0.0.1
@@ -39,6 +40,7 @@ LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --g
 # What lints the demo page's scripts; node comes with requirements-dev.txt.
 NODE := $(VENV)/bin/node
 NODE_MODULES := node_modules/installed
+PAGE_CLIENT := gateway/static/gateway/client.js
 # Without the advertisement of Material's successor.
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs
 # What is linted is the project, not the developer's settings.
@@ -96,11 +98,18 @@ lint: $(INSTALLED_DEV) $(NODE_MODULES)
 	$(MKDOCS) build
 	$(NODE) node_modules/@biomejs/biome/bin/biome check --error-on-warnings
 	$(NODE) node_modules/typescript/bin/tsc
+	$(NODE) node_modules/typescript/bin/tsc --project clients/javascript --noEmit
+	$(NODE) clients/javascript/build.js $(PAGE_CLIENT) --check
 	$(PY) -m pre_commit validate-config
 	$(VENV)/bin/shellcheck .ci/run
 	$(VENV)/bin/hadolint Dockerfile
 	$(PY) -m check_jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 	$(PY) -m check_jsonschema --builtin-schema vendor.github-workflows .github/workflows/ci.yml
+
+# The module of the JavaScript client that the demo page loads. It is committed, so that a gateway runs without Node.
+.PHONY: client
+client: $(INSTALLED_DEV) $(NODE_MODULES)
+	$(NODE) clients/javascript/build.js $(PAGE_CLIENT)
 
 format: $(INSTALLED_DEV) $(NODE_MODULES)
 	$(PY) -m ruff check --fix .
