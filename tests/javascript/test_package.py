@@ -107,7 +107,18 @@ def test_its_types_are_what_a_strict_project_wants(project: Path) -> None:
         if not (project / "node_modules" / module).exists():
             (project / "node_modules" / module).symlink_to(MODULES / module)
     tsc = MODULES / "typescript" / "bin" / "tsc"
-    options = ("--strict", "--noEmit", "--module", "nodenext", "--target", "es2022", "--lib", "es2022,dom", "--types", "")
+    options = (
+        "--strict",
+        "--noEmit",
+        "--module",
+        "nodenext",
+        "--target",
+        "es2022",
+        "--lib",
+        "es2022,dom",
+        "--types",
+        "",
+    )
     run(node(), tsc, *options, "typed.ts", directory=project)
 
 

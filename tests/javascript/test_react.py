@@ -14,9 +14,9 @@ import pytest
 from selenium import webdriver
 
 from tests.clients import tick
-from tests.servers import GatewayProcess, wait_until
 from tests.integration.conftest import launched
 from tests.javascript.node import MODULES, run
+from tests.servers import GatewayProcess, wait_until
 
 HERE = Path(__file__).parent
 PAGE = '<!doctype html><title>Quotes</title><div id="root"></div><script type="module" src="quotes.js"></script>'
@@ -54,7 +54,9 @@ class Quotes:
         self._driver.execute_script("page.show(arguments[0]);", list(symbols))
 
     def sent(self, action: str) -> list[Any]:
-        sent: list[Any] = self.look(f"page.sent.filter(({{action}}) => action === '{action}').map((one) => one.symbols)")
+        sent: list[Any] = self.look(
+            f"page.sent.filter(({{action}}) => action === '{action}').map((one) => one.symbols)"
+        )
         return sent
 
 

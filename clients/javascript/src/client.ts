@@ -74,6 +74,7 @@ export type Listenable<N = string> = { [Type in Event<N>["type"]]: Event<N> & { 
 export interface SubscribeOptions {
   readonly maxRate?: number | null;
   readonly snapshot?: boolean;
+  readonly trace?: boolean;
   readonly signal?: AbortSignal;
 }
 
@@ -177,20 +178,22 @@ export class Client<N = string> implements AsyncIterable<Event<N>> {
   /**
    * Subscribes to `symbols`, all or none; `"*"` is every symbol. Resolves when the gateway has acknowledged, with the rate
    * that it has taken, which may be somewhat lower than `maxRate` (ticks a second at most, for each symbol); null for every
-   * tick. `snapshot`: whether the last tick of each symbol is wanted first.
+   * tick. `snapshot`: whether the last tick of each symbol is wanted first. `trace`: whether ticks say when
+   * they were where (`Tick.trace`).
    *
    * It waits for as long as there is no connection or no bus, so give it a `signal` if that matters. Subscribing again
    * replaces the options, and the stream goes on where it is. Rejects with CommandRefused, or how the client has ended.
    */
   async subscribe(symbols: string | readonly string[], options: SubscribeOptions = {}): Promise<number | null> {
-    const { maxRate = null, snapshot = true, signal } = options;
+    const { maxRate = null, snapshot = true, trace = false, signal } = options;
     const list = symbolList(symbols);
     if (maxRate !== null && atLeast(-Infinity, "maxRate", maxRate) <= 0) {
       const message = `maxRate is above 0 ticks a second, not ${maxRate}.`;
       throw new CommandRefused({ code: "invalid_message", message, symbols: list });
     }
     if (this.#end !== null) throw this.#end;
-    return this.#subscriptions.subscribe(list, { maxRate, snapshot: flag("snapshot", snapshot) }, signal);
+    const checked = { maxRate, snapshot: flag("snapshot", snapshot), trace: flag("trace", trace) };
+    return this.#subscriptions.subscribe(list, checked, signal);
   }
 
   /** Ends subscriptions; after it has resolved no event of the symbols comes. */

@@ -8,10 +8,11 @@ export const EVERYTHING = "*";
 
 const ID_BYTES = ',"id":'.length + 20;
 
-/** How symbols are wanted. `maxRate`: ticks a second at most; null for every tick. */
+/** How symbols are wanted. `maxRate`: ticks a second at most; null for every tick. `trace`: with `Tick.trace`. */
 export interface Options {
   readonly maxRate: number | null;
   readonly snapshot: boolean;
+  readonly trace: boolean;
 }
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -41,7 +42,7 @@ export function encode(fields: unknown): string {
  */
 export function subscribe(
   symbols: readonly string[],
-  { maxRate, snapshot }: Options,
+  { maxRate, snapshot, trace }: Options,
   since: Since,
   others: () => Iterable<string>,
   limit: number,
@@ -50,6 +51,7 @@ export function subscribe(
     action: "subscribe",
     ...(maxRate === null ? {} : { max_rate: maxRate }),
     ...(snapshot ? {} : { snapshot }),
+    ...(trace ? { trace } : {}),
   };
   const room = limit - encode({ ...fields, symbols: [], since: {} }).length - ID_BYTES;
   const isAll = symbols[0] === EVERYTHING;

@@ -3,6 +3,20 @@
 /** What a publisher sends beyond the other fields: values by name. */
 export type Extra<N = string> = Readonly<Record<string, N | string | boolean | null>>;
 
+/**
+ * When a tick was where, in microseconds since 1970, each by the clock of where that was; null is not known. `published`:
+ * its own timestamp, if it came with one. `received`: by the gateway that it was posted to. `sequenced`: by the bus, which
+ * numbered it. `sent`: by the gateway that this client is connected to.
+ */
+export interface Trace {
+  readonly published: number | null;
+  readonly received: number | null;
+  readonly sequenced: number | null;
+  readonly sent: number | null;
+  /** Of W3C Trace Context; empty if it was posted without one. */
+  readonly traceparent: string;
+}
+
 interface Price<N> {
   readonly symbol: string;
   readonly price: N;
@@ -14,6 +28,8 @@ interface Price<N> {
   readonly ask: N | null;
   readonly size: N | null;
   readonly extra: Extra<N> | null;
+  /** If it was asked for. */
+  readonly trace: Trace | null;
 }
 
 /** One tick, with the digits it was published with. */

@@ -39,6 +39,7 @@ export type {
   Quote,
   Snapshot,
   Tick,
+  Trace,
 } from "./events.ts";
 export type { MakeNumber } from "./messages.ts";
 export type { SocketConstructor } from "./platform.ts";

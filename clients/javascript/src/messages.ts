@@ -1,7 +1,7 @@
 // Messages of the gateway as values. JSON.parse makes 150.250 into 150.25 and loses digits beyond a double's, so numbers
 // are read as the text they were sent as. What is not as it should be is a TypeError; who reads says which message it was.
 
-import type { Extra, Quote, Snapshot, Tick } from "./events.ts";
+import type { Extra, Quote, Snapshot, Tick, Trace } from "./events.ts";
 
 /** Makes what a price is of its digits. */
 export type MakeNumber<N> = (digits: string) => N;
@@ -63,7 +63,7 @@ export const counts = (value: unknown): [string, number][] =>
 /** The tick or snapshot in a message; throws TypeError if it is none. */
 export function quote<N>(message: Message, make: MakeNumber<N>): Quote<N> {
   const optional = (value: unknown) => (value === undefined || value === null ? null : make(digits(value)));
-  const { bid, ask, size, extra } = message;
+  const { bid, ask, size, extra, trace } = message;
   const price = {
     symbol: string(message.symbol),
     price: make(digits(message.price)),
@@ -73,10 +73,19 @@ export function quote<N>(message: Message, make: MakeNumber<N>): Quote<N> {
     ask: optional(ask),
     size: optional(size),
     extra: extra === undefined || extra === null ? null : more(extra, make),
+    trace: trace === undefined || trace === null ? null : traced(Object.fromEntries(members(trace))),
   };
   if (message.type === "tick") return { type: "tick", ...price } satisfies Tick<N>;
   return { type: "snapshot", ...price, epoch: string(message.epoch) } satisfies Snapshot<N>;
 }
+
+const traced = ({ published, received, sequenced, sent, traceparent }: Record<string, unknown>): Trace => ({
+  published: floatOr(published, null),
+  received: floatOr(received, null),
+  sequenced: floatOr(sequenced, null),
+  sent: floatOr(sent, null),
+  traceparent: stringOr(traceparent, ""),
+});
 
 function more<N>(value: unknown, make: MakeNumber<N>): Extra<N> {
   return Object.fromEntries(

@@ -402,9 +402,10 @@ export class Subscriptions<N> {
   }
 }
 
-const NO_OPTIONS: Options = { maxRate: null, snapshot: true };
+const NO_OPTIONS: Options = { maxRate: null, snapshot: true, trace: false };
 
-const isSame = (a: Options | undefined, b: Options) => a?.maxRate === b.maxRate && a.snapshot === b.snapshot;
+const isSame = (a: Options | undefined, b: Options) =>
+  a?.maxRate === b.maxRate && a.snapshot === b.snapshot && a.trace === b.trace;
 
 function places(message: Message): [string, Place][] {
   return members(message.positions).map(([symbol, value]) => {

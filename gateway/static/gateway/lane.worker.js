@@ -1,144 +1,122 @@
 // One client in a thread of its own, which can be made to read slowly, to stop, or to lose its connection: mistreat.js has
 // three of them. A thread that is blocked reads nothing, so the socket fills up as that of any slow client does.
 
-import { Books } from "./books.js";
-import { backoff } from "./connection.js";
-import { parse } from "./exact.js";
-import { Subscriptions } from "./subscriptions.js";
+import { Client, Ledger } from "./client.js";
 import { listed } from "./tally.js";
 import { steps } from "./traces.js";
 
-/** @import { Command } from "./command.js" */
-/** @import { Handlers, LaneBegin, LaneOrders, LaneSummary, Message, Tick } from "./types.js" */
+/** @import { Event } from "./client.js" */
+/** @import { LaneBegin, LaneOrders, LaneSummary } from "./types.js" */
 
 const SUMMARY_MS = 250;
 const SLOW_PERIOD_MS = 5_000;
 
-const books = new Books();
-const subscriptions = new Subscriptions(send, books, { trace: true });
+const ledger = new Ledger();
 /** @type {Pick<LaneSummary, "state" | "price" | "newest" | "receipt" | "steps">} */
 const seen = { state: "connecting", price: "", newest: 0, receipt: "", steps: null };
+/**
+ * What was skipped since the last summary.
+ * @type {Map<string, number>}
+ */
+const skipped = new Map();
+/** @type {Client} */
+let client;
 /** @type {LaneBegin} */
 let lane;
 /** @type {WebSocket | null} */
 let socket = null;
-let attempt = 0;
-let away = 0;
+let isCut = false;
 /** @type {ReturnType<typeof setInterval> | undefined} */
 let stalling;
 let told = 0;
-/** @type {{ reconnect: boolean, wait: number } | null} */
-let announced = null;
+
+/** Connects, or leads nowhere while the client is cut off. */
+class Line {
+  /**
+   * @param {string} url
+   * @param {string[]} protocols
+   */
+  constructor(url, protocols) {
+    if (!isCut) {
+      socket = new WebSocket(url, protocols);
+      // biome-ignore lint/correctness/noConstructorReturn: whoever makes one gets the socket itself
+      return /** @type {any} */ (socket);
+    }
+    queueMicrotask(() => this.onclose?.({ code: 1006, reason: "" }));
+  }
+
+  /** @type {((event: { code: number, reason: string }) => void) | null} */
+  onclose = null;
+
+  close() {}
+}
 
 /** @type {{ [Order in keyof LaneOrders]: (value: LaneOrders[Order]) => void }} */
 const orders = {
   begin(value) {
     lane = value;
-    subscriptions.add(lane.symbols);
-    open();
+    client = new Client(lane.url, { WebSocket: Line });
+    client.on("event", take);
+    client.on("status", show);
+    client.open().catch(() => {});
+    cap(null);
     setInterval(tell, SUMMARY_MS);
   },
   pause(seconds) {
-    const before = seen.state;
-    show("paused");
+    seen.state = "paused";
+    tell();
     block(1_000 * seconds);
-    show(before);
+    show();
   },
   slow(seconds) {
     clearInterval(stalling);
     if (seconds > 0) stalling = setInterval(block, SLOW_PERIOD_MS, 1_000 * seconds);
   },
-  cap: (rate) => subscriptions.limit(rate),
+  cap,
   cut(seconds) {
-    away = 1_000 * seconds;
-    socket?.close();
+    isCut = true;
+    socket?.onclose?.(new CloseEvent("close", { code: 1006, reason: "cut off" }));
+    setTimeout(() => {
+      isCut = false;
+      client.wake();
+    }, 1_000 * seconds);
   },
 };
 
 self.onmessage = ({ data: [order, value] }) =>
   /** @type {(value: unknown) => void} */ (orders[/** @type {keyof LaneOrders} */ (order)])(value);
 
-/** @type {Partial<Handlers>} */
-const handlers = {
-  welcome(message) {
-    attempt = 0;
-    show("live");
-    subscriptions.welcomed(message);
-  },
-  subscribed(message) {
-    books.subscribed(message);
-    subscriptions.acknowledged(message);
-  },
-  introduced: (message) => books.subscribed(message),
-  tick: take,
-  snapshot: take,
-  conflated(message) {
-    books.conflated(message);
-    seen.receipt = listed(Object.entries(message.skipped).map(([symbol, count]) => `${symbol} ${count}`));
-  },
-  gap: (message) => books.gap(message),
-  bus: () => subscriptions.askDue(),
-  access: ({ lost = [] }) => subscriptions.ended(lost),
-  closing({ reconnect, wait }) {
-    announced = { reconnect, wait: Number(wait) };
-  },
-  error: (message) => subscriptions.refused(message),
-};
-
-/** @param {Tick} message */
-function take(message) {
-  books.take(message);
-  if (message.type === "tick" && message.trace !== undefined) {
-    seen.steps = steps(message.trace, performance.timeOrigin + performance.now());
-  }
-  seen.newest = Math.max(seen.newest, Date.parse(message.timestamp));
-  if (message.symbol === lane.watched) seen.price = message.price;
+/** @param {number | null} rate */
+function cap(rate) {
+  client.subscribe(lane.symbols, { maxRate: rate, trace: true }).catch(() => {});
 }
 
-/** @param {string} text */
-function received(text) {
-  const message = /** @type {Message} */ (parse(text));
-  /** @type {((message: Message) => void) | undefined} */ (handlers[message.type])?.(message);
+/** @param {Event} event */
+function take(event) {
+  ledger.take(event);
+  if (event.type === "conflated") skipped.set(event.symbol, (skipped.get(event.symbol) ?? 0) + event.skipped);
+  if ("price" in event) {
+    if (event.type === "tick" && event.trace) seen.steps = steps(event.trace, performance.timeOrigin + performance.now());
+    seen.newest = Math.max(seen.newest, Date.parse(event.timestamp));
+    if (event.symbol === lane.watched) seen.price = event.price;
+  }
   if (performance.now() - told >= SUMMARY_MS) tell();
 }
 
-function open() {
-  announced = null;
-  socket = new WebSocket(lane.url);
-  socket.onmessage = (event) => received(event.data);
-  socket.onclose = (event) => lost(event.code);
-}
-
-/** @param {number} code */
-function lost(code) {
-  const wasCut = away > 0;
-  socket = null;
-  const { reconnect, wait } = wasCut
-    ? { reconnect: true, wait: 0 }
-    : (announced ?? lane.closures[code] ?? { reconnect: true, wait: 0 });
-  if (!reconnect) return show("closed");
-  show(wasCut ? "cut" : "waiting");
-  setTimeout(open, wasCut ? away : Math.max(1_000 * wait, backoff(attempt++)));
-  away = 0;
-}
-
-/** @param {Command} command */
-function send(command) {
-  if (socket?.readyState !== WebSocket.OPEN) return false;
-  socket.send(JSON.stringify(command));
-  return true;
-}
-
-/** @param {LaneSummary["state"]} state */
-function show(state) {
-  seen.state = state;
+function show() {
+  const { state } = client.status;
+  if (isCut) seen.state = "cut";
+  else seen.state = state === "silent" ? "live" : state === "idle" ? "connecting" : state;
   tell();
 }
 
 function tell() {
   told = performance.now();
-  const { streamed, received, skipped, missed, recovered, restarted, unaccounted } = books;
-  self.postMessage({ ...seen, streamed, received, skipped, missed, recovered, restarted, unaccounted });
+  if (skipped.size > 0) seen.receipt = listed([...skipped].map(([symbol, count]) => `${symbol} ${count}`));
+  skipped.clear();
+  const { streamed, received, missed, restarted, unaccounted } = ledger;
+  const counts = { streamed, received, skipped: ledger.skipped, missed, restarted, unaccounted };
+  self.postMessage({ ...seen, ...counts, recovered: client.counts.late });
 }
 
 /**

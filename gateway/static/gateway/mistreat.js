@@ -204,7 +204,6 @@ export class Mistreat {
       url: webSocketUrl(config.websocket_path).href,
       symbols: choice.everything ? [EVERYTHING] : shown,
       watched: shown[0] ?? "",
-      closures: config.closures,
     };
   }
 

@@ -1,6 +1,6 @@
 // Where a tick's time goes: from each of its four stamps to the next, and to this page. No I/O.
 
-/** @import { Trace } from "./types.js" */
+/** @import { Trace } from "./client.js" */
 
 /** What ends with each step. */
 export const STEPS = /** @type {const} */ (["received", "sequenced", "sent", "arrived"]);
@@ -11,7 +11,7 @@ export const STEPS = /** @type {const} */ (["received", "sequenced", "sent", "ar
  * @param {number} arrived in ms since 1970
  */
 export function steps({ published, received, sequenced, sent }, arrived) {
-  const stamps = [published, received, sequenced, sent].map((stamp) => Number(stamp) / 1_000);
+  const stamps = [published, received, sequenced, sent].map((stamp) => (stamp ?? Number.NaN) / 1_000);
   if (stamps.some(Number.isNaN)) return null;
   return [...stamps, arrived].slice(1).map((end, index) => Math.max(0, end - stamps[index]));
 }

@@ -211,7 +211,6 @@ export interface LaneBegin {
   symbols: string[];
   /** The symbol whose price is shown. */
   watched: string;
-  closures: Record<string, Closure>;
 }
 
 export interface LaneOrders {
@@ -226,7 +225,7 @@ export interface LaneOrders {
   cut: number;
 }
 
-/** How a client of mistreat.js is (lane.worker.js): its books (books.js), and what it holds. */
+/** How a client of mistreat.js is (lane.worker.js): its books, and what it holds. */
 export interface LaneSummary {
   state: "connecting" | "live" | "paused" | "cut" | "waiting" | "closed";
   price: Digits | "";
