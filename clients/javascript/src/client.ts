@@ -4,7 +4,7 @@ import { atLeast, flag, symbolList, text, webSocketUrl } from "./arguments.ts";
 import { Backoff, type BackoffOptions, Refusals } from "./backoff.ts";
 import { Books, type Counts } from "./books.ts";
 import { type Closure, LOST } from "./closures.ts";
-import { BadMessage, ClientClosed, ClosedForGood, CommandRefused, Refused } from "./errors.ts";
+import { BadMessage, ClientClosed, ClosedForGood, Refused } from "./errors.ts";
 import type { BusState, Disconnected, Event, Quote } from "./events.ts";
 import { Inbox } from "./inbox.ts";
 import { Listeners } from "./listeners.ts";
@@ -119,7 +119,7 @@ export class Client<N = string> implements AsyncIterable<Event<N>> {
       refusedFor = 60,
       Decimal,
     } = options;
-    if (key !== undefined && token !== undefined) throw new TypeError("a client shows a key or a token, not both");
+    if (key !== undefined && token !== undefined) throw new TypeError("a key or a token, not both");
     this.url = webSocketUrl(url);
     this.#number = options.number ?? (Decimal ? (digits) => new Decimal(digits) : (digits) => digits as N);
     this.#tokens = new Tokens(token);
@@ -187,10 +187,7 @@ export class Client<N = string> implements AsyncIterable<Event<N>> {
   async subscribe(symbols: string | readonly string[], options: SubscribeOptions = {}): Promise<number | null> {
     const { maxRate = null, snapshot = true, trace = false, signal } = options;
     const list = symbolList(symbols);
-    if (maxRate !== null && atLeast(-Infinity, "maxRate", maxRate) <= 0) {
-      const message = `maxRate is above 0 ticks a second, not ${maxRate}.`;
-      throw new CommandRefused({ code: "invalid_message", message, symbols: list });
-    }
+    if (maxRate !== null) atLeast(Number.MIN_VALUE, "maxRate", maxRate);
     if (this.#end !== null) throw this.#end;
     const checked = { maxRate, snapshot: flag("snapshot", snapshot), trace: flag("trace", trace) };
     return this.#subscriptions.subscribe(list, checked, signal);
@@ -258,7 +255,7 @@ export class Client<N = string> implements AsyncIterable<Event<N>> {
    * iteration just ends when the client is closed.
    */
   [Symbol.asyncIterator](): AsyncIterator<Event<N>, undefined, undefined> {
-    if (this.#isIterated) throw new Error("another iterates over this client already: a client has one consumer");
+    if (this.#isIterated) throw new Error("a client has one consumer");
     this.#isIterated = this.#inbox.isKept = true;
     let isOver = false;
     const over = { done: true, value: undefined } as const;
@@ -334,20 +331,13 @@ export class Client<N = string> implements AsyncIterable<Event<N>> {
     } catch (error) {
       if (this.#end !== null) return null;
       if (error instanceof NotConnected) return this.#notConnected(error.closure);
-      if (error instanceof BadMessage || error instanceof Refused) return this.#refused(null, error);
-      throw error;
+      // A constructor that throws means the URL, or what the page may connect to.
+      return this.#refused(null, error instanceof BadMessage ? error : new Refused(null, (error as Error).message));
     }
     return this.#use(session);
   }
 
   #open(token: string | undefined): Promise<Session> {
-    const make = () => {
-      try {
-        return this.#make(token);
-      } catch (error) {
-        throw new Refused(null, (error as Error).message);
-      }
-    };
     const handlers = {
       onWelcome: (session: Session) => this.#welcomed(session),
       onMessage: (message: Message) => this.#take(message),
@@ -357,7 +347,7 @@ export class Client<N = string> implements AsyncIterable<Event<N>> {
       },
       onQuiet: () => void this.ping(),
     };
-    return Session.open(make, handlers, HANDSHAKE_MS, this.#closing.signal);
+    return Session.open(() => this.#make(token), handlers, HANDSHAKE_MS, this.#closing.signal);
   }
 
   async #notConnected({ code, reason, reconnect, wait }: Closure): Promise<Disconnected | null> {
@@ -368,7 +358,7 @@ export class Client<N = string> implements AsyncIterable<Event<N>> {
     this.#failedHandshakes = status === 200 ? this.#failedHandshakes + 1 : 0;
     if (status === 401 || status === 403) return this.#refused(status, new Refused(status, `HTTP ${status}`));
     if (this.#failedHandshakes >= FAILED_HANDSHAKES) {
-      return this.#refused(null, new Refused(null, "no handshake succeeds, while HTTP does"));
+      return this.#refused(null, new Refused(null, "only HTTP succeeds"));
     }
     this.#refusals.interrupted();
     return this.#tryAgain(code, reason, status === 429 ? REFUSED_WAIT : 0);

@@ -83,7 +83,7 @@ function fill(symbols: readonly string[], since: Since, limit: number): [string[
     const size = sizeOf(symbol, place);
     if (room < size && taken.length > 0) break;
     if (room < 0) {
-      const message = `Too long for a message to the gateway: ${symbol.slice(0, 40)}`;
+      const message = `Too long: ${symbol.slice(0, 40)}`;
       throw new CommandRefused({ code: "invalid_symbol", message, symbols: [symbol] });
     }
     taken.push(symbol);

@@ -12,7 +12,7 @@ export class Refused extends ClientError {
   readonly reason: string;
 
   constructor(status: number | null, reason: string) {
-    super(`the gateway refused the connection: ${reason}`);
+    super(`refused: ${reason}`);
     this.status = status;
     this.reason = reason;
   }
@@ -25,7 +25,7 @@ export class ClosedForGood extends ClientError {
   readonly reason: string;
 
   constructor(code: number, reason: string) {
-    super(`the gateway closed the connection for good: ${code} ${reason}`.trimEnd());
+    super(`closed for good: ${code} ${reason}`.trimEnd());
     this.code = code;
     this.reason = reason;
   }
@@ -47,7 +47,7 @@ export interface Refusal {
 export class CommandRefused extends ClientError {
   override name = "CommandRefused";
   readonly code: string;
-  readonly symbols: readonly string[];
+  symbols: readonly string[];
   readonly reason: string;
   readonly retryAfter: number | null;
   /** What the gateway says, without the code. */
@@ -69,7 +69,7 @@ export class BadMessage extends ClientError {
   readonly text: string;
 
   constructor(text: string) {
-    super(`not a message of the protocol: ${text}`);
+    super(`no message of the protocol: ${text}`);
     this.text = text;
   }
 }

@@ -57,7 +57,7 @@ export class Inbox<N> {
 
   /** The next event; after the last it throws what `finish` was given. Throws while another waits. */
   async get(): Promise<Event<N>> {
-    if (this.#wake !== null) throw new Error("another waits for the next event: a client has one consumer");
+    if (this.#wake !== null) throw new Error("a client has one consumer");
     await this.#letRead();
     for (;;) {
       const event = this.#next();

@@ -4,10 +4,6 @@
 export class Listeners<M> {
   #all = new Map<keyof M, Set<(value: never) => void>>();
 
-  has(...types: (keyof M)[]): boolean {
-    return types.some((type) => (this.#all.get(type)?.size ?? 0) > 0);
-  }
-
   /** Returns what ends it. A function that listens twice is called twice. */
   add<K extends keyof M>(type: K, listener: (value: M[K]) => void): () => void {
     const listeners = this.#all.get(type) ?? new Set();

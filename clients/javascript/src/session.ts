@@ -94,13 +94,13 @@ export class Session {
         reject(error);
       };
       const lost = (code: number, reason: string) => fail(new NotConnected(closure(code, reason)));
-      const giveUp = () => lost(LOST, "no answer to the handshake");
+      const giveUp = () => lost(LOST, "no answer");
       const timer = setTimeout(giveUp, patienceMs);
       const settled = () => {
         clearTimeout(timer);
-        signal.removeEventListener("abort", giveUp);
+        signal.onabort = null;
       };
-      signal.addEventListener("abort", giveUp);
+      signal.onabort = giveUp;
       socket.onerror = () => {}; // its close says what there is to say
       socket.onclose = ({ code, reason }) => lost(code, reason);
       socket.onmessage = ({ data }) => {
@@ -190,14 +190,11 @@ export class Session {
   }
 
   async sleep(seconds: number): Promise<void> {
-    if (seconds <= 0) return;
     let timer: ReturnType<typeof setTimeout> | undefined;
-    try {
+    if (seconds > 0) {
       await this.wait<void>((resolve) => {
         timer = setTimeout(resolve, 1_000 * seconds);
-      });
-    } finally {
-      clearTimeout(timer);
+      }).finally(() => clearTimeout(timer));
     }
   }
 

@@ -42,8 +42,9 @@ export const HAS_BUS: BusState = { type: "busState", connected: true, symbols: n
 
 type Given = Omit<FeedStatus, "isLive">;
 
-const IDLE: Given = {
+export const idle: FeedStatus = {
   state: "idle",
+  isLive: false,
   bus: HAS_BUS,
   delayed: null,
   loss: null,
@@ -51,8 +52,6 @@ const IDLE: Given = {
   error: null,
   version: null,
 };
-
-export const idle: FeedStatus = { ...IDLE, isLive: false };
 
 export function changed(status: FeedStatus, change: Partial<Given>): FeedStatus {
   const next = { ...status, ...change };

@@ -279,9 +279,8 @@ export class Subscriptions<N> {
     } catch (error) {
       if (!(error instanceof CommandRefused)) throw error;
       this.#undo(request);
-      const symbols = error.symbols.length > 0 ? error.symbols : request.symbols;
-      const { code, text, reason, retryAfter } = error;
-      request.reject(new CommandRefused({ code, message: text, symbols, reason, retryAfter }));
+      if (error.symbols.length === 0) error.symbols = request.symbols;
+      request.reject(error);
       return;
     }
     if (request.isAborted) this.#undo(request);

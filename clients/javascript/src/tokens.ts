@@ -66,7 +66,7 @@ export class Tokens {
 }
 
 function fitting(token: unknown): string {
-  if (!FITS.test(text("a token", token))) throw new RangeError("the token has characters that a token cannot have");
+  if (!FITS.test(text("a token", token))) throw new RangeError("a token has no such characters");
   return token as string;
 }
 

@@ -134,7 +134,7 @@ describe("subscribe", () => {
     for (const symbols of [[], 5, [5], undefined]) await assert.rejects(client.subscribe(symbols), TypeError);
     await assert.rejects(client.subscribe("AAPL", { maxRate: "5" }), TypeError);
     await assert.rejects(client.subscribe("AAPL", { maxRate: Number.NaN }), RangeError);
-    await assert.rejects(client.subscribe("AAPL", { maxRate: 0 }), CommandRefused);
+    await assert.rejects(client.subscribe("AAPL", { maxRate: 0 }), RangeError);
     assert.throws(() => new Client("ftp://gateway"), RangeError);
     assert.throws(() => new Client("ws://gateway", { key: "k", token: "t" }), TypeError);
     assert.throws(() => new Client("ws://gateway", { token: "a token" }), RangeError);

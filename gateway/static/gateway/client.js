@@ -291,7 +291,7 @@ var Refused = class extends ClientError {
   status;
   reason;
   constructor(status, reason) {
-    super(`the gateway refused the connection: ${reason}`);
+    super(`refused: ${reason}`);
     this.status = status;
     this.reason = reason;
   }
@@ -301,7 +301,7 @@ var ClosedForGood = class extends ClientError {
   code;
   reason;
   constructor(code, reason) {
-    super(`the gateway closed the connection for good: ${code} ${reason}`.trimEnd());
+    super(`closed for good: ${code} ${reason}`.trimEnd());
     this.code = code;
     this.reason = reason;
   }
@@ -327,7 +327,7 @@ var BadMessage = class extends ClientError {
   name = "BadMessage";
   text;
   constructor(text2) {
-    super(`not a message of the protocol: ${text2}`);
+    super(`no message of the protocol: ${text2}`);
     this.text = text2;
   }
 };
@@ -490,7 +490,7 @@ var Inbox = class {
   }
   /** The next event; after the last it throws what `finish` was given. Throws while another waits. */
   async get() {
-    if (this.#wake !== null) throw new Error("another waits for the next event: a client has one consumer");
+    if (this.#wake !== null) throw new Error("a client has one consumer");
     await this.#letRead();
     for (; ; ) {
       const event = this.#next();
@@ -572,9 +572,6 @@ function turn() {
 // src/listeners.ts
 var Listeners = class {
   #all = /* @__PURE__ */ new Map();
-  has(...types) {
-    return types.some((type) => (this.#all.get(type)?.size ?? 0) > 0);
-  }
   /** Returns what ends it. A function that listens twice is called twice. */
   add(type, listener) {
     const listeners = this.#all.get(type) ?? /* @__PURE__ */ new Set();
@@ -700,7 +697,7 @@ var Tokens = class {
   }
 };
 function fitting(token) {
-  if (!FITS.test(text("a token", token))) throw new RangeError("the token has characters that a token cannot have");
+  if (!FITS.test(text("a token", token))) throw new RangeError("a token has no such characters");
   return token;
 }
 async function patiently(token) {
@@ -720,13 +717,11 @@ var here = globalThis;
 function socketMaker(url, chosen, headers) {
   const Maker = chosen ?? here.WebSocket;
   if (Maker === void 0) {
-    throw new TypeError(
-      "there is no WebSocket here: Node has one from 22 on; before, hand over the one of the package ws"
-    );
+    throw new TypeError("no WebSocket here: give one (Node has one from 22 on, or the package ws)");
   }
   const hasHeaders = Object.keys(headers).length > 0;
   if (hasHeaders && here.document !== void 0) {
-    throw new TypeError("a browser's WebSocket takes no key and no headers: show a token");
+    throw new TypeError("a browser takes no key and no headers: show a token");
   }
   return (token) => {
     const protocols = token === void 0 ? [] : [SUBPROTOCOL, `${SUBPROTOCOL}.token.${token}`];
@@ -806,7 +801,7 @@ function fill(symbols, since, limit) {
     const size = sizeOf(symbol, place);
     if (room < size && taken.length > 0) break;
     if (room < 0) {
-      const message = `Too long for a message to the gateway: ${symbol.slice(0, 40)}`;
+      const message = `Too long: ${symbol.slice(0, 40)}`;
       throw new CommandRefused({ code: "invalid_symbol", message, symbols: [symbol] });
     }
     taken.push(symbol);
@@ -882,13 +877,13 @@ var Session = class _Session {
         reject(error);
       };
       const lost = (code, reason) => fail(new NotConnected(closure(code, reason)));
-      const giveUp = () => lost(LOST, "no answer to the handshake");
+      const giveUp = () => lost(LOST, "no answer");
       const timer = setTimeout(giveUp, patienceMs);
       const settled = () => {
         clearTimeout(timer);
-        signal.removeEventListener("abort", giveUp);
+        signal.onabort = null;
       };
-      signal.addEventListener("abort", giveUp);
+      signal.onabort = giveUp;
       socket.onerror = () => {
       };
       socket.onclose = ({ code, reason }) => lost(code, reason);
@@ -973,14 +968,11 @@ var Session = class _Session {
     }
   }
   async sleep(seconds) {
-    if (seconds <= 0) return;
     let timer;
-    try {
+    if (seconds > 0) {
       await this.wait((resolve) => {
         timer = setTimeout(resolve, 1e3 * seconds);
-      });
-    } finally {
-      clearTimeout(timer);
+      }).finally(() => clearTimeout(timer));
     }
   }
   /** The connection may have died unseen, as after a change of networks: what is silent now is soon given up. */
@@ -1050,8 +1042,9 @@ function refusal(message) {
 
 // src/status.ts
 var HAS_BUS = { type: "busState", connected: true, symbols: /* @__PURE__ */ new Set() };
-var IDLE = {
+var idle = {
   state: "idle",
+  isLive: false,
   bus: HAS_BUS,
   delayed: null,
   loss: null,
@@ -1059,7 +1052,6 @@ var IDLE = {
   error: null,
   version: null
 };
-var idle = { ...IDLE, isLive: false };
 function changed(status, change) {
   const next = { ...status, ...change };
   const hasBus = next.bus.connected || next.bus.symbols.size > 0;
@@ -1294,9 +1286,8 @@ var Subscriptions = class {
     } catch (error) {
       if (!(error instanceof CommandRefused)) throw error;
       this.#undo(request);
-      const symbols = error.symbols.length > 0 ? error.symbols : request.symbols;
-      const { code, text: text2, reason, retryAfter } = error;
-      request.reject(new CommandRefused({ code, message: text2, symbols, reason, retryAfter }));
+      if (error.symbols.length === 0) error.symbols = request.symbols;
+      request.reject(error);
       return;
     }
     if (request.isAborted) this.#undo(request);
@@ -1447,7 +1438,7 @@ var Client = class {
       refusedFor = 60,
       Decimal
     } = options;
-    if (key !== void 0 && token !== void 0) throw new TypeError("a client shows a key or a token, not both");
+    if (key !== void 0 && token !== void 0) throw new TypeError("a key or a token, not both");
     this.url = webSocketUrl(url);
     this.#number = options.number ?? (Decimal ? (digits2) => new Decimal(digits2) : (digits2) => digits2);
     this.#tokens = new Tokens(token);
@@ -1510,10 +1501,7 @@ var Client = class {
   async subscribe(symbols, options = {}) {
     const { maxRate = null, snapshot = true, signal } = options;
     const list = symbolList(symbols);
-    if (maxRate !== null && atLeast(-Infinity, "maxRate", maxRate) <= 0) {
-      const message = `maxRate is above 0 ticks a second, not ${maxRate}.`;
-      throw new CommandRefused({ code: "invalid_message", message, symbols: list });
-    }
+    if (maxRate !== null) atLeast(Number.MIN_VALUE, "maxRate", maxRate);
     if (this.#end !== null) throw this.#end;
     return this.#subscriptions.subscribe(list, { maxRate, snapshot: flag("snapshot", snapshot) }, signal);
   }
@@ -1569,7 +1557,7 @@ var Client = class {
    * iteration just ends when the client is closed.
    */
   [Symbol.asyncIterator]() {
-    if (this.#isIterated) throw new Error("another iterates over this client already: a client has one consumer");
+    if (this.#isIterated) throw new Error("a client has one consumer");
     this.#isIterated = this.#inbox.isKept = true;
     let isOver = false;
     const over = { done: true, value: void 0 };
@@ -1639,19 +1627,11 @@ var Client = class {
     } catch (error) {
       if (this.#end !== null) return null;
       if (error instanceof NotConnected) return this.#notConnected(error.closure);
-      if (error instanceof BadMessage || error instanceof Refused) return this.#refused(null, error);
-      throw error;
+      return this.#refused(null, error instanceof BadMessage ? error : new Refused(null, error.message));
     }
     return this.#use(session);
   }
   #open(token) {
-    const make = () => {
-      try {
-        return this.#make(token);
-      } catch (error) {
-        throw new Refused(null, error.message);
-      }
-    };
     const handlers = {
       onWelcome: (session) => this.#welcomed(session),
       onMessage: (message) => this.#take(message),
@@ -1661,7 +1641,7 @@ var Client = class {
       },
       onQuiet: () => void this.ping()
     };
-    return Session.open(make, handlers, HANDSHAKE_MS, this.#closing.signal);
+    return Session.open(() => this.#make(token), handlers, HANDSHAKE_MS, this.#closing.signal);
   }
   async #notConnected({ code, reason, reconnect, wait }) {
     if (!reconnect) throw new ClosedForGood(code, reason);
@@ -1671,7 +1651,7 @@ var Client = class {
     this.#failedHandshakes = status === 200 ? this.#failedHandshakes + 1 : 0;
     if (status === 401 || status === 403) return this.#refused(status, new Refused(status, `HTTP ${status}`));
     if (this.#failedHandshakes >= FAILED_HANDSHAKES) {
-      return this.#refused(null, new Refused(null, "no handshake succeeds, while HTTP does"));
+      return this.#refused(null, new Refused(null, "only HTTP succeeds"));
     }
     this.#refusals.interrupted();
     return this.#tryAgain(code, reason, status === 429 ? REFUSED_WAIT : 0);
