@@ -98,7 +98,7 @@ export class Client<N = string> implements AsyncIterable<Event<N>> {
   #latest = new Map<string, Latest<N>>();
   #status: FeedStatus = idle;
   #session: Session | null = null;
-  #running: Promise<void> | null = null;
+  #isOpened = false;
   #closing = new AbortController();
   #end: Error | null = null;
   #failure: string | null = null;
@@ -144,11 +144,13 @@ export class Client<N = string> implements AsyncIterable<Event<N>> {
    * cannot, with an error named TimeoutError after `connectTimeout`.
    */
   async open(): Promise<this> {
-    if (this.#running !== null) throw new Error("a client is opened once");
+    if (this.#isOpened) throw new Error("a client is opened once");
+    if (this.#end !== null) throw this.#end;
+    this.#isOpened = true;
     const opened = new Promise<void>((resolve, reject) => {
       this.#opened = { resolve, reject };
     });
-    this.#running = this.#run();
+    this.#run();
     const seconds = this.#connectTimeout;
     const giveUp = () => {
       const why = this.#failure ?? "nobody answers";
@@ -172,7 +174,6 @@ export class Client<N = string> implements AsyncIterable<Event<N>> {
   async close(): Promise<void> {
     this.#inbox.discard();
     this.#finish(new ClientClosed());
-    await this.#running;
   }
 
   /**
@@ -311,8 +312,6 @@ export class Client<N = string> implements AsyncIterable<Event<N>> {
       this.#finish(error as Error);
     } finally {
       ignore();
-      this.#tokens.stop();
-      this.#latest.clear();
     }
   }
 
@@ -506,6 +505,7 @@ export class Client<N = string> implements AsyncIterable<Event<N>> {
     this.#inbox.finish(this.#end);
     this.#subscriptions.fail(this.#end);
     this.#closing.abort();
+    this.#tokens.stop();
     this.#session?.close(1000, "");
     this.#skipPause?.();
     this.#opened?.reject(this.#end);

@@ -23,6 +23,7 @@ export class Tokens {
   #token;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #turn = 0;
+  #giveUp: (() => void) | null = null;
 
   constructor(token: Token | undefined) {
     if (token !== undefined && typeof token !== "function") fitting(token);
@@ -32,7 +33,7 @@ export class Tokens {
   /** The next token to show, undefined if there are none. Rejects where none is to be had. */
   async next(): Promise<string | undefined> {
     if (typeof this.#token !== "function") return this.#token;
-    return fitting(await patiently(this.#token()));
+    return fitting(await this.#patiently(this.#token()));
   }
 
   /**
@@ -54,10 +55,23 @@ export class Tokens {
     );
   }
 
-  /** The connection has ended. */
+  /** The connection, or the client, has ended. */
   stop(): void {
     clearTimeout(this.#timer);
     this.#turn += 1;
+    this.#giveUp?.();
+  }
+
+  async #patiently(token: string | Promise<string>): Promise<string> {
+    const late = new Promise<never>((_, reject) => {
+      this.#giveUp = () => reject(new Error("no token in time"));
+    });
+    const timer = setTimeout(this.#giveUp as () => void, PATIENCE_MS);
+    try {
+      return await Promise.race([token, late]);
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   async #replace(show: (token: string) => Promise<string | null>): Promise<string | null> {
@@ -68,16 +82,4 @@ export class Tokens {
 function fitting(token: unknown): string {
   if (!FITS.test(text("a token", token))) throw new RangeError("a token has no such characters");
   return token as string;
-}
-
-async function patiently(token: string | Promise<string>): Promise<string> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`no token within ${PATIENCE_MS / 1_000} s`)), PATIENCE_MS);
-  });
-  try {
-    return await Promise.race([token, late]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

@@ -404,6 +404,21 @@ describe("a refusal", () => {
   });
 });
 
+test("a client that was closed is not opened", async () => {
+  const gateway = new Gateway();
+  const client = gateway.client();
+  await client.close();
+  await assert.rejects(client.open(), { name: "ClientClosed" });
+  assert.equal(gateway.handshakes, 0);
+});
+
+test("closing waits for no token", async () => {
+  const client = new Gateway().client({ token: () => new Promise(() => {}) });
+  const opening = client.open();
+  await client.close();
+  await assert.rejects(opening, { name: "ClientClosed" });
+});
+
 test("opening says why it gave up", async () => {
   const gateway = new Gateway();
   gateway.refusals = Array(1000).fill(1006);

@@ -661,6 +661,7 @@ var Tokens = class {
   #token;
   #timer;
   #turn = 0;
+  #giveUp = null;
   constructor(token) {
     if (token !== void 0 && typeof token !== "function") fitting(token);
     this.#token = token;
@@ -668,7 +669,7 @@ var Tokens = class {
   /** The next token to show, undefined if there are none. Rejects where none is to be had. */
   async next() {
     if (typeof this.#token !== "function") return this.#token;
-    return fitting(await patiently(this.#token()));
+    return fitting(await this.#patiently(this.#token()));
   }
   /**
    * Replaces the token of a connection before it ends. `show` sends one, and gives when that one ends; null: it does not
@@ -687,10 +688,22 @@ var Tokens = class {
       Math.min(LONGEST_MS, Math.max(LEAST_MS, left * EARLY))
     );
   }
-  /** The connection has ended. */
+  /** The connection, or the client, has ended. */
   stop() {
     clearTimeout(this.#timer);
     this.#turn += 1;
+    this.#giveUp?.();
+  }
+  async #patiently(token) {
+    const late = new Promise((_, reject) => {
+      this.#giveUp = () => reject(new Error("no token in time"));
+    });
+    const timer = setTimeout(this.#giveUp, PATIENCE_MS);
+    try {
+      return await Promise.race([token, late]);
+    } finally {
+      clearTimeout(timer);
+    }
   }
   async #replace(show) {
     return show(await this.next());
@@ -699,17 +712,6 @@ var Tokens = class {
 function fitting(token) {
   if (!FITS.test(text("a token", token))) throw new RangeError("a token has no such characters");
   return token;
-}
-async function patiently(token) {
-  let timer;
-  const late = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`no token within ${PATIENCE_MS / 1e3} s`)), PATIENCE_MS);
-  });
-  try {
-    return await Promise.race([token, late]);
-  } finally {
-    clearTimeout(timer);
-  }
 }
 
 // src/platform.ts
@@ -1418,7 +1420,7 @@ var Client = class {
   #latest = /* @__PURE__ */ new Map();
   #status = idle;
   #session = null;
-  #running = null;
+  #isOpened = false;
   #closing = new AbortController();
   #end = null;
   #failure = null;
@@ -1461,11 +1463,13 @@ var Client = class {
    * cannot, with an error named TimeoutError after `connectTimeout`.
    */
   async open() {
-    if (this.#running !== null) throw new Error("a client is opened once");
+    if (this.#isOpened) throw new Error("a client is opened once");
+    if (this.#end !== null) throw this.#end;
+    this.#isOpened = true;
     const opened = new Promise((resolve, reject) => {
       this.#opened = { resolve, reject };
     });
-    this.#running = this.#run();
+    this.#run();
     const seconds = this.#connectTimeout;
     const giveUp = () => {
       const why = this.#failure ?? "nobody answers";
@@ -1488,7 +1492,6 @@ var Client = class {
   async close() {
     this.#inbox.discard();
     this.#finish(new ClientClosed());
-    await this.#running;
   }
   /**
    * Subscribes to `symbols`, all or none; `"*"` is every symbol. Resolves when the gateway has acknowledged, with the rate
@@ -1608,8 +1611,6 @@ var Client = class {
       this.#finish(error);
     } finally {
       ignore();
-      this.#tokens.stop();
-      this.#latest.clear();
     }
   }
   /** One connection, from beginning to end; what came of it, null if the client was closed. Throws if there should be no other. */
@@ -1783,6 +1784,7 @@ var Client = class {
     this.#inbox.finish(this.#end);
     this.#subscriptions.fail(this.#end);
     this.#closing.abort();
+    this.#tokens.stop();
     this.#session?.close(1e3, "");
     this.#skipPause?.();
     this.#opened?.reject(this.#end);
