@@ -47,13 +47,13 @@ class Subscriber:
         return books
 
     def end(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        try:
-            assert self._process.wait(PATIENCE) == 0
-        finally:
-            self._process.kill()
-            self._process.wait()
+        with self._process as process:
+            assert process.stdin is not None
+            process.stdin.close()
+            try:
+                assert process.wait(PATIENCE) == 0
+            finally:
+                process.kill()
 
     def _read(self) -> str:
         assert self._process.stdout is not None
