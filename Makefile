@@ -1,6 +1,6 @@
 # make run    a gateway to look at, on http://127.0.0.1:8000/ (make run PORT=8123 FEED_RATE=500)
 # make check  lint, and the tests that start no servers
-# make test   all tests (make test ARGS="-k hub -x")
+# make test   all tests (make test ARGS="-k hub -x"; with DATABASE=postgresql on a PostgreSQL of their own)
 # make coverage  all tests, and how much of the code they run
 # make soak   the long tests, then the whole thing for five minutes (make soak MINUTES=30)
 # make autobahn  the Autobahn TestSuite against the server; says so if it is not to be had (make autobahn ARGS="5.*")
@@ -33,7 +33,7 @@ SHOWN := while read -r word what _; do case $$word in \
 TESTING := env -u DJANGO_SETTINGS_MODULE -u PYTHONDONTWRITEBYTECODE
 # Four tests side by side: most wait for servers and timers more than they compute (ARGS=-n0 runs them in one process,
 # for -s and --pdb).
-PYTEST := $(TESTING) $(PY) -m pytest --numprocesses=4 --dist=worksteal
+PYTEST := $(TESTING) $(if $(filter postgresql,$(DATABASE)),$(PY) -m tests.postgresql) $(PY) -m pytest --numprocesses=4 --dist=worksteal
 # For every platform and every Python from 3.11 on; what is locked already stays as it is.
 LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command "make lock"

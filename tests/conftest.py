@@ -14,7 +14,7 @@ import hypothesis
 import pytest
 
 from tests.database import drop_audit_triggers
-from tests.servers import GatewayProcess, RedisServer, ServerKind, live_gateways, migrate
+from tests.servers import TEST_DATABASE_URL, GatewayProcess, RedisServer, ServerKind, live_gateways, migrate
 
 OUTPUT_SHOWN = 20_000
 
@@ -34,10 +34,18 @@ SERVERS = {"shared_redis", "redis_server", "shared_valkey", "migrated_database",
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks what needs servers of its own: by its folder, its fixtures, or a parameter that asks for one."""
+    """Marks what needs servers of its own: by its folder, its fixtures, or a parameter that asks for one.
+
+    What is about SQLite is left out where tests run on PostgreSQL.
+    """
+    about_sqlite = pytest.mark.skip("is about SQLite")
     for item in items:
+        if TEST_DATABASE_URL in os.environ and item.get_closest_marker("sqlite"):
+            item.add_marker(about_sqlite)
         if isinstance(item, pytest.Function) and _needs_servers(item):
             item.add_marker(pytest.mark.servers)
+        elif item.get_closest_marker("django_db"):
+            item.add_marker(pytest.mark.database)
 
 
 def _needs_servers(item: pytest.Function) -> bool:
@@ -64,6 +72,12 @@ class StartGateway(Protocol):
         checks: bool = False,
         **environment: str,
     ) -> GatewayProcess: ...
+
+
+@pytest.fixture(scope="session")
+def django_db_keepdb(django_db_keepdb: bool) -> bool:
+    """A PostgreSQL of the tests' own is thrown away whole; until then threads of theirs are connected to it."""
+    return django_db_keepdb or TEST_DATABASE_URL in os.environ
 
 
 @pytest.fixture(scope="session")

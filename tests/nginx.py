@@ -13,7 +13,7 @@ import pytest
 
 from tests.servers import ROOT, GatewayProcess, free_port, wait_until
 
-__all__ = ["Nginx"]
+__all__ = ["Nginx", "listens", "replaced"]
 
 CONFIGURATION: Final = ROOT / "deploy" / "nginx" / "marketmux.conf"
 AROUND: Final = """
@@ -48,7 +48,7 @@ class Nginx:
             pytest.skip(reason)
         directory.mkdir()
         self.port, self.plain_port = free_port(), free_port()
-        text = _replaced(
+        text = replaced(
             CONFIGURATION.read_text(),
             ("listen 80;", f"listen 127.0.0.1:{self.plain_port};"),
             ("listen 443 ssl;", f"listen 127.0.0.1:{self.port}{' ssl' if certificate else ''};"),
@@ -83,8 +83,7 @@ class Nginx:
     def _listens(self) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, self.errors()
-        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-        return any(row[1].endswith(f":{self.port:04X}") and row[3] == "0A" for row in rows)
+        return listens(self.port)
 
     def __exit__(self, *_: object) -> None:
         if self._process is not None:
@@ -92,7 +91,13 @@ class Nginx:
             self._process.wait(30)
 
 
-def _replaced(text: str, *pairs: tuple[str, str]) -> str:
+def listens(port: int) -> bool:
+    """Whether somebody listens on the port, found without a connection."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return any(row[1].endswith(f":{port:04X}") and row[3] == "0A" for row in rows)
+
+
+def replaced(text: str, *pairs: tuple[str, str]) -> str:
     for old, new in pairs:
         assert old in text, old
         text = text.replace(old, new)

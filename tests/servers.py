@@ -13,6 +13,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from io import BufferedReader
 from pathlib import Path
@@ -35,6 +36,8 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 START_TIMEOUT: Final = 60.0
 STOP_TIMEOUT: Final = 20.0
 SETTINGS: Final = "tests.gateway_settings"
+TEST_DATABASE_URL: Final = "TEST_DATABASE_URL"
+"""The variable that names the PostgreSQL on which tests run, with all tables; on SQLite if it is not set."""
 
 ServerKind = Literal["serve", "daphne", "runserver", "uvicorn"]
 
@@ -288,8 +291,8 @@ class GatewayProcess:
         if redis_url is not None:
             self.environment["REDIS_URL"] = redis_url
         self.environment |= environment
-        if database is not None:
-            copy_database(database, directory / "db.sqlite3")
+        if database is not None and "DATABASE_URL" not in environment:
+            self.environment["DATABASE_URL"] = new_database(database, directory / "db.sqlite3")
         unchecked = ["--skip-checks"] if server == "serve" and not checks else []
         self._command = [*launcher, *_command(server, host, self.port, workers), *unchecked, *arguments]
         self._log = directory / "gateway.log"
@@ -299,6 +302,10 @@ class GatewayProcess:
     def http(self) -> str:
         """The base URL, without a slash at its end."""
         return f"http://{self.host}:{self.port}"
+
+    @property
+    def database_url(self) -> str:
+        return self.environment["DATABASE_URL"]
 
     @property
     def ws(self) -> str:
@@ -440,13 +447,33 @@ def live_gateways() -> list[GatewayProcess]:
 
 def migrate(database: Path) -> None:
     """Makes the database file ``database`` with all tables."""
+    migrate_url(f"sqlite:///{database}")
+
+
+def migrate_url(url: str) -> None:
+    """Makes all tables in the database at ``url``."""
     subprocess.run(
         [sys.executable, "manage.py", "migrate", "--verbosity=0", "--skip-checks"],
         cwd=ROOT,
-        env=clean_environment() | {"DATABASE_URL": f"sqlite:///{database}", "DJANGO_SETTINGS_MODULE": SETTINGS},
+        env=clean_environment() | {"DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": SETTINGS},
         check=True,
         timeout=START_TIMEOUT,
     )
+
+
+def new_database(source: Path, target: Path) -> str:
+    """The URL of a database that is as the SQLite file ``source``, or as the tests' PostgreSQL if they run on one."""
+    url = os.environ.get(TEST_DATABASE_URL)
+    if not url:
+        copy_database(source, target)
+        return f"sqlite:///{target}"
+    import psycopg  # noqa: PLC0415 - not everywhere
+
+    name = f"gateway_{uuid.uuid4().hex}"
+    server, _, template = url.rpartition("/")
+    with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
+    return f"{server}/{name}"
 
 
 def copy_database(source: Path, target: Path) -> None:

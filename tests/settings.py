@@ -11,6 +11,11 @@ from tests.environment import clean_environment
 for _name in set(os.environ) - set(clean_environment()) - {"DJANGO_SETTINGS_MODULE"}:
     del os.environ[_name]
 
+# A PostgreSQL that is there for the tests (tests/postgresql.py), of which each process makes a database of its own.
+_POSTGRESQL = os.environ.get("TEST_DATABASE_URL")
+if _POSTGRESQL:
+    os.environ["DATABASE_URL"] = _POSTGRESQL
+
 from tests.gateway_settings import *  # noqa: E402, F403 - it reads the environment while it is imported
 
 # Where pytest captures it, and not from a thread.
@@ -19,7 +24,11 @@ LOGGING |= {"handlers": {"console": {"class": "logging.StreamHandler", "formatte
 # A thread would write to the database of whichever test is running by then. Tests of it turn it on.
 MARKETMUX_JOURNAL = False
 
-# A file, as a gateway has: connections of one in memory share a cache, where a writer is refused at once, not in its turn.
-_directory = tempfile.TemporaryDirectory(prefix="marketmux-tests-", ignore_cleanup_errors=True)
-DATABASES["default"]["TEST"] = {"NAME": f"{_directory.name}/tests.sqlite3"}  # noqa: F405
-DATABASES["default"]["OPTIONS"]["init_command"] += " PRAGMA synchronous=OFF;"  # noqa: F405
+if _POSTGRESQL:
+    DATABASES["default"]["TEST"] = {"TEMPLATE": DATABASES["default"]["NAME"]}  # noqa: F405
+else:
+    # A file, as a gateway has: connections of one in memory share a cache, where a writer is refused at once, not in
+    # its turn.
+    _directory = tempfile.TemporaryDirectory(prefix="marketmux-tests-", ignore_cleanup_errors=True)
+    DATABASES["default"]["TEST"] = {"NAME": f"{_directory.name}/tests.sqlite3"}  # noqa: F405
+    DATABASES["default"]["OPTIONS"]["init_command"] += " PRAGMA synchronous=OFF;"  # noqa: F405

@@ -43,6 +43,18 @@ def test_every_object_is_of_an_api_that_has_it(kubernetes: dict[str, dict[str, A
     assert kubernetes["Service"]["spec"]["selector"] == labels
 
 
+@pytest.mark.parametrize("version", ["1.27", "1.37"])
+def test_every_object_is_as_kubernetes_schemas_have_it(version: str) -> None:
+    """No property that there is not, by the schemas of a cluster of that version."""
+    validate = shutil.which("kubernetes-validate")
+    if validate is None:
+        pytest.skip("needs kubernetes-validate (pip install kubernetes-validate)")
+    command = [validate, "--strict", "-k", version, DEPLOY / "kubernetes" / "marketmux.yaml"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.count(" passed for resource ") == 4
+
+
 def test_a_pod_is_given_the_time_that_a_drain_takes(kubernetes: dict[str, dict[str, Any]]) -> None:
     pod = kubernetes["Deployment"]["spec"]["template"]["spec"]
     [container] = pod["containers"]

@@ -160,6 +160,33 @@ def test_compose_gives_prometheus_and_grafana_these_files() -> None:
     assert source["datasources"][0]["jsonData"]["timeInterval"].startswith(CONFIG["global"]["scrape_interval"])
 
 
+@pytest.mark.parametrize(
+    ("name", "variable", "program"),
+    [("prometheus", "MARKETMUX_METRICS_TOKEN", "/bin/prometheus"), ("grafana", "GRAFANA_PASSWORD", "/run.sh")],
+)
+def test_a_secret_that_is_empty_is_refused_by_its_name(name: str, variable: str, program: str, tmp_path: Path) -> None:
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    service = compose["services"][name]
+    [secret] = service["secrets"]
+    assert compose["secrets"][secret] == {"environment": variable}
+    shell, option, script, *rest = service["entrypoint"]
+    for old, new in (
+        ("$$", "$"),
+        (f"/run/secrets/{secret}", str(tmp_path / "secret")),
+        (f"exec {program}", "exec echo"),
+    ):
+        assert old in script or old == "$$"
+        script = script.replace(old, new)
+    arguments = [shell, option, script, *rest, *service.get("command", [])]
+    (tmp_path / "secret").write_text("")
+    refused = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert (refused.returncode, refused.stdout) == (78, "")
+    assert refused.stderr.startswith(f"{variable} is empty")
+    (tmp_path / "secret").write_text("a long random text")
+    started = subprocess.run(arguments, capture_output=True, text=True, check=True)
+    assert started.stdout.split() == service.get("command", [])
+
+
 def test_every_service_has_its_limits() -> None:
     for name, service in yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"].items():
         assert {"mem_limit", "cpus", "pids_limit"} <= service.keys(), name

@@ -93,6 +93,7 @@ class Delivery:
         touched: list[Outbox] = []
         turn = self._writer.freshness.turn
         asks = False
+        delivered = size = 0
         for stream, frames in due.items():
             data = frames[0] if len(frames) == 1 else b"".join(frames)
             if stream.asked != turn:
@@ -100,14 +101,16 @@ class Delivery:
                 asks = True
             ready = stream.ready.outboxes
             _gather(ready.values(), data, touched)
-            self._writer.delivered += len(frames) * len(ready)
-            self._writer.bytes += len(data) * len(ready)
+            delivered += len(frames) * len(ready)
+            size += len(data) * len(ready)
             if stream.behind:
                 self._park(stream, frames)
             if stream.resuming or self._everything.has_unrated:
                 others = self._others(stream, frames)
-                self._writer.bytes += len(data) * len(others)
+                size += len(data) * len(others)
                 _gather(others, data, touched)
+        self._writer.delivered += delivered
+        self._writer.bytes += size
         self._writer.write_each(touched, [outbox.collect() for outbox in touched])
         if asks:
             self._writer.freshness.ask(touched)

@@ -3,39 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import sqlite3
-from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.conftest import StartGateway
 from tests.faults.figures import figure
 from tests.faults.pulse import Pulse
-from tests.servers import GatewayProcess, wait_until
+from tests.servers import wait_until
+from tests.tables import locked, rows
 
 
-@contextlib.contextmanager
-def _locked(database: Path) -> Iterator[None]:
-    """Somebody else writes, and does not come to an end."""
-    with contextlib.closing(sqlite3.connect(database, isolation_level=None, check_same_thread=False)) as connection:
-        connection.execute("BEGIN IMMEDIATE")
-        yield
-        connection.execute("ROLLBACK")
-
-
-def _database(gateway: GatewayProcess) -> Path:
-    return Path(gateway.environment["DATABASE_URL"].removeprefix("sqlite:///"))
-
-
+@pytest.mark.database
 async def test_while_the_database_is_locked_keys_are_used_all_the_same(start_gateway: StartGateway) -> None:
     gateway = start_gateway()
     names = [f"feed {number}" for number in range(8)]  # more than there are threads for lookups
     keys = [gateway.manage("create_key", name, "--quiet").strip() for name in names]
     (worker,) = gateway.pids
     statuses: list[int] = []
-    with _locked(_database(gateway)), Pulse(gateway, worker) as pulse:
+    with locked(gateway.database_url), Pulse(gateway, worker) as pulse:
         async with httpx.AsyncClient(base_url=gateway.http, timeout=60) as http:
             for turn in range(4):
                 for key in keys:
@@ -44,13 +30,13 @@ async def test_while_the_database_is_locked_keys_are_used_all_the_same(start_gat
                     response = await http.post("/api/v1/ticks", json=tick, headers=headers)
                     statuses.append(response.status_code)
                 await asyncio.sleep(0.75)
-    figure(f"SQLite is locked while the last use of keys is to be written: {pulse}")
+    figure(f"the database is locked while the last use of keys is to be written: {pulse}")
     assert statuses == [202] * 32
     assert pulse.worst < 0.25
 
     def counted(query: str) -> int:
-        with contextlib.closing(sqlite3.connect(_database(gateway))) as connection:
-            return int(connection.execute(f"SELECT count(*) FROM {query}").fetchone()[0])  # noqa: S608
+        [(number,)] = rows(gateway.database_url, f"SELECT count(*) FROM {query}")  # noqa: S608
+        return int(number)
 
     def written() -> bool:
         used = counted("ticks_apikey WHERE last_used_at IS NOT NULL")

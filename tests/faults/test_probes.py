@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
-from pathlib import Path
-
 import httpx
+import pytest
 
 from tests.conftest import StartGateway
 from tests.servers import GatewayProcess, RedisServer, wait_until
+from tests.tables import locked
 
 
 def probe(gateway: GatewayProcess, path: str) -> tuple[int, list[str]]:
@@ -35,13 +33,10 @@ def test_while_redis_is_away_a_gateway_lives_and_is_not_ready(
     wait_until(lambda: all(probe(gateway, "/readyz") == (200, []) for _ in range(5)))
 
 
+@pytest.mark.database
 def test_while_the_database_is_locked_a_gateway_lives_and_is_not_ready(start_gateway: StartGateway) -> None:
     gateway = start_gateway()
-    database = Path(gateway.environment["DATABASE_URL"].removeprefix("sqlite:///"))
-    with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as connection:
-        connection.execute("PRAGMA locking_mode=EXCLUSIVE")
-        connection.execute("BEGIN EXCLUSIVE")
+    with locked(gateway.database_url, for_readers=True):
         assert probe(gateway, "/readyz") == (503, ["database_unavailable"])
         assert probe(gateway, "/livez") == (200, [])
-        connection.execute("ROLLBACK")
     wait_until(lambda: probe(gateway, "/readyz") == (200, []))

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
-import sqlite3
 import time
 from collections import defaultdict
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 import pytest
@@ -29,31 +25,18 @@ from tests.faults.watch import (
     until_all_tick,
     watching,
 )
-from tests.servers import GatewayProcess, ServerKind, children, is_running
+from tests.servers import ServerKind, children, is_running
+from tests.tables import locked, rows
 
 SYMBOLS: Final = [f"S{number}" for number in range(20)]
 IMPATIENT: Final = "tests.ticks.impatient_settings"
 
 
-def database_of(gateway: GatewayProcess) -> Path:
-    return Path(gateway.environment["DATABASE_URL"].removeprefix("sqlite:///"))
-
-
-@contextlib.contextmanager
-def locked(database: Path) -> Iterator[None]:
-    """Another writer holds the lock."""
-    with contextlib.closing(sqlite3.connect(database, isolation_level=None, check_same_thread=False)) as connection:
-        connection.execute("BEGIN IMMEDIATE")
-        yield
-        connection.execute("ROLLBACK")
-
-
-def assert_all_recorded(database: Path, ledger: Ledger) -> None:
+def assert_all_recorded(database: str, ledger: Ledger) -> None:
     """Every tick that was accepted, once, in the order of its stream."""
     found = defaultdict(list)
-    with contextlib.closing(sqlite3.connect(database)) as connection:
-        for symbol, seq, price in connection.execute("SELECT symbol, seq, price FROM ticks_recordedtick ORDER BY seq"):
-            found[symbol].append((seq, int(price)))
+    for symbol, seq, price in rows(database, "SELECT symbol, seq, price FROM ticks_recordedtick ORDER BY seq"):
+        found[symbol].append((seq, int(price)))
     assert found == {symbol: list(enumerate(prices, 1)) for symbol, prices in ledger.accepted.items()}
 
 
@@ -74,7 +57,7 @@ async def test_while_another_writer_holds_the_database_nobody_waits_and_nothing_
         async with watching(gateway.http, 20, SYMBOLS, 5) as watchers:
             async with publisher.publishing():
                 await eventually(lambda: metrics(gateway)["recorded_total"] > 0)
-                with locked(database_of(gateway)):
+                with locked(gateway.database_url):
                     await asyncio.sleep(seconds)
                     waiting = metrics(gateway)["record_waiting"]
                     assert slowest(watchers, time.monotonic() - 2.0) is not None
@@ -84,12 +67,14 @@ async def test_while_another_writer_holds_the_database_nobody_waits_and_nothing_
             await until_all_hold(watchers, publisher.ledger.last)
     await eventually(lambda: metrics(gateway)["record_waiting"] == 0)
     values = metrics(gateway)
-    figure(f"SQLite locked for {seconds} s: {pulse}; {waiting:.0f} ticks waited, written {caught_up:.1f} s after it")
+    figure(
+        f"the database locked for {seconds} s: {pulse}; {waiting:.0f} ticks waited, written {caught_up:.1f} s after it"
+    )
     assert pulse.worst < 0.25
     assert not reconcile(watchers, publisher.ledger).problems
     assert values["record_dropped_total"] == 0
     assert waiting > 100 * seconds
-    assert_all_recorded(database_of(gateway), publisher.ledger)
+    assert_all_recorded(gateway.database_url, publisher.ledger)
     assert len(errors_logged(gateway)) == 1
 
 
@@ -117,7 +102,7 @@ async def test_a_recording_process_that_fails_stops_nobody(signum: signal.Signal
     figure(f"the recording process got {signum.name} twice: {pulse}")
     assert pulse.worst < 0.25
     assert not reconcile(watchers, publisher.ledger).problems
-    assert_all_recorded(database_of(gateway), publisher.ledger)
+    assert_all_recorded(gateway.database_url, publisher.ledger)
 
 
 @pytest.mark.parametrize("server", ["serve", "daphne"])
@@ -129,16 +114,17 @@ async def test_what_waits_when_the_gateway_ends_is_recorded(server: ServerKind, 
     processes = children(gateway.pid)
     if server == "serve":
         await asyncio.to_thread(gateway.stop)
-        assert_all_recorded(database_of(gateway), publisher.ledger)
+        assert_all_recorded(gateway.database_url, publisher.ledger)
     else:  # it ends by the signal itself, and writes nothing any more
         gateway.signal(signal.SIGTERM)
     await eventually(lambda: not any(is_running(pid) for pid in processes))
 
 
+@pytest.mark.database
 async def test_a_gateway_ends_in_time_while_the_database_is_locked(start_gateway: StartGateway) -> None:
     gateway = start_gateway(MARKETMUX_RECORD="1")
     publisher = Publisher(gateway.http, SYMBOLS, rate=500, batch=10)
-    with locked(database_of(gateway)):
+    with locked(gateway.database_url):
         async with publisher.publishing():
             await asyncio.sleep(2)
         began = time.monotonic()

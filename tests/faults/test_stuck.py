@@ -9,7 +9,6 @@ import os
 import shutil
 import signal
 import socket
-import sqlite3
 import struct
 import subprocess
 import termios
@@ -29,6 +28,7 @@ from tests.faults.figures import figure
 from tests.faults.pulse import Pulse
 from tests.faults.watch import Publisher, eventually, reconcile, until_all_hold, until_all_tick, watching
 from tests.servers import GatewayProcess, wait_until
+from tests.tables import locked
 
 SYMBOLS: Final = [f"S{number}" for number in range(20)]
 PIPE_BYTES: Final = 4096
@@ -112,21 +112,11 @@ async def _handshake(gateway: GatewayProcess, **headers: str) -> int:
 # A database that hangs
 
 
-@contextlib.contextmanager
-def _hanging(database: Path) -> Iterator[None]:
-    """Nobody can even read."""
-    with contextlib.closing(sqlite3.connect(database, isolation_level=None, check_same_thread=False)) as connection:
-        connection.execute("PRAGMA locking_mode=EXCLUSIVE")
-        connection.execute("BEGIN EXCLUSIVE")
-        yield
-        connection.execute("ROLLBACK")
-
-
+@pytest.mark.database
 async def test_while_the_database_hangs_only_those_who_need_it_are_refused(start_gateway: StartGateway) -> None:
     gateway = start_gateway()
     key = gateway.manage("create_key", "feed").split("mmx_")[1].split()[0]
     headers = {"Authorization": f"Api-Key mmx_{key}"}
-    database = Path(gateway.environment["DATABASE_URL"].removeprefix("sqlite:///"))
     (worker,) = gateway.pids
     publisher = Publisher(gateway.http, SYMBOLS, rate=200, batch=10)
     answers: Counter[tuple[int, str]] = Counter()
@@ -145,7 +135,7 @@ async def test_while_the_database_hangs_only_those_who_need_it_are_refused(start
         ):
             async with publisher.publishing():
                 await until_all_tick(watchers, time.monotonic())
-                with _hanging(database):
+                with locked(gateway.database_url, for_readers=True):
                     asked, handshakes, page = await asyncio.gather(
                         asyncio.gather(*(ask(http) for _ in range(100))),
                         asyncio.gather(*(_handshake(gateway, **headers) for _ in range(2))),
@@ -157,7 +147,7 @@ async def test_while_the_database_hangs_only_those_who_need_it_are_refused(start
                 while not answers[202, ""]:
                     await ask(http)
             await until_all_hold(watchers, publisher.ledger.last)
-    figure(f"SQLite hangs while keys are looked up: {pulse}; {dict(refused)} within {max(asked):.1f} s")
+    figure(f"the database hangs while keys are looked up: {pulse}; {dict(refused)} within {max(asked):.1f} s")
     assert refused == {(503, "database_unavailable"): 100}
     assert handshakes == [503, 503]
     assert (page.status_code, health) == (503, 200)

@@ -12,8 +12,11 @@ from typing import Any, Final
 
 import httpx
 import pytest
+from selenium import webdriver
 
 from tests.clients import RawClient, tick
+from tests.integration.browser import Page
+from tests.integration.test_demo_page_access import AXE, violations
 from tests.office import Office
 from tests.servers import GatewayProcess, RedisServer, wait_until
 
@@ -160,3 +163,27 @@ def test_memory_is_traced_when_that_is_switched_on(site: Site) -> None:
     assert "gateway/edge/inspection.py:" in page
     assert site.post("?worker=0", action="off").status_code == 303
     assert "Switch tracemalloc on" in site.get("?worker=0").text
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("size", [(390, 844), (1280, 900)], ids=["phone", "desk"])
+def test_everybody_can_read_it(driver: webdriver.Chrome, site: Site, theme: str, size: tuple[int, int]) -> None:
+    """With all that it can show: growth, a flame graph, lines that allocated."""
+    if not AXE.exists():
+        pytest.skip("needs node_modules, which `make test` installs")
+    page = Page(driver, site.gateway.http)
+    driver.get(f"{page.http}/healthz")  # a cookie is for the site that one is on
+    driver.add_cookie({"name": "sessionid", "value": site.sessions["root"]})
+    if "<title>" not in site.get("?worker=0").text.split("</head>")[1]:
+        site.post("?worker=0", action="profile", seconds=1)
+        wait_until(lambda: "being taken" not in site.get("?worker=0").text)
+    site.post("?worker=0", action="on")
+    try:
+        driver.get(f"{page.http}{PAGE}?worker=0&memory")
+        page.resize(size)
+        driver.execute_script(f"document.documentElement.dataset.theme = '{theme}'")
+        assert violations(page, AXE.read_text(encoding="utf-8"), "#content") == []
+        assert driver.execute_script("return document.documentElement.scrollWidth") <= size[0]
+    finally:
+        site.post("?worker=0", action="off")
+    assert [text for text in page.complaints() if "favicon" not in text] == []

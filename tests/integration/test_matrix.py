@@ -49,6 +49,14 @@ answer = {
 }
 """
 
+PATHS: Final = {
+    "admin": "/admin/ticks/apikey/",
+    "debug": "/debug/",
+    "metrics": "/metrics",
+    "nodes": "/api/v1/nodes",
+    "connections": "/api/v1/connections",
+}
+
 Rows = dict[str, dict[str, str]]
 
 
@@ -145,14 +153,8 @@ class Door:
                         body = answer.json()
                         scopes = [scope[0] for scope in ("publish", "subscribe", "read") if body[scope]["allowed"]]
                         return "".join(scopes) or "none"
-                case "admin":
-                    answer = http.get("/admin/ticks/apikey/", headers=headers)
-                case "nodes" | "connections":
-                    answer = http.get(f"/api/v1/{what}", headers=headers)
-                case "metrics":
-                    answer = http.get("/metrics", headers=headers)
                 case _:
-                    raise AssertionError(what)
+                    answer = http.get(PATHS[what], headers=headers)
         return str(answer.status_code)
 
     def stream(self, who: str) -> str:

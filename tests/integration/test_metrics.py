@@ -6,10 +6,10 @@ import contextlib
 import json
 import os
 import signal
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from functools import partial
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import httpx
 import pytest
@@ -125,33 +125,49 @@ def test_a_supervisor_that_stands_still_is_said_and_not_waited_for(start_gateway
     assert (response.status_code, response.text) == (503, "The supervisor does not answer.\n")
 
 
-def quantile(scraped: Iterable[Sample], name: str, share: float) -> float:
-    """As Prometheus' histogram_quantile does: linear within the bucket."""
-    buckets: dict[float, float] = defaultdict(float)
-    for sample in scraped:
+def buckets(gateway: GatewayProcess, name: str) -> Counter[float]:
+    """How many values there were up to each bound, over all workers."""
+    found: Counter[float] = Counter()
+    for sample in samples(gateway):
         if sample.name == f"marketmux_{name}_bucket":
-            buckets[float(sample.labels["le"])] += sample.value
-    rank, lower, below = share * max(buckets.values()), 0.0, 0.0
-    for bound, count in sorted(buckets.items()):
+            found[float(sample.labels["le"])] += int(sample.value)
+    return found
+
+
+def quantile(found: Counter[float], share: float) -> float:
+    """As Prometheus' histogram_quantile does: linear within the bucket."""
+    rank, lower, below = share * max(found.values()), 0.0, 0
+    for bound, count in sorted(found.items()):
         if count >= rank:
             return lower + (bound - lower) * (rank - below) / (count - below)
         lower, below = bound, count
     raise AssertionError("no bucket")
 
 
-def test_the_age_of_sent_ticks_is_what_a_load_test_measures(start_gateway: StartGateway, redis_url: str) -> None:
-    """Passes linger, so that what the load test's own reading takes is little beside it."""
-    gateway = start_gateway(redis_url, MARKETMUX_LINGER_MS="250")
-    outcome = loadtest(
-        gateway.http, "-c", "50", "--symbol", "A,B,C", "--rate", "300", "--seconds", "4", "--grace", "10"
-    )
-    assert outcome.code == 0, outcome.stdout
-    scraped = samples(gateway)
-    counted = sum(one.value for one in scraped if one.name == "marketmux_send_age_seconds_count")
-    assert counted == pytest.approx(outcome.report["deliveries"]["count"], rel=0.1)
-    measured = outcome.report["latency_ms"]["p99"] / 1_000
-    # What the load test itself takes to read is more on a busy machine.
-    assert 0.7 * measured < quantile(scraped, "send_age_seconds", 0.99) < 1.1 * measured
+TRIES: Final = 6
+
+
+def test_the_age_of_sent_ticks_is_what_a_load_test_measures(start_gateway: StartGateway) -> None:
+    """Within a tenth, at p50 and p99. Passes linger, so that there is something to measure beside the load test's own
+    reading, which takes longest while all else stands still: so one try of a few is enough.
+    """
+    gateway = start_gateway(MARKETMUX_LINGER_MS="250")
+    ratios = []
+    for _ in range(TRIES):
+        before = buckets(gateway, "send_age_seconds")
+        outcome = loadtest(
+            gateway.http, "-c", "10", "--symbol", "A,B,C", "--rate", "300", "--seconds", "3", "--grace", "20"
+        )
+        assert outcome.code == 0, outcome.stdout
+        found = buckets(gateway, "send_age_seconds") - before
+        assert max(found.values()) == pytest.approx(outcome.report["deliveries"]["count"], rel=0.1)
+        measured = outcome.report["latency_ms"]
+        ratios.append(
+            [1_000 * quantile(found, share) / measured[name] for share, name in ((0.5, "p50"), (0.99, "p99"))]
+        )
+        if all(0.9 < ratio < 1.1 for ratio in ratios[-1]):
+            return
+    raise AssertionError(ratios)
 
 
 def labelled(scraped: Iterable[Sample], name: str) -> dict[str, float]:
@@ -172,15 +188,19 @@ def test_what_comes_in_is_counted_by_way_and_result(start_gateway: StartGateway)
     post(json=[])
     post(json={"symbol": "AAPL"})
     post(content=b"{", headers={"Content-Type": "application/json"})
+    through_django = json.dumps({"symbol": "AAPL", "price": 1}).encode().ljust(70_000)
+    json_type = {"Content-Type": "application/json"}
+    post(content=through_django, headers=json_type | {"Cookie": "a=b"})
+    post(content=through_django, headers=json_type, params={"a": "b"})
     with RawClient(gateway, path="/ws/publish") as publisher:
         publisher.send(json.dumps(ticks).encode())
         publisher.read_until(["published"])
         publisher.send(b"{")
         publisher.read_until(["error"])
     scraped = samples(gateway)
-    assert labelled(scraped, "ticks_total") == {"http published": 2, "http repeated": 2, "websocket published": 2}
+    assert labelled(scraped, "ticks_total") == {"http published": 4, "http repeated": 2, "websocket published": 2}
     assert labelled(scraped, "publications_total") == {
-        "http published": 2,  # an empty array is one
+        "http published": 4,  # an empty array is one
         "http repeated": 1,
         "http invalid_ticks": 1,
         "http parse_error": 1,
@@ -189,6 +209,6 @@ def test_what_comes_in_is_counted_by_way_and_result(start_gateway: StartGateway)
     }
     received = {one.labels["way"]: one.value for one in scraped if one.name == "marketmux_received_bytes_total"}
     assert received["websocket"] == len(json.dumps(ticks)) + 1
-    assert received["http"] > received["websocket"]
+    assert 2 * 70_000 + 100 < received["http"] < 2 * 70_000 + 400
     assert sum(one.value for one in scraped if one.name == "marketmux_ingest_age_seconds_count") == 3
     assert next(one.labels["version"] for one in scraped if one.name == "marketmux_build_info") == VERSION

@@ -310,7 +310,17 @@ def test_every_list_of_recorded_ticks_is_read_along_an_index(query: dict[str, st
     with CaptureQueriesContext(connection) as queries:
         admin_client.get(TICKS, query)
     [select] = [q["sql"] for q in queries if q["sql"].startswith('SELECT "ticks_recordedtick"."id"')]
+    assert re.search(r"(?i)using (index )?tick_", plan(select))
+    # PostgreSQL puts those of the same moment in order as it reads them.
+    assert not re.search(r"TEMP B-TREE|(?<!Incremental )Sort  ", plan(select))
+
+
+def plan(select: str) -> str:
+    """How the database would go about it, if there were many rows."""
     with connection.cursor() as cursor:
-        cursor.execute(f"EXPLAIN QUERY PLAN {select}")
-        plan = [row[3] for row in cursor.fetchall()]
-    assert "USING INDEX tick_" in plan[0]
+        if connection.vendor == "postgresql":
+            cursor.execute(
+                "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off"
+            )
+        cursor.execute(f"EXPLAIN {'' if connection.vendor == 'postgresql' else 'QUERY PLAN'} {select}")
+        return "\n".join(str(row[-1]) for row in cursor.fetchall())

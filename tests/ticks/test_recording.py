@@ -1,25 +1,27 @@
-"""The process that writes ticks, with a real SQLite file: locked, away, killed, stopped."""
+"""The process that writes ticks, with a real database: locked, away, killed, stopped."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import dj_database_url
 import pytest
 from django.db import connection, connections
 
-from tests.servers import children, copy_database, is_running, wait_until
+from tests.servers import children, is_running, new_database, wait_until
+from tests.tables import change, locked, rows
 from ticks import recording
 from ticks.recorder import Recorder
 from ticks.recording import RecordingProcess, Refused, Unavailable
 from ticks.tick import Placed, Tick
+
+pytestmark = pytest.mark.database
 
 TIMEOUT = 60.0
 
@@ -31,32 +33,22 @@ def ticks(count: int, first: int = 1) -> list[Placed]:
 
 
 @pytest.fixture
-def database(tmp_path: Path, migrated_database: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An SQLite file, of which the process is told as that of this one."""
-    database = tmp_path / "db.sqlite3"
-    copy_database(migrated_database, database)
-    monkeypatch.setitem(connections["default"].settings_dict, "NAME", str(database))
-    return database
+def database(tmp_path: Path, migrated_database: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of a database, of which the process is told as that of this one."""
+    url = new_database(migrated_database, tmp_path / "db.sqlite3")
+    monkeypatch.setitem(connections["default"].settings_dict, "NAME", dj_database_url.parse(url)["NAME"])
+    return url
 
 
 @pytest.fixture
-def process(database: Path) -> Iterator[RecordingProcess]:
+def process(database: str) -> Iterator[RecordingProcess]:
     process = RecordingProcess()
     yield process
     process.close()
 
 
-def recorded(database: Path) -> list[int]:
-    with contextlib.closing(sqlite3.connect(database)) as connection:
-        return [seq for (seq,) in connection.execute("SELECT seq FROM ticks_recordedtick ORDER BY id")]
-
-
-@contextlib.contextmanager
-def locked(database: Path) -> Iterator[None]:
-    with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as connection:
-        connection.execute("BEGIN IMMEDIATE")
-        yield
-        connection.execute("ROLLBACK")
+def recorded(database: str) -> list[int]:
+    return [seq for (seq,) in rows(database, "SELECT seq FROM ticks_recordedtick ORDER BY id")]
 
 
 def pid_of(process: RecordingProcess) -> int:
@@ -64,38 +56,37 @@ def pid_of(process: RecordingProcess) -> int:
     return process._process.pid
 
 
-def test_ticks_are_written_by_another_process(process: RecordingProcess, database: Path) -> None:
+def test_ticks_are_written_by_another_process(process: RecordingProcess, database: str) -> None:
     process.write(ticks(3), False)
     process.write(ticks(2, 4), False)
     assert recorded(database) == [1, 2, 3, 4, 5]
     assert pid_of(process) in children(os.getpid())
 
 
-def test_what_may_be_stored_already_is_not_stored_twice(process: RecordingProcess, database: Path) -> None:
+def test_what_may_be_stored_already_is_not_stored_twice(process: RecordingProcess, database: str) -> None:
     process.write(ticks(3), False)
     process.write(ticks(3), True)
     process.write(ticks(2, 4), True)
     assert recorded(database) == [1, 2, 3, 4, 5]
 
 
-def test_what_is_wrong_with_the_database_may_pass(process: RecordingProcess, database: Path) -> None:
-    with contextlib.closing(sqlite3.connect(database)) as connection:
-        connection.execute("ALTER TABLE ticks_recordedtick RENAME TO elsewhere")
-        with pytest.raises(Unavailable, match="no such table"):
-            process.write(ticks(1), False)
-        connection.execute("ALTER TABLE elsewhere RENAME TO ticks_recordedtick")
+def test_what_is_wrong_with_the_database_may_pass(process: RecordingProcess, database: str) -> None:
+    change(database, "ALTER TABLE ticks_recordedtick RENAME TO elsewhere")
+    with pytest.raises(Unavailable, match=r"no such table|does not exist"):
+        process.write(ticks(1), False)
+    change(database, "ALTER TABLE elsewhere RENAME TO ticks_recordedtick")
     process.write(ticks(1), True)
     assert recorded(database) == [1]
 
 
-def test_what_is_wrong_with_a_tick_does_not(process: RecordingProcess, database: Path) -> None:
+def test_what_is_wrong_with_a_tick_does_not(process: RecordingProcess, database: str) -> None:
     with pytest.raises(Refused, match="ValueError"):
         process.write([Placed(Tick("AAPL", "1", "yesterday"), 1, "5f3a9c1e")], False)
     process.write(ticks(1), False)
     assert recorded(database) == [1]
 
 
-def test_a_process_that_was_killed_is_started_again(process: RecordingProcess, database: Path) -> None:
+def test_a_process_that_was_killed_is_started_again(process: RecordingProcess, database: str) -> None:
     process.write(ticks(1), False)
     killed = pid_of(process)
     os.kill(killed, signal.SIGKILL)
@@ -107,7 +98,7 @@ def test_a_process_that_was_killed_is_started_again(process: RecordingProcess, d
 
 
 def test_a_process_that_hangs_is_replaced(
-    process: RecordingProcess, database: Path, monkeypatch: pytest.MonkeyPatch
+    process: RecordingProcess, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     process.write(ticks(1), False)
     hung = pid_of(process)
@@ -122,7 +113,7 @@ def test_a_process_that_hangs_is_replaced(
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_signals_for_all_processes_do_not_end_it_before_its_gateway(
-    signum: signal.Signals, process: RecordingProcess, database: Path
+    signum: signal.Signals, process: RecordingProcess, database: str
 ) -> None:
     process.write(ticks(1), False)
     os.kill(pid_of(process), signum)
@@ -130,7 +121,7 @@ def test_signals_for_all_processes_do_not_end_it_before_its_gateway(
     assert recorded(database) == [1, 2]
 
 
-def test_it_ends_in_the_middle_of_a_write_when_it_must(process: RecordingProcess, database: Path) -> None:
+def test_it_ends_in_the_middle_of_a_write_when_it_must(process: RecordingProcess, database: str) -> None:
     process.write(ticks(1), False)
     pid = pid_of(process)
     with locked(database):
@@ -148,7 +139,7 @@ def _fail_to_write(process: RecordingProcess) -> None:
         process.write(ticks(1, 2), False)
 
 
-def test_it_ends_with_a_gateway_that_was_killed(database: Path) -> None:
+def test_it_ends_with_a_gateway_that_was_killed(database: str) -> None:
     program = (
         "import django; django.setup()\n"
         "from ticks.recording import RecordingProcess\nfrom ticks.tick import Placed, Tick\n"
@@ -159,7 +150,7 @@ def test_it_ends_with_a_gateway_that_was_killed(database: Path) -> None:
         "import time; time.sleep(60)"
     )
     environment = os.environ | {
-        "DATABASE_URL": f"sqlite:///{database}",
+        "DATABASE_URL": database,
         "DJANGO_SETTINGS_MODULE": "tests.gateway_settings",
     }
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, env=environment) as gateway:
@@ -172,8 +163,8 @@ def test_it_ends_with_a_gateway_that_was_killed(database: Path) -> None:
             wait_until(lambda: not is_running(pid), TIMEOUT)
 
 
-def test_a_recorder_bears_a_lock_longer_than_sqlites_patience(
-    process: RecordingProcess, database: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_recorder_bears_a_lock_longer_than_the_databases_patience(
+    process: RecordingProcess, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "tests.ticks.impatient_settings")
     recorder = Recorder(100, process.write, interval=0.0, pause=0.01)

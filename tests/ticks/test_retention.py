@@ -7,12 +7,12 @@ import csv
 import io
 import os
 import socket
-import sqlite3
 import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from io import StringIO
 from pathlib import Path
+from typing import Final
 
 import httpx
 import pytest
@@ -24,6 +24,7 @@ from pytest_django.fixtures import Settings
 from bus.layers import MemoryLayer
 from tests.office import Office
 from tests.servers import GatewayProcess, children, wait_until
+from tests.tables import SQLITE, change, rows
 from ticks import exporting, retention
 from ticks.models import RecordedTick
 from ticks.tick import Placed, Tick
@@ -122,8 +123,7 @@ class Filled:
 
     def __init__(self, gateway: GatewayProcess) -> None:
         self.gateway = gateway
-        self.path = Path(gateway.environment["DATABASE_URL"].removeprefix("sqlite:///"))
-        insert(self.path, self.count)
+        insert(gateway.database_url, self.count)
         with Office(gateway.environment) as office:
             code = "answer = login(User.objects.create(username='root', is_staff=True, is_superuser=True))"
             self.cookie = {"cookie": f"sessionid={office.do(code)}"}
@@ -132,17 +132,24 @@ class Filled:
         return httpx.get(f"{self.gateway.http}/admin/ticks/recordedtick/{query}", headers=self.cookie, timeout=60)
 
 
-def insert(path: Path, count: int) -> None:
+NUMBERS: Final = {
+    True: "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) ",
+    False: "WITH n(i) AS (SELECT * FROM generate_series(1, {count})) ",
+}
+AT: Final = {
+    True: "datetime('now', ((i - {count}) / 10) || ' seconds'), datetime('now')",
+    False: "now() + ((i - {count}) / 10) * interval '1 second', now()",
+}
+
+
+def insert(url: str, count: int) -> None:
     """Ticks of 1,000 symbols, ten a second, the newest now."""
-    with sqlite3.connect(path, timeout=60) as database:
-        database.execute(
-            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) "
-            "INSERT INTO ticks_recordedtick "
-            "(symbol, price, bid, ask, size, extra, timestamp, seq, epoch, at, recorded_at) "
-            "SELECT 'S' || (i % 1000), '1.50', '', '', '', '', '2026-05-12T15:04:05Z', i, '5f3a9c1e', "
-            "datetime('now', ((i - ?) / 10) || ' seconds'), datetime('now') FROM n",
-            (count, count),
-        )
+    is_sqlite = url.startswith(SQLITE)
+    statement = (
+        "INSERT INTO ticks_recordedtick (symbol, price, bid, ask, size, extra, timestamp, seq, epoch, at, recorded_at) "
+        "SELECT 'S' || (i % 1000), '1.50', '', '', '', '', '2026-05-12T15:04:05Z', i, '5f3a9c1e', "
+    )
+    change(url, f"{NUMBERS[is_sqlite]} {statement} {AT[is_sqlite]} FROM n".replace("{count}", str(count)))
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +162,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory, migrated_database: Path) ->
     gateway.stop()
 
 
+@pytest.mark.database
 def test_the_pages_cost_the_process_that_serves_ticks_little(filled: Filled) -> None:
     pid = filled.gateway.pids[0]
     filled.get()
@@ -190,12 +198,13 @@ def test_an_export_is_whole_and_waits_in_no_memory(filled: Filled) -> None:
     assert filled.get("export/?symbol=S7&q=S8").status_code == 400
 
 
+@pytest.mark.database
 def test_ticks_are_recorded_while_old_ones_are_deleted(filled: Filled) -> None:
     pruned = filled.gateway.manage("prune_ticks", "--older-than", "5h")
     assert int(pruned.split()[1].replace(",", "")) > 15_000
-    with sqlite3.connect(filled.path) as database:
-        [oldest] = database.execute("SELECT min(at) FROM ticks_recordedtick").fetchone()
-    assert oldest > f"{timezone.now() - timedelta(hours=5, minutes=5):%Y-%m-%d %H:%M:%S}"
+    [(oldest,)] = rows(filled.gateway.database_url, "SELECT min(at) FROM ticks_recordedtick")
+    at = oldest if isinstance(oldest, datetime) else datetime.fromisoformat(f"{oldest}+00:00")
+    assert at > timezone.now() - timedelta(hours=5, minutes=5)
 
 
 def exports(pid: int) -> list[int]:

@@ -6,8 +6,6 @@ import contextlib
 import csv
 import io
 import json
-import os
-import pwd
 import sqlite3
 import subprocess
 import sys
@@ -24,7 +22,8 @@ from django.db.models import F
 from django.test import AsyncClient, Client
 
 from tests.environment import clean_environment
-from tests.servers import ROOT, SETTINGS, copy_database, free_port, wait_until
+from tests.postgresql import NotInstalled, postgresql
+from tests.servers import ROOT, SETTINGS, copy_database
 from ticks.access import audit, export
 from ticks.access.models import ApiKey, AppendOnly, AuditEntry, Change, Entitlement
 
@@ -184,43 +183,13 @@ def test_sqlite_changes_and_deletes_nothing(statement: str, migrated_database: P
 
 
 @pytest.fixture(scope="module")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """A PostgreSQL of the tests' own, with all tables."""
-    psycopg = pytest.importorskip("psycopg")
-    binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    user = next((one for one in pwd.getpwall() if one.pw_name == "postgres"), None)
-    if not binaries or (os.geteuid() == 0 and user is None):
-        pytest.skip("needs PostgreSQL")
-    directory = tmp_path_factory.mktemp("postgresql")
-    as_user: dict[str, Any] = {}
-    if os.geteuid() == 0 and user is not None:  # PostgreSQL does not run as root
-        as_user = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
-        for path in (directory, *directory.parents[:3]):
-            path.chmod(0o755)
-        os.chown(directory, user.pw_uid, user.pw_gid)
-    data, port = directory / "data", free_port()
-    command: list[Any] = [binaries[-1] / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-N"]
-    subprocess.run(command, check=True, capture_output=True, cwd="/", **as_user)
-    command = [binaries[-1] / "postgres", "-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", "", "-F"]
-    where = {"host": "127.0.0.1", "port": port, "user": "postgres", "dbname": "postgres"}
-    with (
-        (directory / "log").open("w") as log,
-        subprocess.Popen(command, stdout=log, stderr=log, cwd="/", **as_user) as server,
-    ):
-
-        def answers() -> bool:
-            with contextlib.suppress(psycopg.OperationalError):
-                psycopg.connect(**where).close()
-                return True
-            return False
-
-        try:
-            wait_until(answers)
-            url = f"postgres://postgres@127.0.0.1:{port}/postgres"
-            manage(url, "migrate", "--verbosity", "0")
-            yield {"url": url, **where}
-        finally:
-            server.terminate()
+def postgres() -> Iterator[str]:
+    """The URL of a database in a PostgreSQL of the tests' own, with all tables."""
+    try:
+        with postgresql() as url:
+            yield url
+    except NotInstalled as error:
+        pytest.skip(str(error))
 
 
 def manage(url: str, *arguments: str) -> str:
@@ -229,11 +198,10 @@ def manage(url: str, *arguments: str) -> str:
     return subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True).stdout
 
 
-def test_postgresql_changes_and_deletes_nothing(postgresql: dict[str, Any]) -> None:
+def test_postgresql_changes_and_deletes_nothing(postgres: str) -> None:
     import psycopg  # noqa: PLC0415 - not everywhere
 
-    where = {name: value for name, value in postgresql.items() if name != "url"}
-    with psycopg.connect(**where, autocommit=True) as connection:
+    with psycopg.connect(postgres, autocommit=True) as connection:
         connection.execute(INSERT)
         conflict = INSERT.replace("(at", "(id, at").replace("VALUES (", "VALUES (1, ")
         replacing = f"{conflict} ON CONFLICT (id) DO UPDATE SET actor = 'x'"
@@ -243,16 +211,16 @@ def test_postgresql_changes_and_deletes_nothing(postgresql: dict[str, Any]) -> N
         assert connection.execute("SELECT actor FROM ticks_auditentry").fetchall() == [("a",)]
 
 
-def test_on_postgresql_keys_are_made_rotated_and_revoked(postgresql: dict[str, Any]) -> None:
-    url = postgresql["url"]
-    manage(url, "create_key", "feed", "--publish", "BTC-*", "--expires", "30d")
-    manage(url, "rotate_key", "feed")
-    manage(url, "revoke_key", "feed")
+def test_on_postgresql_keys_are_made_rotated_and_revoked(postgres: str) -> None:
+    manage(postgres, "create_key", "feed", "--publish", "BTC-*", "--expires", "30d")
+    manage(postgres, "rotate_key", "feed")
+    manage(postgres, "revoke_key", "feed")
     entries = [
-        json.loads(line) for line in manage(url, "audit", "--since", "1h", "--subject", "feed", "--json").splitlines()
+        json.loads(line)
+        for line in manage(postgres, "audit", "--since", "1h", "--subject", "feed", "--json").splitlines()
     ]
     assert [entry["action"] for entry in entries] == ["made", "rotated", "revoked"]
-    assert json.loads(manage(url, "list_keys", "--json"))["state"] == "revoked"
+    assert json.loads(manage(postgres, "list_keys", "--json"))["state"] == "revoked"
 
 
 # How it is read
