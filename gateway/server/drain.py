@@ -22,7 +22,7 @@ from typing import Any, Final, TypeAlias
 
 from gateway.protocol.codes import Closure
 from gateway.server.housekeeping import SLICE, cut
-from gateway.server.http import GatewayRequest
+from gateway.server.request import GatewayRequest
 from gateway.server.websocket import GatewayProtocol
 
 __all__ = ["DRAIN_SECONDS", "LEAST_PER_SECOND", "Drain", "drain"]

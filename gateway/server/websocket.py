@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import socket
-import struct
-import sys
 import time
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from autobahn.websocket.protocol import WebSocketProtocol as Handshake
 from autobahn.websocket.types import ConnectionDeny
@@ -18,19 +15,16 @@ from gateway.protocol.budget import Budget
 from gateway.protocol.codes import FLOODING, NO_ROOM, Closure
 from gateway.protocol.frames import NUMBER_BYTES, PING
 from gateway.protocol.problems import closing_answer
+from gateway.server.outgoing import Outgoing, unacknowledged_for
 from gateway.server.refusals import refusals
 from gateway.server.timeouts import Timeouts
 from gateway.server.turns import Turns
 from gateway.server.visitors import STANDING, Standing
 
-__all__ = ["FRAMES_AT_ONCE", "FRAMES_PER_SECOND", "TINY_BYTES", "GatewayProtocol", "Outgoing", "unacknowledged_for"]
+__all__ = ["FRAMES_AT_ONCE", "FRAMES_PER_SECOND", "TINY_BYTES", "GatewayProtocol"]
 
 _ANSWER: Final = bytes((0x8A, 0x80 | NUMBER_BYTES))
 """The head of a pong that answers an outbox; a mask and the number come behind it."""
-
-_TCP_INFO: Final = struct.Struct("=3x B 20x I 28x I")
-"""Of Linux' tcp_info: tcpi_probes, not answered; tcpi_unacked, packets; tcpi_last_ack_recv, milliseconds ago."""
-
 
 _READ_BYTES: Final = 512
 """What is read at once between two payloads. It may be 80 frames, which take a millisecond; 64 KB of them take 200."""
@@ -45,43 +39,6 @@ TINY_BYTES: Final = 64
 """A fragment under this size carries nothing."""
 _PONGS: Final = 10
 """How many of the pings that came in one read are answered: the last ones."""
-
-
-class Outgoing(Protocol):
-    """The outgoing side of a client, as far as its connection knows it."""
-
-    @property
-    def behind(self) -> bool:
-        """Whether the client does not keep up."""
-
-    @property
-    def stuffed(self) -> bool:
-        """Whether its socket is full."""
-
-    def write(self, frames: bytes) -> None:
-        """Sends frames to a client whose socket is not full."""
-
-    def answered(self, number: int) -> bool:
-        """The client has read up to the ping of that number; says whether it had been asked."""
-
-    def close(self, closure: Closure) -> None:
-        """Closes the connection, behind all that was delivered to it."""
-
-    def let_go(self) -> None:
-        """The connection is lost or being closed: nothing is delivered any more."""
-
-
-def unacknowledged_for(connection: socket.socket) -> float:
-    """Seconds since the other end sent anything, if it owes an acknowledgement; 0 if not, and where the system does not
-    tell.
-
-    A client that is there and does not read owes none: it is sent only probes, and its system answers them.
-    """
-    if sys.platform != "linux":
-        return 0.0
-    info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
-    probes, packets, milliseconds = _TCP_INFO.unpack(info)
-    return milliseconds / 1_000 if packets or probes > 1 else 0.0
 
 
 class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships no types

@@ -7,7 +7,7 @@ from typing import Any
 from daphne.http_protocol import WebRequest
 
 from gateway.protocol.codes import Closure
-from gateway.server.http import GatewayRequest
+from gateway.server.request import GatewayRequest
 from gateway.wires.daphne import DaphneWire, DirectWire, TransportWire
 from gateway.wires.own import queue_of
 from gateway.wires.wire import Queue, Sender

@@ -188,7 +188,7 @@ async def test_a_body_within_the_limit_is_asked_for(client: Client) -> None:
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> RefusedHandshakes:
     counted = RefusedHandshakes()
-    monkeypatch.setattr("gateway.server.http.refusals", counted)
+    monkeypatch.setattr("gateway.server.request.refusals", counted)
     monkeypatch.setattr("gateway.server.websocket.refusals", counted)
     return counted
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.server import http
+from gateway.server import http, request
 from gateway.server.http import TIMED_OUT
 from gateway.server.timeouts import Timeouts
 from gateway.server.worker import GatewayServer
@@ -44,7 +44,8 @@ class Application:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(http, "time", clock)
+    for module in (http, request):
+        monkeypatch.setattr(module, "time", clock)
     return clock
 
 

@@ -15,8 +15,9 @@ from gateway.protocol.codes import FLOODING, SERVICE_RESTART, Closure
 from gateway.protocol.frames import PING
 from gateway.server import websocket
 from gateway.server.inbox import MOST_EVENTS
+from gateway.server.outgoing import unacknowledged_for
 from gateway.server.timeouts import Timeouts
-from gateway.server.websocket import FRAMES_AT_ONCE, unacknowledged_for
+from gateway.server.websocket import FRAMES_AT_ONCE
 from gateway.server.worker import GatewayServer
 from tests.gateway.server.memory import HANDSHAKE, Client, Clock, frame, idle_server, until
 
