@@ -18,10 +18,11 @@ class TicksConfig(AppConfig):
         # Registers the system checks.
         from bus import checks as bus_checks  # noqa: F401, PLC0415
         from bus.layers import expect_in_groups  # noqa: PLC0415
-        from ticks import checks  # noqa: F401, PLC0415
+        from ticks import checks, database  # noqa: F401, PLC0415
         from ticks.access import audit, changes  # noqa: PLC0415
         from ticks.access import checks as access_checks  # noqa: F401, PLC0415
 
+        database.connect()
         changes.connect()
         audit.connect()
         expect_in_groups(GROUP_PREFIX, "tick")

@@ -1,0 +1,70 @@
+"""A gateway on a PostgreSQL: what it keeps open there, and what it does when that is cut."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import httpx
+import pytest
+
+from tests.office import Office
+from tests.postgresql import NotInstalled, postgresql
+from tests.servers import GatewayProcess, wait_until
+from tests.tables import rows
+
+CONNECTED: Final = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+ISSUE: Final = """
+answer = login(User.objects.create(username="root", is_staff=True, is_superuser=True)), ApiKey.objects.issue("feed")[1]
+"""
+
+
+class Site:
+    def __init__(self, gateway: GatewayProcess) -> None:
+        self.gateway = gateway
+        with Office(gateway.environment) as office:
+            self.session, self.key = office.do(ISSUE)
+
+    def connected(self) -> int:
+        [(count,)] = rows(self.gateway.database_url, f"SELECT count(*) {CONNECTED}")
+        return int(count)
+
+    def page(self) -> httpx.Response:
+        headers = {"cookie": f"sessionid={self.session}"}
+        return httpx.get(f"{self.gateway.http}/admin/ticks/apikey/", headers=headers, timeout=60)
+
+    def post(self) -> httpx.Response:
+        headers = {"authorization": f"Api-Key {self.key}"}
+        url = f"{self.gateway.http}/api/v1/ticks"
+        return httpx.post(url, json={"symbol": "AAPL", "price": 1}, headers=headers, timeout=60)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    try:
+        with postgresql() as url:
+            gateway = GatewayProcess(tmp_path_factory.mktemp("gateway"), DATABASE_URL=url, MARKETMUX_ANONYMOUS="0")
+            gateway.start()
+            yield Site(gateway)
+            assert "Traceback" not in gateway.output()
+            gateway.stop()
+    except NotInstalled as error:
+        pytest.skip(str(error))
+
+
+def test_requests_leave_no_connection_behind(site: Site) -> None:
+    """What stays are those of threads that stay."""
+    assert {site.page().status_code for _ in range(10)} == {200}
+    before = site.connected()
+    assert {site.page().status_code for _ in range(40)} == {200}
+    wait_until(lambda: site.connected() <= before)
+
+
+def test_connections_that_were_cut_are_noticed_before_they_are_used(site: Site) -> None:
+    for _ in range(5):
+        assert site.post().status_code == 202
+        assert rows(site.gateway.database_url, f"SELECT pg_terminate_backend(pid) {CONNECTED}")
+        with httpx.Client(base_url=site.gateway.http, timeout=60) as http:
+            unknown = {"authorization": "Api-Key mmx_guess"}  # which has to be looked up
+            assert http.get("/api/v1/ticks", headers=unknown).status_code == 401
+        assert site.page().status_code == 200
