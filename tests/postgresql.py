@@ -16,11 +16,18 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from tests.servers import ROOT, TEST_DATABASE_URL, free_port, migrate_url, wait_until
 
 __all__ = ["NotInstalled", "postgresql"]
+
+
+HASTY: Final = (
+    "synchronous_commit=off", "full_page_writes=off", "autovacuum=off", "jit=off",
+    "wal_level=minimal", "max_wal_senders=0", "max_wal_size=4GB", "checkpoint_timeout=1h",
+)  # fmt: skip
+"""It need not survive a crash, nor grow old."""
 
 
 class NotInstalled(Exception):
@@ -45,8 +52,8 @@ def postgresql() -> Iterator[str]:
         data = directory / "data"
         command: list[Any] = [binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-N", "-E", "UTF8"]
         subprocess.run(command, check=True, capture_output=True, cwd="/", **as_user)
-        # It need not survive a crash, and tests start many gateways.
         command = [binaries / "postgres", "-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", "", "-F", "-N", "500"]
+        command += [f"-c{setting}" for setting in HASTY]
         url = f"postgres://postgres@127.0.0.1:{port}/"
         with (
             (directory / "log").open("w") as log,

@@ -105,6 +105,8 @@ async def test_a_rolling_restart_behind_nginx_refuses_nobody_and_brings_all_back
                 await crowd.come()
                 for gateway in gateways:
                     await _restart(gateway, crowd)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{nginx.errors()}") from error
         finally:
             crowd.leave()
             await asyncio.sleep(0.1)
