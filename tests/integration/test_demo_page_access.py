@@ -19,7 +19,7 @@ AXE: Final = ROOT / "node_modules" / "axe-core" / "axe.min.js"
 SIZES: Final = {"wide": (1280, 800), "phone": (390, 844)}
 ASK: Final = """
     const done = arguments[arguments.length - 1];
-    axe.run(arguments[0], { resultTypes: ["violations"] }).then(({ violations }) => done(violations));
+    axe.run({ resultTypes: ["violations"] }).then(({ violations }) => done(violations));
 """
 
 
@@ -37,9 +37,9 @@ def axe() -> str:
     return AXE.read_text(encoding="utf-8")
 
 
-def violations(page: Page, axe: str, where: str = "html") -> list[str]:
+def violations(page: Page, axe: str) -> list[str]:
     page.driver.execute_script(axe)
-    found: list[dict[str, Any]] = page.driver.execute_async_script(ASK, where)
+    found: list[dict[str, Any]] = page.driver.execute_async_script(ASK)
     return [
         f"{one['impact']} {one['id']}: {node['html'][:120]} {node['any'][0]['message'][:120] if node['any'] else ''}"
         for one in found
