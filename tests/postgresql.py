@@ -81,8 +81,10 @@ def _unprivileged() -> dict[str, Any] | None:
     """For a subprocess that must not run as root; None where there is no user for it."""
     if os.geteuid() != 0:
         return {}
-    user = next((one for one in pwd.getpwall() if one.pw_name == "postgres"), None)
-    return user and {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+    for user in pwd.getpwall():
+        if user.pw_name == "postgres":
+            return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+    return None
 
 
 def _version(binaries: Path) -> list[int]:
