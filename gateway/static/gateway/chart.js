@@ -1,5 +1,6 @@
 // The course of a price as a chart with axes. uPlot draws it, and is loaded when the first chart is opened.
 
+import { labels, room } from "./axis.js";
 import { clockTime } from "./times.js";
 
 /** @import uPlot from "./vendor/uplot/uPlot.esm.js" */
@@ -48,8 +49,9 @@ export class Chart {
 
   /** @returns {[number[], number[]]} */
   #data() {
-    const { times, values } = this.#history ?? { times: [], values: [] };
-    return [times.map((time) => (performance.timeOrigin + time) / 1_000), [...values]];
+    if (this.#history === null) return [[], []];
+    const { times, values } = this.#history;
+    return [Array.from(times, (time) => (performance.timeOrigin + time) / 1_000), [...values]];
   }
 
   #size() {
@@ -69,7 +71,11 @@ export class Chart {
       series: [{}, { stroke: color("accent"), width: 1.5, points: { show: false } }],
       axes: [
         { ...axis, values: clock, space: 90, incrs: [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1_800, 3_600, 7_200] },
-        { ...axis, size: 76 },
+        {
+          ...axis,
+          values: (/** @type {unknown} */ _, /** @type {number[]} */ prices) => labels(prices),
+          size: (/** @type {unknown} */ _, /** @type {string[] | null} */ texts) => room(texts ?? []),
+        },
       ],
     };
   }

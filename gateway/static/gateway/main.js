@@ -19,12 +19,13 @@ import { Notices } from "./notices.js";
 import { isLive, pressed } from "./order.js";
 import { Positions } from "./positions.js";
 import { PublishForm } from "./publish.js";
+import { Resumed } from "./resumed.js";
 import { Status } from "./status.js";
 import { SubscribeForm } from "./subscribe.js";
 import { EVERYTHING, Subscriptions } from "./subscriptions.js";
 import { Suggest } from "./suggest.js";
 import { Table } from "./table.js";
-import { counted, listed } from "./tally.js";
+import { listed } from "./tally.js";
 import { answers, Watch } from "./watch.js";
 
 /** @import { Acknowledgement, Config, ConnectionState, Handlers, Message, Tick } from "./types.js" */
@@ -96,9 +97,7 @@ const status = new Status($("connection"), {
 });
 const form = new SubscribeForm(elements.subscribe, names, subscribe);
 const heads = new Heads(elements.table, (column) => sortBy(pressed(board.sort, column)));
-// The sum of what the answers after a lost connection say, until all are there; null otherwise.
-/** @type {ReturnType<Positions["subscribed"]> | null} */
-let resumed = null;
+const resumed = new Resumed(notices);
 let pingedAt = 0;
 let failedHandshakes = 0;
 
@@ -120,7 +119,7 @@ const handlers = {
   subscribed(message) {
     subscriptions.acknowledged(message);
     status.showDelay("");
-    showResumed(begin(message));
+    resumed.add(begin(message), subscriptions.settled);
     elements.rate.title =
       message.max_rate === undefined ? "" : `The gateway sends ${Number(message.max_rate)} a second`;
   },
@@ -240,7 +239,7 @@ function onLoss({ name, wasLive, code, reason }) {
 
 function lost() {
   freshness.lost();
-  resumed = { recovered: 0, late: 0, restarted: 0 };
+  resumed.begin();
 }
 
 // A browser does not tell a refused handshake from an absent server, so HTTP is asked: it says outright that a login is
@@ -251,26 +250,6 @@ async function wasRefused() {
   if (response?.status === 401 || response?.status === 403) return true;
   failedHandshakes = response?.ok ? failedHandshakes + 1 : 0;
   return failedHandshakes > 2;
-}
-
-/**
- * Reports what became of the streams after a lost connection, once the answers for all of them are there.
- * @param {ReturnType<Positions["subscribed"]>} outcome
- */
-function showResumed(outcome) {
-  if (resumed === null) return;
-  resumed.recovered += outcome.recovered;
-  resumed.late += outcome.late;
-  resumed.restarted += outcome.restarted;
-  if (!subscriptions.settled) return;
-  const { recovered, late, restarted } = resumed;
-  resumed = null;
-  if (recovered > 0) {
-    notices.add(`Resumed: nothing lost of ${counted(recovered, "symbol")}, ${counted(late, "tick")} came late.`);
-  }
-  if (restarted > 0) {
-    notices.add(`Not resumed: ${counted(restarted, "symbol")} started over with the newest tick.`, "warning");
-  }
 }
 
 // What is shown, and in which order

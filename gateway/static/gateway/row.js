@@ -3,9 +3,13 @@
 import { find } from "./dom.js";
 import { Sparkline } from "./sparkline.js";
 import { age, clockTime } from "./times.js";
+import { Words } from "./words.js";
 
 /** @import { Quote } from "./quote.js" */
-/** @import { Extra } from "./types.js" */
+/** @import { Extra, Tick } from "./types.js" */
+
+// How often a row's chart and age are made again.
+const REFRESH_MS = 250;
 
 const MINUS = "\u2212";
 // From here on a price gets a line of its own where the screen is narrow.
@@ -18,14 +22,18 @@ export class Row {
   /** @type {Quote} */
   quote;
   #index = -1;
-  /** @type {Map<Element, string>} */
-  #written = new Map();
+  #height = 0;
+  #isCurrent = false;
   #cells;
+  #texts;
   #button;
   #sparkline;
   #time;
   #clock;
   #age;
+  #refreshedAt = 0;
+  /** @type {Tick | null} */
+  #drawn = null;
 
   /**
    * @param {HTMLTemplateElement} template
@@ -36,8 +44,9 @@ export class Row {
     this.#cells = cellsOf(this.element);
     this.#button = find(this.#cells.remove, "button", HTMLButtonElement);
     this.#time = find(this.#cells.updated, "time", HTMLTimeElement);
-    this.#clock = find(this.#time, "span", HTMLElement);
-    this.#age = find(this.#time, "small", HTMLElement);
+    this.#clock = new Words(find(this.#time, "span", HTMLElement));
+    this.#age = new Words(find(this.#time, "small", HTMLElement));
+    this.#texts = textsOf(this.#cells);
     this.#sparkline = new Sparkline(this.#cells.chart);
     this.quote = quote;
     this.show(quote);
@@ -52,18 +61,16 @@ export class Row {
     const { symbol } = quote;
     const { dataset } = this.element;
     dataset.symbol = symbol;
-    delete dataset.trend;
     delete dataset.flash;
-    delete dataset.long;
-    this.element.removeAttribute("data-stale");
     this.element.classList.remove("revealed");
-    this.#write(this.#cells.symbol, symbol);
+    this.#texts.symbol.text = symbol;
     this.#cells.symbol.title = symbol;
     this.#button.ariaLabel = this.#button.title = `Unsubscribe from ${symbol}`;
     quote.takeDirection();
-    this.#clear();
+    if (quote.tick === null) this.#clear();
     this.render();
-    this.renderChart();
+    this.#drawn = null;
+    this.refresh(performance.now());
   }
 
   /**
@@ -72,15 +79,18 @@ export class Row {
    * @param {number} height of a row, in px
    */
   place(index, height) {
-    this.element.style.transform = `translateY(${index * height}px)`;
-    if (this.#index === index) return;
+    if (this.#index === index && this.#height === height) return;
     this.#index = index;
+    this.#height = height;
+    this.element.style.transform = `translateY(${index * height}px)`;
     // The head is the first row.
     this.element.ariaRowIndex = `${index + 2}`;
   }
 
   /** @param {boolean} isCurrent whether it is the one that the keyboard reaches */
   mark(isCurrent) {
+    if (this.#isCurrent === isCurrent) return;
+    this.#isCurrent = isCurrent;
     this.element.tabIndex = this.#button.tabIndex = isCurrent ? 0 : -1;
   }
 
@@ -88,33 +98,45 @@ export class Row {
   render() {
     const { tick, change, percent, name, stale } = this.quote;
     this.quote.changed = false;
-    this.#write(this.#cells.name, name);
+    this.#texts.name.text = name;
     if (this.#cells.name.title !== name) this.#cells.name.title = name;
     if (tick === null || change === null) return;
     const sign = Math.sign(Number(change));
-    this.#write(this.#cells.price, tick.price);
+    this.#texts.price.text = tick.price;
     this.element.toggleAttribute("data-long", tick.price.length > LONG);
     this.#explain(this.#cells.price, tick.extra);
-    this.#write(this.#cells.bid, tick.bid ?? "");
-    this.#write(this.#cells.ask, tick.ask ?? "");
-    this.#write(this.#cells.change, signed(change, sign));
-    this.#write(this.#cells.percent, percent === null ? "" : `${signed(percent.toFixed(2), sign)}%`);
+    this.#texts.bid.text = tick.bid ?? "";
+    this.#texts.ask.text = tick.ask ?? "";
+    this.#texts.change.text = signed(change, sign);
+    this.#texts.percent.text = percent === null ? "" : `${signed(percent.toFixed(2), sign)}%`;
     this.#mark("trend", sign > 0 ? "up" : sign < 0 ? "down" : "flat");
     this.element.toggleAttribute("data-stale", stale);
     if (this.#time.dateTime !== tick.timestamp) this.#time.dateTime = this.#time.title = tick.timestamp;
-    this.renderTime();
+    this.#renderTime(tick, stale);
   }
 
-  renderTime() {
-    const { tick, stale } = this.quote;
-    if (tick === null) return;
+  /**
+   * Makes what changes with time alone, and the chart; false if that was done just before.
+   * @param {number} now
+   */
+  refresh(now) {
+    const { tick, stale, history } = this.quote;
+    if (tick === null || (now - this.#refreshedAt < REFRESH_MS && this.#drawn !== null)) return false;
+    this.#refreshedAt = now;
+    this.#renderTime(tick, stale);
+    if (tick !== this.#drawn) this.#sparkline.draw(history);
+    this.#drawn = tick;
+    return true;
+  }
+
+  /**
+   * @param {Tick} tick
+   * @param {boolean} stale
+   */
+  #renderTime(tick, stale) {
     const time = Date.parse(tick.timestamp);
-    this.#write(this.#clock, clockTime(time));
-    this.#write(this.#age, stale ? "stale" : age(time));
-  }
-
-  renderChart() {
-    if (this.quote.tick !== null) this.#sparkline.draw(this.quote.history);
+    this.#clock.text = clockTime(time);
+    this.#age.text = stale ? "stale" : age(time);
   }
 
   /** Lights the price up or down; returns whether there was a move to show. */
@@ -133,17 +155,20 @@ export class Row {
    * @param {"price" | "change" | "percent" | "bid" | "ask" | "symbol"} name
    */
   length(name) {
-    return this.#written.get(this.#cells[name])?.length ?? 0;
+    return this.#texts[name].text.length;
   }
 
   // What no tick has written yet.
   #clear() {
-    const { change, percent, bid, ask, price } = this.#cells;
-    for (const cell of [change, percent, bid, ask, this.#clock, this.#age]) this.#write(cell, "");
-    this.#write(price, DASH);
-    if (price.title !== "") price.title = "";
+    const { change, percent, bid, ask, price } = this.#texts;
+    for (const words of [change, percent, bid, ask, this.#clock, this.#age]) words.text = "";
+    price.text = DASH;
+    this.#explain(this.#cells.price, undefined);
     this.#time.removeAttribute("datetime");
     this.#time.title = "";
+    delete this.element.dataset.trend;
+    delete this.element.dataset.long;
+    this.element.removeAttribute("data-stale");
   }
 
   /**
@@ -164,16 +189,19 @@ export class Row {
     const text = lines.join("\n");
     if (node.title !== text) node.title = text;
   }
+}
 
-  /**
-   * @param {Element} node
-   * @param {string} text
-   */
-  #write(node, text) {
-    if (this.#written.get(node) === text) return;
-    this.#written.set(node, text);
-    node.textContent = text;
-  }
+/** @param {ReturnType<typeof cellsOf>} cells */
+function textsOf({ symbol, name, price, change, percent, bid, ask }) {
+  return {
+    symbol: new Words(symbol),
+    name: new Words(name),
+    price: new Words(price),
+    change: new Words(change),
+    percent: new Words(percent),
+    bid: new Words(bid),
+    ask: new Words(ask),
+  };
 }
 
 /** @param {HTMLTableRowElement} row */

@@ -1,7 +1,5 @@
 // A chart the size of a word: the course of a price over time, with a line where it began.
 
-/** @import { History } from "./history.js" */
-
 const SVG = "http://www.w3.org/2000/svg";
 const WIDTH = 132;
 const HEIGHT = 24;
@@ -24,12 +22,12 @@ export class Sparkline {
     parent.append(this.#svg);
   }
 
-  /** @param {Pick<History, "values" | "times">} history with at least one point */
+  /** @param {{ values: number[] | Float64Array, times: number[] | Float64Array }} course with at least one point */
   draw({ values, times }) {
     const newest = values.length - 1;
     const x = scale(times[0], times[newest], MARGIN, WIDTH - MARGIN - 1);
     const y = scale(Math.min(...values), Math.max(...values), HEIGHT - MARGIN, MARGIN);
-    const points = values.map((value, index) => `${x(times[index])} ${y(value)}`);
+    const points = Array.from(values, (value, index) => `${x(times[index])} ${y(value)}`);
     const line = `M${points.join("L")}`;
     this.#line.setAttribute("d", line);
     this.#area.setAttribute("d", `${line}V${HEIGHT}H${x(times[0])}Z`);

@@ -1,15 +1,24 @@
 // The table as it is painted: of a board of any size only the rows that can be seen are in the document, and they are
 // written to at most once a frame. So a burst of thousands costs one write per cell in sight that differs in the end.
+//
+// A frame has time for so much only: rows that it has no time for are written to in the next one, and charts take turns.
+// Where the order changes rows stay where they are and show other symbols, as moving a row costs more than its texts do.
 
 /** @import { Board } from "./board.js" */
 /** @import { Quote } from "./quote.js" */
 
+import { find } from "./dom.js";
+import { goal, next } from "./keys.js";
 import { Row } from "./row.js";
+import { Turns } from "./turns.js";
 import { Viewport } from "./viewport.js";
 
 const FLASH_MS = 150;
-const CHART_MS = 250;
-const TIMES_MS = 1_000;
+const REFRESH_MS = 250;
+// What rows may take of a frame: layout and painting take twice as long again.
+const BUDGET_MS = 5;
+// How many charts are drawn in one.
+const CHARTS = 4;
 // Columns that are as wide as the longest text in them, so that no digit is ever cut.
 const WIDE = /** @type {const} */ (["symbol", "price", "change", "percent", "bid", "ask"]);
 
@@ -43,8 +52,8 @@ export class Table {
   #lit = new Set();
   /** @type {ReturnType<typeof setTimeout> | null} */
   #fading = null;
-  #chartsAt = 0;
-  #timesAt = 0;
+  #written = new Turns();
+  #refreshed = new Turns();
   #counted = "";
   /** @type {Map<string, number>} */
   #lengths = new Map();
@@ -72,7 +81,7 @@ export class Table {
     this.#body.addEventListener("click", (event) => this.#clicked(event));
     this.#body.addEventListener("keydown", (event) => this.#pressed(event));
     this.#body.addEventListener("focusin", (event) => this.#focused(event));
-    setInterval(() => callbacks.request(), CHART_MS);
+    setInterval(() => callbacks.request(), REFRESH_MS);
   }
 
   /** Whether somebody is about to use a row, which should then stay where it is. */
@@ -85,9 +94,12 @@ export class Table {
     if (document.hidden) return;
     const { shown } = this.#board;
     if (shown !== this.#arranged || this.#isMoved) this.#arrange(shown);
-    for (const row of this.#rows.values()) if (row.quote.changed) this.#render(row);
+    const rows = [...this.#rows.values()];
+    const now = performance.now();
+    const isDone = this.#renderChanged(rows, now + BUDGET_MS);
+    const isFresh = this.#refresh(rows, now);
+    if (!isDone || !isFresh) this.#callbacks.request();
     this.#fadeLater();
-    this.#renderSlowly(performance.now());
     this.#count(shown.length);
   }
 
@@ -124,10 +136,48 @@ export class Table {
     if (pinned >= 0 && pinned < first) indices.unshift(pinned);
     else if (pinned >= last) indices.push(pinned);
     const successor = focused !== null && pinned < 0 ? next(shown, before, focused) : undefined;
-    this.#replace(indices.map((index) => shown[index]));
+    const quotes = indices.map((index) => shown[index]);
+    if (shown === before) this.#replace(quotes);
+    else this.#reassign(quotes, focused);
     for (const index of indices) this.#rows.get(shown[index])?.place(index, height);
     this.#markCurrent();
     if (successor !== undefined) this.#focus(successor);
+  }
+
+  /**
+   * Has the rows, which stay where they are, show these quotes from the first on.
+   * @param {Quote[]} quotes
+   * @param {Quote | null} focused
+   */
+  #reassign(quotes, focused) {
+    const before = [...this.#rows.values()];
+    const onButton = document.activeElement instanceof HTMLButtonElement;
+    for (const row of before.splice(quotes.length)) this.#remove(row);
+    const rows = quotes.map((quote, index) => this.#showIn(before[index], quote));
+    this.#rows = new Map(rows.map((row) => [row.quote, row]));
+    this.#body.append(...rows.slice(before.length).map(({ element }) => element));
+    const row = focused === null ? undefined : this.#rows.get(focused);
+    if (row === undefined || row.element.contains(document.activeElement)) return;
+    (onButton ? find(row.element, "button", HTMLButtonElement) : row.element).focus({ preventScroll: true });
+  }
+
+  /**
+   * @param {Row | undefined} row
+   * @param {Quote} quote
+   */
+  #showIn(row, quote) {
+    if (row === undefined) return new Row(this.#template, quote);
+    if (row.quote !== quote) {
+      this.#lit.delete(row);
+      row.show(quote);
+    }
+    return row;
+  }
+
+  /** @param {Row} row */
+  #remove(row) {
+    row.element.remove();
+    this.#lit.delete(row);
   }
 
   /**
@@ -139,10 +189,7 @@ export class Table {
     const free = [...this.#rows].filter(([quote]) => !wanted.has(quote)).map(([, row]) => row);
     const active = document.activeElement;
     const rows = quotes.map((quote) => this.#rows.get(quote) ?? this.#rowOf(quote, free));
-    for (const row of free) {
-      row.element.remove();
-      this.#lit.delete(row);
-    }
+    for (const row of free) this.#remove(row);
     this.#rows = new Map(rows.map((row) => [row.quote, row]));
     let at = this.#body.firstElementChild;
     for (const { element } of rows) {
@@ -161,11 +208,8 @@ export class Table {
    */
   #rowOf(quote, free) {
     const row = free.pop();
-    if (row === undefined) return new Row(this.#template, quote);
-    row.element.remove();
-    this.#lit.delete(row);
-    row.show(quote);
-    return row;
+    row?.element.remove();
+    return this.#showIn(row, quote);
   }
 
   /** @param {Quote[]} shown */
@@ -175,6 +219,32 @@ export class Table {
     const [row] = this.#rows.values();
     this.#height = row?.element.offsetHeight ?? 0;
     return this.#height || 1;
+  }
+
+  /**
+   * Writes what changed, in turn; false if there was no time for all.
+   * @param {Row[]} rows
+   * @param {number} deadline
+   */
+  #renderChanged(rows, deadline) {
+    return this.#written.take(rows, (row) => {
+      if (!row.quote.changed) return true;
+      this.#render(row);
+      return performance.now() < deadline;
+    });
+  }
+
+  /**
+   * Draws charts, in turn; false if there are more to draw.
+   * @param {Row[]} rows
+   * @param {number} now
+   */
+  #refresh(rows, now) {
+    let drawn = 0;
+    return this.#refreshed.take(rows, (row) => {
+      if (row.refresh(now)) drawn += 1;
+      return drawn < CHARTS;
+    });
   }
 
   /** @param {Row} row */
@@ -197,17 +267,6 @@ export class Table {
       for (const row of this.#lit) row.fade();
       this.#lit.clear();
     }, FLASH_MS);
-  }
-
-  /** @param {number} now */
-  #renderSlowly(now) {
-    if (now - this.#timesAt >= TIMES_MS) {
-      this.#timesAt = now;
-      for (const row of this.#rows.values()) row.renderTime();
-    }
-    if (now - this.#chartsAt < CHART_MS) return;
-    this.#chartsAt = now;
-    for (const row of this.#rows.values()) row.renderChart();
   }
 
   /** @param {number} shown */
@@ -286,35 +345,4 @@ export class Table {
     else return;
     event.preventDefault();
   }
-}
-
-/**
- * To which row a key leads; null if it leads to none.
- * @param {string} key
- * @param {number} from
- * @param {number} page rows that fit
- * @param {number} count
- */
-function goal(key, from, page, count) {
-  /** @type {Record<string, number>} */
-  const goals = {
-    ArrowDown: from + 1,
-    ArrowUp: from - 1,
-    PageDown: from + page,
-    PageUp: from - page,
-    Home: 0,
-    End: count - 1,
-  };
-  return Object.hasOwn(goals, key) ? Math.max(0, Math.min(count - 1, goals[key])) : null;
-}
-
-/**
- * What takes the focus of a quote that is gone: the one behind it, or else the last one.
- * @param {Quote[]} shown
- * @param {Quote[] | null} before
- * @param {Quote} gone
- * @returns {Quote | undefined}
- */
-function next(shown, before, gone) {
-  return shown[Math.min(before?.indexOf(gone) ?? 0, shown.length - 1)];
 }

@@ -18,7 +18,17 @@ const DAY = 24 * HOUR;
  * @param {number} now
  */
 export function clockTime(time, now = Date.now()) {
-  return Math.abs(now - time) < (DAY / 2) * 1000 ? clock.format(time) : day.format(time);
+  return Math.abs(now - time) < (DAY / 2) * 1000 ? secondOf(time) : day.format(time);
+}
+
+// Most ticks that are shown are of one second.
+let formatted = { second: Number.NaN, text: "" };
+
+/** @param {number} time */
+function secondOf(time) {
+  const second = Math.floor(time / 1_000);
+  if (second !== formatted.second) formatted = { second, text: clock.format(time) };
+  return formatted.text;
 }
 
 /**
