@@ -18,8 +18,9 @@ from msgspec.structs import astuple
 from rest_framework.exceptions import ParseError
 
 from ticks import exact
+from ticks.advice import meant_field
 from ticks.errors import MAX_ERRORS, InvalidTicks, ItemError
-from ticks.exact import MAX_FIELDS, Crowd, Duplicate
+from ticks.exact import MAX_FIELDS, Crowd, Duplicate, NumberText
 from ticks.extra import MAX_NAME_LENGTH, MAX_VALUES
 from ticks.fields import FIELDS, OPTIONAL, Field
 from ticks.grammar import now
@@ -172,15 +173,21 @@ def _check(index: int, item: Any, mistakes: _Mistakes) -> dict[str, str]:
     elif isinstance(item, dict):
         return _check_fields(index, item, mistakes)
     else:
-        mistakes.add(index, "", "invalid", "Must be an object.")
+        example = '{"symbol": "AAPL", "price": 150.25}'
+        mistakes.add(index, "", "invalid", f"A tick is an object like {example}, and not {_called(item)}.")
     return {}
+
+
+def _called(value: Any) -> str:
+    kinds = {list: "an array", bool: "true or false", NumberText: "a number", str: "a string"}
+    return kinds.get(type(value), "null")
 
 
 def _check_fields(index: int, item: dict[str, Any], mistakes: _Mistakes) -> dict[str, str]:
     values = {}
     for name in item:
         if name not in _NAMES:
-            mistakes.add(index, name, "unknown", "There is no such field.")
+            mistakes.add(index, name, "unknown", meant_field(name))
     for field in FIELDS:
         name, value = field.name, item.get(field.name)
         try:

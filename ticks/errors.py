@@ -99,7 +99,9 @@ class InvalidIdempotencyKey(exceptions.APIException):
     """The header ``Idempotency-Key`` is no key; nothing was published."""
 
     status_code = status.HTTP_400_BAD_REQUEST
-    default_detail = f"An Idempotency-Key has 1 to {MAX_KEY_LENGTH} visible ASCII characters."
+    default_detail = (
+        f"An Idempotency-Key has 1 to {MAX_KEY_LENGTH} visible ASCII characters, in double quotes or without."
+    )
     default_code = "invalid_idempotency_key"
 
 

@@ -76,4 +76,4 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | Duplicate | Crowd:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON number.")
+    raise ValueError(f"{name} is not a JSON number; leave the field out, or write null, where there is no value.")

@@ -34,6 +34,10 @@ Presence: TypeAlias = Literal["required", "received", "optional"]
 """``received``: a tick that comes without the field gets the time of its receipt. ``null`` is the same as absent."""
 
 
+_SHOWN: Final = 64
+"""Most characters of a value that a sentence shows."""
+
+
 class Field(NamedTuple):
     """One field of a tick.
 
@@ -52,7 +56,11 @@ class Field(NamedTuple):
         """What ticks carry of a value as :func:`ticks.exact.load` made it; ``ValueError`` as from ``rule``."""
         if self.kind == "object":
             return compact(value)
-        if not isinstance(value, str) or (isinstance(value, NumberText) and self.kind != "number"):
+        if isinstance(value, NumberText) and self.kind != "number":
+            if self.rule is timestamp:
+                return timestamp(str(value))  # which it is not, and says what to write
+            raise ValueError(f'Must be a {self.kind}: write "{value[:_SHOWN]}".')
+        if not isinstance(value, str):
             raise ValueError(f"Must be a {self.kind}.")
         return self.rule(str(value))
 

@@ -13,6 +13,8 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Final
 
+from ticks.advice import meant_number, meant_timestamp
+
 __all__ = [
     "MAX_NUMBER_LENGTH",
     "MAX_SYMBOL_LENGTH",
@@ -39,6 +41,7 @@ _MAX_DIGITS: Final = 32
 # JSON's own number grammar, ASCII digits only. 32 digits hold every price there is, with room for 18 decimals.
 _PLAIN_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,31}+)(?:\.[0-9]{1,32}+)?+")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,31}+)(?:\.([0-9]{1,32}+))?+[eE]([+-]?[0-9]{1,3}+)")
+_NO_VALUES: Final = frozenset({"", "nan", "inf", "infinity", "null", "none", "n/a", "-"})
 _UTC = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,9})?Z",
 )
@@ -81,7 +84,7 @@ def check_number(text: str) -> None:
 def _check_exponent(text: str) -> None:
     match = _NUMBER.fullmatch(text)
     if match is None:
-        raise ValueError("Not a number: write digits like 150.25, at most 32 before and after the point.")
+        raise ValueError(_right_number(text))
     whole, fraction, exponent = match.groups("")
     shift = int(exponent)
     before = len(whole) + shift if whole != "0" else Decimal(text).adjusted() + 1
@@ -107,15 +110,31 @@ def timestamp(text: str) -> str:
         return text
     match = _TIMESTAMP.fullmatch(text)
     if match is None:
-        raise ValueError(
-            "Not an RFC 3339 timestamp with a zone: write 2026-05-12T15:04:05Z, with at most nine digits of fraction."
-        )
+        raise ValueError(_right_timestamp(text))
     day, time, fraction, zone = match.group("date", "time", "fraction", "zone")
     if not _is_date(day):
         raise ValueError(f"There is no such day: {day}.")
     if zone in "Zz":
         return f"{day}T{time}{fraction or ''}Z"
     return f"{_to_utc(f'{day}T{time}', zone)}{fraction or ''}Z"
+
+
+def _right_number(text: str) -> str:
+    if text.lstrip("+-").lower() in _NO_VALUES:
+        return "Not a number: leave the field out, or write null, where there is no value."
+    meant = meant_number(text)
+    form = meant if _PLAIN_NUMBER.fullmatch(meant) else "150.25"
+    return f"Not a number: write digits like {form}, at most 32 before and after the point."
+
+
+def _right_timestamp(text: str) -> str:
+    """What is wrong with ``text``, and how to write it."""
+    fault, form = meant_timestamp(text)
+    if _TIMESTAMP.fullmatch(form) is None or not _is_date(form[:10]):
+        return (
+            "Not an RFC 3339 timestamp with a zone: write 2026-05-12T15:04:05Z, with at most nine digits of fraction."
+        )
+    return f"Not an RFC 3339 timestamp{fault and f': {fault}'}. Write {form}."
 
 
 def now() -> str:

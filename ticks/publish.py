@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Final, Literal, NamedTuple
@@ -27,7 +28,7 @@ __all__ = [
     "denied_symbols",
     "digest",
     "idempotency",
-    "is_key",
+    "key_of",
     "latest_of",
     "page",
     "page_of",
@@ -147,9 +148,20 @@ def idempotency(key: str, owner: str, ticks: Sequence[Tick], received: str) -> I
     return Idempotency(f"{owner}:{key}", digest(ticks, received), conf.MARKETMUX_IDEMPOTENCY_SECONDS)
 
 
-def is_key(text: str) -> bool:
-    """True for 1 to 255 visible ASCII characters."""
-    return 0 < len(text) <= MAX_KEY_LENGTH and all("!" <= character <= "~" for character in text)
+_QUOTED: Final = re.compile(r'"((?:[^"\\]|\\["\\])*)"')
+"""A string as RFC 9651 has it, which the draft of Idempotency-Key asks for."""
+
+
+def key_of(text: str) -> str | None:
+    """The idempotency key in a text, 1 to 255 visible ASCII characters; None if there is none.
+
+    ``"abc"`` with its quotes, as the draft of the header has it, and ``abc`` are one key.
+    """
+    if text.startswith('"'):
+        quoted = _QUOTED.fullmatch(text)
+        text = re.sub(r"\\(.)", r"\1", quoted[1]) if quoted else ""
+    is_key = 0 < len(text) <= MAX_KEY_LENGTH and all("!" <= character <= "~" for character in text)
+    return text if is_key else None
 
 
 def digest(ticks: Sequence[Tick], received: str) -> str:

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
+from rest_framework.exceptions import UnsupportedMediaType
 from rest_framework.negotiation import DefaultContentNegotiation
+from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer, BrowsableAPIRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.utils.formatting import dedent
@@ -27,8 +29,24 @@ NOTHING: Final = "Nothing here"
 """What the view is called that answers where there is nothing."""
 
 
+_SHOWN: Final = 64
+"""Most characters of a header that a sentence shows."""
+
+
 class PublisherNegotiation(DefaultContentNegotiation):
-    """DRF's negotiation, with a short cut for clients that accept anything, as publishers do."""
+    """DRF's negotiation, with a short cut for clients that accept anything, as publishers do.
+
+    Where the ``Content-Type`` is none that the view takes, the answer says which it does.
+    """
+
+    def select_parser(self, request: Request, parsers: Any) -> BaseParser:
+        chosen: BaseParser | None = super().select_parser(request, parsers)
+        if chosen is not None:
+            return chosen
+        sent = request.content_type or ""
+        what = f"The Content-Type is {sent[:_SHOWN]!r}" if sent else "The request has no Content-Type"
+        kinds = " or ".join(f"Content-Type: {parser.media_type}" for parser in parsers)
+        raise UnsupportedMediaType(sent, f"{what}; send {kinds}.")
 
     def select_renderer(
         self, request: Request, renderers: Any, format_suffix: str | None = None

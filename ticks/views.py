@@ -39,7 +39,7 @@ from ticks.fields import FIELDS
 from ticks.grammar import instant, is_symbol, moment
 from ticks.origin import Origin, checked_traceparent, received_now
 from ticks.parsers import NdjsonParser, TickParser, TokenRequest, TokenRequestParser
-from ticks.publish import is_key
+from ticks.publish import key_of
 from ticks.renderers import NOTHING, ExactJSONRenderer, PageRenderer, PublisherNegotiation, describe
 from ticks.serializers import TickSerializer
 from ticks.tick import MAX_BODY_BYTES, Placed, Tick
@@ -175,20 +175,20 @@ class TickListView(AsyncAPIView):
     async def post(self, request: Request) -> Response:
         origin = Origin(self.received, checked_traceparent(request.META.get("HTTP_TRACEPARENT")))
         received = request.parser_context["received"] = moment(origin.received)
-        key = request.META.get("HTTP_IDEMPOTENCY_KEY")
-        if key is not None:
-            return await self._post_once(request, key, origin, received)
+        sent = request.META.get("HTTP_IDEMPOTENCY_KEY")
+        if sent is not None:
+            return await self._post_once(request, key_of(sent), origin, received)
         ticks = _ticks_of(request)
         headers = await _admitted(request, ticks)
         await publish.publish(ticks, None, grant_of(request), "http", origin)
         return _accepted(ticks, headers)
 
-    async def _post_once(self, request: Request, key: str, origin: Origin, received: str) -> Response:
+    async def _post_once(self, request: Request, key: str | None, origin: Origin, received: str) -> Response:
         """Publishes the ticks unless they were published under the same key before.
 
         The same ticks may come again, and those without a time of their own were ``received`` at another then.
         """
-        if not is_key(key):
+        if key is None:
             raise InvalidIdempotencyKey
         ticks = _ticks_of(request)
         headers = await _admitted(request, ticks)

@@ -45,7 +45,7 @@ from ticks.decode import decode
 from ticks.errors import InvalidTicks, about, explain, explain_denied
 from ticks.grammar import moment
 from ticks.origin import Origin, checked_traceparent, received_now
-from ticks.publish import MAX_KEY_LENGTH, denied_symbols, is_key
+from ticks.publish import MAX_KEY_LENGTH, denied_symbols, key_of
 from ticks.tick import MAX_BATCH, MAX_BODY_BYTES, Tick
 
 __all__ = ["PublishConsumer"]
@@ -185,11 +185,11 @@ class PublishConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
         self.under_way.append(Message(number, len(ticks), publication))
 
     def once(self, keyed: KeyedTicks, number: int, received: str) -> tuple[list[Tick], Idempotency]:
-        if not is_key(keyed.key):
+        if (key := key_of(keyed.key)) is None:
             detail = f"A key has 1 to {MAX_KEY_LENGTH} visible ASCII characters."
             raise ProtocolError(ErrorCode.INVALID_MESSAGE, detail, number)
         ticks = decode(bytes(keyed.ticks), received=received)
-        return ticks, publish.idempotency(keyed.key, self.grant.owner, ticks, received)
+        return ticks, publish.idempotency(key, self.grant.owner, ticks, received)
 
     def acknowledge(self, _: asyncio.Task[bool]) -> None:
         """Answers the messages that are done, in their order; one answer acknowledges all up to its number."""

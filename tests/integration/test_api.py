@@ -106,6 +106,13 @@ def test_ticks_with_an_idempotency_key_are_published_once(
         assert client.get("/api/v1/ticks/A").json()["seq"] == 4
 
 
+def test_a_key_in_quotes_as_the_draft_has_it_is_the_same_key(http: httpx.Client) -> None:
+    key = f"quoted-{len(http.cookies)}"
+    assert "idempotency-replayed" not in post(http, [{"symbol": "A", "price": 1}], **{"idempotency-key": key}).headers
+    again = post(http, [{"symbol": "A", "price": 1}], **{"idempotency-key": f'"{key}"'})
+    assert (again.status_code, again.headers["idempotency-replayed"]) == (202, "true")
+
+
 def test_an_invalid_batch_leaves_its_idempotency_key_unused(http: httpx.Client) -> None:
     once = {"idempotency-key": f"corrected, {http.cookies.get('theme')}".replace(" ", "")}
     assert post(http, {"symbol": "A", "price": "x"}, **once).status_code == 400

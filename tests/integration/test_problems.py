@@ -78,6 +78,11 @@ def test_each_refusal_is_a_problem(  # noqa: PLR0917
     assert held(response)["code"] == code
 
 
+def test_a_wrong_content_type_is_told_the_right_ones(gateway: GatewayProcess) -> None:
+    body = held(httpx.post(f"{gateway.http}/api/v1/ticks", data={"symbol": "A", "price": "1"}))
+    assert "send Content-Type: application/json or" in body["detail"]
+
+
 def paths(resolver: URLResolver, prefix: str = "/") -> Iterator[str]:
     """Every path of the project that has no part to fill in."""
     for pattern in resolver.url_patterns:

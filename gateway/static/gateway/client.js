@@ -627,7 +627,7 @@ function members(value) {
 var counts = (value) => members(value).map(([symbol, count]) => [symbol, float(count)]);
 function quote(message, make) {
   const optional = (value) => value === void 0 || value === null ? null : make(digits(value));
-  const { bid, ask, size, extra } = message;
+  const { bid, ask, size, extra, trace } = message;
   const price = {
     symbol: string(message.symbol),
     price: make(digits(message.price)),
@@ -636,11 +636,19 @@ function quote(message, make) {
     bid: optional(bid),
     ask: optional(ask),
     size: optional(size),
-    extra: extra === void 0 || extra === null ? null : more(extra, make)
+    extra: extra === void 0 || extra === null ? null : more(extra, make),
+    trace: trace === void 0 || trace === null ? null : traced(Object.fromEntries(members(trace)))
   };
   if (message.type === "tick") return { type: "tick", ...price };
   return { type: "snapshot", ...price, epoch: string(message.epoch) };
 }
+var traced = ({ published, received, sequenced, sent, traceparent }) => ({
+  published: floatOr(published, null),
+  received: floatOr(received, null),
+  sequenced: floatOr(sequenced, null),
+  sent: floatOr(sent, null),
+  traceparent: stringOr(traceparent, "")
+});
 function more(value, make) {
   return Object.fromEntries(
     members(value).map(([name, inner]) => [
@@ -772,11 +780,12 @@ function encode(fields) {
     (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`
   );
 }
-function subscribe(symbols, { maxRate, snapshot }, since, others, limit) {
+function subscribe(symbols, { maxRate, snapshot, trace }, since, others, limit) {
   const fields = {
     action: "subscribe",
     ...maxRate === null ? {} : { max_rate: maxRate },
-    ...snapshot ? {} : { snapshot }
+    ...snapshot ? {} : { snapshot },
+    ...trace ? { trace } : {}
   };
   const room = limit - encode({ ...fields, symbols: [], since: {} }).length - ID_BYTES;
   const isAll = symbols[0] === EVERYTHING;
@@ -1387,8 +1396,8 @@ var Subscriptions = class {
     this.#handlers.purge((symbol) => !stays(symbol));
   }
 };
-var NO_OPTIONS = { maxRate: null, snapshot: true };
-var isSame = (a, b) => a?.maxRate === b.maxRate && a.snapshot === b.snapshot;
+var NO_OPTIONS = { maxRate: null, snapshot: true, trace: false };
+var isSame = (a, b) => a?.maxRate === b.maxRate && a.snapshot === b.snapshot && a.trace === b.trace;
 function places(message) {
   return members(message.positions).map(([symbol, value]) => {
     const place = value;
@@ -1496,17 +1505,19 @@ var Client = class {
   /**
    * Subscribes to `symbols`, all or none; `"*"` is every symbol. Resolves when the gateway has acknowledged, with the rate
    * that it has taken, which may be somewhat lower than `maxRate` (ticks a second at most, for each symbol); null for every
-   * tick. `snapshot`: whether the last tick of each symbol is wanted first.
+   * tick. `snapshot`: whether the last tick of each symbol is wanted first. `trace`: whether ticks say when
+   * they were where (`Tick.trace`).
    *
    * It waits for as long as there is no connection or no bus, so give it a `signal` if that matters. Subscribing again
    * replaces the options, and the stream goes on where it is. Rejects with CommandRefused, or how the client has ended.
    */
   async subscribe(symbols, options = {}) {
-    const { maxRate = null, snapshot = true, signal } = options;
+    const { maxRate = null, snapshot = true, trace = false, signal } = options;
     const list = symbolList(symbols);
     if (maxRate !== null) atLeast(Number.MIN_VALUE, "maxRate", maxRate);
     if (this.#end !== null) throw this.#end;
-    return this.#subscriptions.subscribe(list, { maxRate, snapshot: flag("snapshot", snapshot) }, signal);
+    const checked = { maxRate, snapshot: flag("snapshot", snapshot), trace: flag("trace", trace) };
+    return this.#subscriptions.subscribe(list, checked, signal);
   }
   /** Ends subscriptions; after it has resolved no event of the symbols comes. */
   async unsubscribe(symbols, options = {}) {

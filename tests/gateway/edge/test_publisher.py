@@ -203,6 +203,13 @@ async def test_a_message_with_a_key_is_published_once() -> None:
     assert await latest("A") == (3, "3")
 
 
+async def test_a_key_in_quotes_is_the_same_key() -> None:
+    async with Publisher() as publisher:
+        for key in ("1", '"1"'):
+            await publisher.ask({"key": key, "ticks": tick("A", 1)})
+    assert await latest("A") == (1, "1")
+
+
 async def test_a_key_that_was_used_for_other_ticks_is_a_conflict() -> None:
     async with Publisher() as publisher:
         await publisher.ask({"key": "1", "ticks": tick("A", 1)})
