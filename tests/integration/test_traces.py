@@ -42,7 +42,7 @@ class Collector:
                 self.send_header("content-length", "0")
                 self.end_headers()
 
-            def log_message(self, format: str, *args: object) -> None: ...
+            def log_message(self, *_: object) -> None: ...
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
@@ -122,15 +122,18 @@ async def test_every_way_in_is_traced_over_two_workers(
 @pytest.mark.parametrize("server", ["daphne", "uvicorn"])
 async def test_other_servers_trace_too(start_gateway: StartGateway, server: ServerKind) -> None:
     gateway = start_gateway(server=server)
-    async with httpx.AsyncClient(base_url=gateway.http, timeout=60) as http, subscriber(gateway, "B") as tracer:
-        async with subscriber(gateway, "A") as other:
-            await asked(tracer, "A")
-            answer = await http.post("/api/v1/ticks", json=tick("A", 1), headers={"traceparent": "00-nonsense"})
-            assert answer.status_code == 202
-            price = await receive(tracer)
-            assert list(price.pop("trace")) == STAMPS
-            assert price == await receive(other)
-            await tracer.send(json.dumps({"action": "subscribe", "symbol": "A", "snapshot": False}))
-            assert (await receive(tracer))["type"] == "subscribed"
-            await publish(http, {"symbol": "A", "price": 2})
-            assert await receive(tracer) == await receive(other)
+    async with (
+        httpx.AsyncClient(base_url=gateway.http, timeout=60) as http,
+        subscriber(gateway, "B") as tracer,
+        subscriber(gateway, "A") as other,
+    ):
+        await asked(tracer, "A")
+        answer = await http.post("/api/v1/ticks", json=tick("A", 1), headers={"traceparent": "00-nonsense"})
+        assert answer.status_code == 202
+        price = await receive(tracer)
+        assert list(price.pop("trace")) == STAMPS
+        assert price == await receive(other)
+        await tracer.send(json.dumps({"action": "subscribe", "symbol": "A", "snapshot": False}))
+        assert (await receive(tracer))["type"] == "subscribed"
+        await publish(http, {"symbol": "A", "price": 2})
+        assert await receive(tracer) == await receive(other)

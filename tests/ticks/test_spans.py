@@ -109,7 +109,9 @@ async def test_without_its_packages_there_is_a_sentence(
     settings.MARKETMUX_OTEL = True
     monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.delitem(sys.modules, "ticks.otel")
-    with pytest.raises(SystemCheckError, match=r"ticks\.E007.*MARKETMUX_OTEL is on[\s\S]*pip install opentelemetry-sdk"):
+    with pytest.raises(
+        SystemCheckError, match=r"ticks\.E007.*MARKETMUX_OTEL is on[\s\S]*pip install opentelemetry-sdk"
+    ):
         call_command("check")
     await publish.publish([TICK])
     assert Origin.of(bus[0]).received

@@ -116,7 +116,7 @@ class Lane {
   #drawWay(steps) {
     if (steps === null) return;
     this.#way.draw(steps);
-    STEPS.forEach((step, index) => this.#write(`step-${step}`, shown(steps[index])));
+    for (const [index, step] of STEPS.entries()) this.#write(`step-${step}`, shown(steps[index]));
   }
 
   /** @param {string} price that this client holds, be it old */

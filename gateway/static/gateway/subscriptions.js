@@ -220,7 +220,8 @@ export class Subscriptions {
     /** @type {Action} */
     const action = this.#leaving.size > 0 ? "unsubscribe" : "subscribe";
     const rate = this.#maxRate === null ? this.#options : { ...this.#options, max_rate: this.#maxRate };
-    const command = new Command({ action, ...(action === "subscribe" ? rate : {}), id: ++this.#lastId }, this.#messageBytes);
+    const options = action === "subscribe" ? rate : {};
+    const command = new Command({ action, ...options, id: ++this.#lastId }, this.#messageBytes);
     if (action === "subscribe") this.#fillSubscribe(command);
     else for (const symbol of this.#leaving) if (!command.add(symbol)) break;
     return { action, command, symbols: command.symbols };
