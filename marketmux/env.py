@@ -94,7 +94,7 @@ class Environment:
     def database(self, name: str, default: str) -> dict[str, Any]:
         """A Django ``DATABASES`` entry from a URL."""
         try:
-            found = dict(dj_database_url.parse(self.text(name, default), conn_max_age=60, conn_health_checks=True))
+            found = dict(dj_database_url.parse(self.text(name, default), conn_max_age=60))
             if "postgresql" in str(found["ENGINE"]) and not any(map(find_spec, ("psycopg", "psycopg2"))):
                 raise ValueError("PostgreSQL needs its driver: pip install 'psycopg[binary]==3.3.9'")
             return found
