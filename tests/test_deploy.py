@@ -48,7 +48,7 @@ def test_every_object_is_as_kubernetes_schemas_have_it(version: str) -> None:
     validate = shutil.which("kubernetes-validate")
     if validate is None:
         pytest.skip("needs kubernetes-validate (pip install kubernetes-validate)")
-    command = [validate, "--strict", "-k", version, DEPLOY / "kubernetes" / "marketmux.yaml"]
+    command = [validate, "--strict", "-k", version, str(DEPLOY / "kubernetes" / "marketmux.yaml")]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
     assert result.stdout.count(" passed for resource ") == 4

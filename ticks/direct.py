@@ -98,9 +98,9 @@ async def _placed(ticks: list[Tick], key: str | None, received: str) -> Publishe
 async def _publish(ticks: list[Tick], key: str | None, received: str) -> Published:
     idempotency = None
     if key is not None:
-        if not bus.is_key(key):
+        if (name := bus.key_of(key)) is None:
             raise InvalidIdempotencyKey
-        idempotency = bus.idempotency(key, _OWNER, ticks, received)
+        idempotency = bus.idempotency(name, _OWNER, ticks, received)
     places = await bus.place(ticks, idempotency)
     positions = {symbol_of(group): Position(end.seq, end.epoch) for group, end in (places or {}).items()}
     return Published(len(ticks), places is None, positions)

@@ -31,7 +31,7 @@ def pythons() -> Iterator[tuple[str, str]]:
         places = [shutil.which(f"python{version}"), *Path.home().glob(f".pyenv/versions/{version}.*/bin/python3")]
         for place in filter(None, places):
             code = "import sys, ensurepip; print('%d.%d' % sys.version_info[:2])"
-            run = subprocess.run([place, "-c", code], capture_output=True, text=True, check=False)
+            run = subprocess.run([str(place), "-c", code], capture_output=True, text=True, check=False)
             if run.stdout.strip() == version:
                 yield version, str(place)
                 break

@@ -26,6 +26,7 @@ from marketmux_client import (
     Publisher,
     QueueFull,
     Refused,
+    RefusedTick,
     Tick,
 )
 from marketmux_client.outgoing import outgoing
@@ -141,10 +142,13 @@ async def test_ticks_arrive_in_their_order_with_their_digits(gateway: GatewayPro
 
 async def test_a_bad_tick_is_refused_alone_and_its_reason_is_kept(gateway: GatewayProcess, address: Address) -> None:
     symbol = f"BAD-{address.__name__}"
-    told = []
+    told: list[RefusedTick] = []
     async with publisher(address(gateway), on_refused=told.append) as feed:
         good = ticks(symbol, 150)
-        bad = [{"symbol": symbol, "price": "12,5"}, {"symbol": "no way", "price": 1, "colour": "red"}]
+        bad: list[dict[str, Any]] = [
+            {"symbol": symbol, "price": "12,5"},
+            {"symbol": "no way", "price": 1, "colour": "red"},
+        ]
         # More than the fifty mistakes that an answer names.
         await feed.publish(*good[:70], *bad, *good[70:], *[{"symbol": symbol, "price": "1_0"}] * 60)
         account = await feed.flush()

@@ -33,7 +33,7 @@ def ticks(count: int, first: int = 1) -> list[Placed]:
 
 
 @pytest.fixture
-def database(tmp_path: Path, migrated_database: str, monkeypatch: pytest.MonkeyPatch) -> str:
+def database(tmp_path: Path, migrated_database: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The URL of a database, of which the process is told as that of this one."""
     url = new_database(migrated_database, tmp_path / "db.sqlite3")
     monkeypatch.setitem(connections["default"].settings_dict, "NAME", dj_database_url.parse(url)["NAME"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from decimal import Decimal
 from http import HTTPStatus
@@ -184,7 +184,12 @@ async def take(step: dict[str, Any], gateway: Gateway, client: Client, consumer:
             found = None if latest is None else {"seq": latest.quote.seq, "is_stale": latest.is_stale}
             assert found == like
     else:
-        await {"receive": gateway.receive, "answer": gateway.answer, "send": gateway.send}[action](value)
+        acts: dict[str, Callable[[Any], Awaitable[None]]] = {
+            "receive": gateway.receive,
+            "answer": gateway.answer,
+            "send": gateway.send,
+        }
+        await acts[action](value)
 
 
 tasks: list[asyncio.Future[Any]] = []
@@ -214,4 +219,5 @@ async def ends(consumer: Consumer, end: dict[str, Any]) -> None:
     with pytest.raises({"closed_for_good": ClosedForGood, "bad_message": BadMessage}[end["type"]]) as caught:
         await asyncio.wait_for(asyncio.shield(consumer.reading), PATIENCE)
     if "code" in end:
+        assert isinstance(caught.value, ClosedForGood)
         assert caught.value.code == end["code"]

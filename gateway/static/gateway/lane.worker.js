@@ -96,7 +96,8 @@ function take(event) {
   ledger.take(event);
   if (event.type === "conflated") skipped.set(event.symbol, (skipped.get(event.symbol) ?? 0) + event.skipped);
   if ("price" in event) {
-    if (event.type === "tick" && event.trace) seen.steps = steps(event.trace, performance.timeOrigin + performance.now());
+    if (event.type === "tick" && event.trace)
+      seen.steps = steps(event.trace, performance.timeOrigin + performance.now());
     seen.newest = Math.max(seen.newest, Date.parse(event.timestamp));
     if (event.symbol === lane.watched) seen.price = event.price;
   }

@@ -3,7 +3,12 @@ import { test } from "node:test";
 
 import { STEPS, shown, steps } from "../../../gateway/static/gateway/traces.js";
 
-const trace = { published: 1778598245000000, received: 1778598245001500, sequenced: 1778598245002000, sent: 1778598245004000 };
+const trace = {
+  published: 1778598245000000,
+  received: 1778598245001500,
+  sequenced: 1778598245002000,
+  sent: 1778598245004000,
+};
 
 test("each step is the time from one stamp to the next", () => {
   assert.deepEqual(steps(trace, 1778598245014), [1.5, 0.5, 2, 10]);
