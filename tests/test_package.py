@@ -6,14 +6,18 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
 import zipfile
 from pathlib import Path
 from typing import Any, Final
 
+import httpx
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from tests.django_project import Project, hear_an_order
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PROJECT: Final[dict[str, Any]] = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -89,14 +93,52 @@ def files(directory: Path) -> list[Path]:
     return [path for path in found if path.suffix in DATA and "__pycache__" not in path.parts]
 
 
-def test_an_unpacked_wheel_runs_without_the_clone(dist: Path, tmp_path: Path) -> None:
-    [wheel] = dist.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(tmp_path / "site")
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path / "site"), "HOME": str(tmp_path)}
+@pytest.fixture(scope="module")
+def installed(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh environment with the wheel, which borrows what it depends on from this one."""
+    venv = tmp_path_factory.mktemp("venv")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
+    [site] = venv.glob("lib/python*/site-packages")
+    (site / "borrowed.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+    pip = [sys.executable, "-m", "pip", "--python", str(venv / "bin/python"), "install", "--no-index", "--no-deps"]
+    subprocess.run([*pip, "--quiet", *map(str, dist.glob("*.whl"))], check=True)
+    return venv
+
+
+def test_the_console_script_runs_the_projects_commands_without_a_clone(installed: Path, tmp_path: Path) -> None:
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
     script = "from django.template.loader import get_template as g; g('404.html').render(); g('gateway/index.html')"
-    for arguments in (["check"], ["migrate", "--verbosity=0"], ["shell", "--no-imports", "-c", script]):
-        command = [sys.executable, "-m", "marketmux", *arguments]
+    for arguments in (["check"], ["migrate", "--verbosity=0"], ["shell", "-c", script]):
+        command = [installed / "bin/marketmux", *arguments]
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
     assert (tmp_path / "db.sqlite3").exists()
+
+
+PYTHONS: Final = [f"3.{minor}" for minor in (11, 12, 13, 14)]
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("django", ["5.2", "6.0"])
+@pytest.mark.parametrize("version", PYTHONS)
+def test_the_guide_works_on_every_python_and_django(version: str, django: str, dist: Path, tmp_path: Path) -> None:
+    if django == "6.0" and version == "3.11":
+        pytest.skip("Django 6.0 needs Python 3.12")
+    interpreter = shutil.which(f"python{version}")
+    found = interpreter and subprocess.run([interpreter, "--version"], capture_output=True, check=False).returncode == 0
+    if not found:
+        pytest.skip(f"there is no Python {version}")
+    subprocess.run([interpreter, "-m", "venv", tmp_path / "venv"], check=True)
+    python = str(tmp_path / "venv/bin/python")
+    wheel = next(dist.glob("*.whl"))
+    pip = [python, "-m", "pip", "install", "--quiet", f"{wheel}[redis]", f"django~={django}.0"]
+    if subprocess.run([*pip[:4], "--dry-run", "django"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("the index cannot be reached")
+    subprocess.run(pip, check=True)
+    project = Project(tmp_path / "project", python, path="")
+    project.follow_the_guide()
+    assert "no issues" in project.manage("check")
+    assert "No changes" in project.manage("makemigrations", "--check", "--dry-run")
+    with project.served() as address:
+        assert httpx.get(f"http://{address}/quote").status_code == 200
+        hear_an_order(project.session(), address)
