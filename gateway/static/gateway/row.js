@@ -23,7 +23,8 @@ export class Row {
   quote;
   #index = -1;
   #height = 0;
-  #isCurrent = false;
+  /** @type {boolean | null} */
+  #isCurrent = null;
   #cells;
   #texts;
   #button;
