@@ -55,9 +55,8 @@ def test_what_is_slow_and_valid_is_taken(name: str) -> None:
 def test_an_answer_names_the_first_mistakes_and_counts_all() -> None:
     error = errors_of(batch(fields(22)))
     assert (len(error.errors), error.count) == (MAX_ERRORS, 1000 * (22 + 2))
-    assert error.errors[:2] == [
-        {"index": 0, "field": f"k{number}", "code": "unknown", "message": "There is no such field."}
-        for number in range(2)
+    assert [(each["index"], each["field"], each["code"]) for each in error.errors[:2]] == [
+        (0, f"k{number}", "unknown") for number in range(2)
     ]
 
 

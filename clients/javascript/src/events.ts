@@ -4,17 +4,17 @@
 export type Extra<N = string> = Readonly<Record<string, N | string | boolean | null>>;
 
 /**
- * When a tick was where, in microseconds since 1970, each by the clock of where that was; null is not known. `published`:
+ * When a tick was where, in microseconds since 1970, each by the clock of where that was, as far as that is known. `published`:
  * its own timestamp, if it came with one. `received`: by the gateway that it was posted to. `sequenced`: by the bus, which
  * numbered it. `sent`: by the gateway that this client is connected to.
  */
 export interface Trace {
-  readonly published: number | null;
-  readonly received: number | null;
-  readonly sequenced: number | null;
-  readonly sent: number | null;
-  /** Of W3C Trace Context; empty if it was posted without one. */
-  readonly traceparent: string;
+  readonly published?: number;
+  readonly received?: number;
+  readonly sequenced?: number;
+  readonly sent?: number;
+  /** Of W3C Trace Context, if it was posted with one. */
+  readonly traceparent?: string;
 }
 
 interface Price<N> {

@@ -73,19 +73,11 @@ export function quote<N>(message: Message, make: MakeNumber<N>): Quote<N> {
     ask: optional(ask),
     size: optional(size),
     extra: extra === undefined || extra === null ? null : more(extra, make),
-    trace: trace === undefined || trace === null ? null : traced(Object.fromEntries(members(trace))),
+    trace: trace === undefined || trace === null ? null : more(trace, Number) as unknown as Trace,
   };
   if (message.type === "tick") return { type: "tick", ...price } satisfies Tick<N>;
   return { type: "snapshot", ...price, epoch: string(message.epoch) } satisfies Snapshot<N>;
 }
-
-const traced = ({ published, received, sequenced, sent, traceparent }: Record<string, unknown>): Trace => ({
-  published: floatOr(published, null),
-  received: floatOr(received, null),
-  sequenced: floatOr(sequenced, null),
-  sent: floatOr(sent, null),
-  traceparent: stringOr(traceparent, ""),
-});
 
 function more<N>(value: unknown, make: MakeNumber<N>): Extra<N> {
   return Object.fromEntries(

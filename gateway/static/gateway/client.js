@@ -637,18 +637,11 @@ function quote(message, make) {
     ask: optional(ask),
     size: optional(size),
     extra: extra === void 0 || extra === null ? null : more(extra, make),
-    trace: trace === void 0 || trace === null ? null : traced(Object.fromEntries(members(trace)))
+    trace: trace === void 0 || trace === null ? null : more(trace, Number)
   };
   if (message.type === "tick") return { type: "tick", ...price };
   return { type: "snapshot", ...price, epoch: string(message.epoch) };
 }
-var traced = ({ published, received, sequenced, sent, traceparent }) => ({
-  published: floatOr(published, null),
-  received: floatOr(received, null),
-  sequenced: floatOr(sequenced, null),
-  sent: floatOr(sent, null),
-  traceparent: stringOr(traceparent, "")
-});
 function more(value, make) {
   return Object.fromEntries(
     members(value).map(([name, inner]) => [

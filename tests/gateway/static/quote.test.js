@@ -59,7 +59,7 @@ describe("a quote", () => {
   test("keeps the course of its price", () => {
     const { history } = quoteOf("1.5", "2.5");
     assert.deepEqual(
-      [history.values, history.times],
+      [[...history.values], [...history.times]],
       [
         [1.5, 2.5],
         [0, 1_000],
