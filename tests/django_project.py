@@ -160,7 +160,7 @@ class Project:
             subprocess.Popen(command, cwd=self.directory, env=self.environment, stdout=log, stderr=log) as process,
         ):
             try:
-                wait_until(lambda: _is_ready(port), 120, "the project is served")
+                wait_until(lambda: _is_ready(port), 240, "the project is served")
                 yield f"127.0.0.1:{port}"
             finally:
                 process.terminate()
