@@ -109,7 +109,7 @@ def test_the_console_script_runs_the_projects_commands_without_a_clone(installed
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
     script = "from django.template.loader import get_template as g; g('404.html').render(); g('gateway/index.html')"
     for arguments in (["check"], ["migrate", "--verbosity=0"], ["shell", "-c", script]):
-        command = [installed / "bin/marketmux", *arguments]
+        command = [str(installed / "bin/marketmux"), *arguments]
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
     assert (tmp_path / "db.sqlite3").exists()
@@ -126,7 +126,7 @@ def test_the_guide_works_on_every_python_and_django(version: str, django: str, d
         pytest.skip("Django 6.0 needs Python 3.12")
     interpreter = shutil.which(f"python{version}")
     found = interpreter and subprocess.run([interpreter, "--version"], capture_output=True, check=False).returncode == 0
-    if not found:
+    if interpreter is None or not found:
         pytest.skip(f"there is no Python {version}")
     subprocess.run([interpreter, "-m", "venv", tmp_path / "venv"], check=True)
     python = str(tmp_path / "venv/bin/python")
