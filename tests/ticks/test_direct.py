@@ -44,7 +44,7 @@ async def test_values_of_python_are_published_digit_for_digit() -> None:
 
 async def test_mistakes_are_named_and_nothing_is_published() -> None:
     with pytest.raises(InvalidTicks) as refused:
-        await marketmux.apublish([{"symbol": "A", "price": 1}, {"symbol": "A", "price": -1}])
+        await marketmux.apublish([{"symbol": "A", "price": 1}, {"symbol": "A", "price": "x"}])
     assert [(error["index"], error["field"]) for error in refused.value.errors] == [(1, "price")]
     assert await publish.latest_of(["A"]) == {}
 
