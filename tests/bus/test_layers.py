@@ -72,7 +72,7 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
         yield redis
 
 
-def timeless(packets: Iterable[Packet] | None) -> list[Packet]:
+def untimed(packets: Iterable[Packet] | None) -> list[Packet]:
     """The same without when they got their places."""
     return [packet._replace(at=0, note=b"") for packet in packets or ()]
 
@@ -100,7 +100,7 @@ class Tap:
 
     @property
     def packets(self) -> list[Packet]:
-        return timeless(packet for some in self.passes for packet in some)
+        return untimed(packet for some in self.passes for packet in some)
 
     @property
     def messages(self) -> list[tuple[str, Any]]:
@@ -446,7 +446,7 @@ async def test_positions_and_history_of_very_many_groups(layer: Layer) -> None:
     since = Since(positions[groups[0]].epoch, 0)
     histories = await layer.bus.history(dict.fromkeys(groups, since))
     assert all(
-        timeless(histories[group]) == [Packet(group, since.epoch, 1, [tick(number)])]
+        untimed(histories[group]) == [Packet(group, since.epoch, 1, [tick(number)])]
         for number, group in enumerate(groups)
     )
     assert await layer.bus.positions([]) == {}
@@ -779,7 +779,7 @@ async def test_groups_are_spread_over_several_redis(
     assert len({position.epoch for position in positions.values()}) == 2
     assert min([len(await shard.names()) for shard in layer.bus.shards]) > 5
     histories = await layer.bus.history({group: Since(positions[group].epoch, 0) for group in groups})
-    assert all(timeless(histories[group]) == [Packet(group, positions[group].epoch, 1, [tick(1)])] for group in groups)
+    assert all(untimed(histories[group]) == [Packet(group, positions[group].epoch, 1, [tick(1)])] for group in groups)
     await layer.bus.leave(groups)
     await layer.bus.join(["ticks.*"])
     await send_batch(layer.bus, [(group, tick(2)) for group in groups])
