@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import time
+import unicodedata
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -30,13 +31,21 @@ __all__ = [
     "timestamp",
 ]
 
-MAX_SYMBOL_LENGTH: Final = 32
+MAX_SYMBOL_LENGTH: Final = 64
+"""In characters, which are code points."""
 MAX_NUMBER_LENGTH: Final = 66
 """A sign, 32 digits, the point and 32 digits."""
 MAX_TIMESTAMP_LENGTH: Final = 30
 """2026-05-12T15:04:05.123456789Z"""
 
-_SYMBOL = re.compile(r"[A-Za-z0-9.\-_/=^:+$#]{1,32}")
+_SHOWN: Final = 64
+"""Most characters of a text that a sentence shows."""
+
+_ASCII_SYMBOL = re.compile(r"(?! )[ -+\--~]{1,64}(?<![ *])")
+_INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+"""Letters and marks that nobody sees, though Python calls them printable: fillers and variation selectors."""
 _MAX_DIGITS: Final = 32
 # JSON's own number grammar, ASCII digits only. 32 digits hold every price there is, with room for 18 decimals.
 _PLAIN_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,31}+)(?:\.[0-9]{1,32}+)?+")
@@ -54,14 +63,37 @@ _TIMESTAMP = re.compile(
 
 
 def is_symbol(text: str) -> bool:
-    return _SYMBOL.fullmatch(text) is not None
+    """Whether ``text`` is 1 to 64 printable characters in NFC that neither begin nor end with white space.
+
+    There is no comma, which separates symbols in lists, and no ``*`` at the end, which makes a pattern: ``*`` alone is
+    every symbol. Nothing is trimmed or folded.
+    """
+    if _ASCII_SYMBOL.fullmatch(text) is not None:
+        return True
+    return len(text) <= MAX_SYMBOL_LENGTH and not text.isascii() and not _fault(text)
 
 
 def check_symbol(text: str) -> str:
-    """``text`` itself if it is a symbol (1 to 32 of letters, digits and ``.-_/=^:+$#``), else ``ValueError``."""
+    """``text`` itself if it is a symbol, else ``ValueError``."""
     if not is_symbol(text):
-        raise ValueError("A symbol is 1 to 32 ASCII characters: letters, digits and .-_/=^:+$#")
+        raise ValueError(f"{text[:_SHOWN]!r} is not a symbol: {_fault(text)}.")
     return text
+
+
+@lru_cache(maxsize=4_096)
+def _fault(text: str) -> str:
+    """Why a text is no symbol; empty if it is one. Not on the hot path, which asks for ASCII alone."""
+    if not 0 < len(text) <= MAX_SYMBOL_LENGTH:
+        return f"it has {len(text)} characters, and a symbol has 1 to {MAX_SYMBOL_LENGTH}"
+    strange = next((each for each in text.strip() if not each.isprintable() or _INVISIBLE.match(each)), "\0")
+    faults = {
+        "it begins or ends with white space": text != text.strip(),
+        f"U+{ord(strange):04X} is a control, invisible, or no character yet": strange != "\0" or "\0" in text,
+        "a comma separates symbols in lists": "," in text,
+        "what ends with * is a pattern, and * alone is every symbol": text.endswith("*"),
+        "it is not in NFC, where a letter and its accent are one character": not unicodedata.is_normalized("NFC", text),
+    }
+    return next((fault for fault, is_so in faults.items() if is_so), "")
 
 
 def number(text: str) -> str:

@@ -17,9 +17,10 @@ from ticks.access.grant import Grant, Scope
 from ticks.access.patterns import Patterns
 from ticks.conf import conf
 from ticks.grammar import is_symbol
+from ticks.groups import beginning_of, group_name, known, learn
 from ticks.origin import Origin, received_now
 from ticks.spans import publication_spans
-from ticks.tick import GROUP_PREFIX, Placed, Tick, TickMessage, group_name, symbol_of
+from ticks.tick import Placed, Tick, TickMessage
 
 __all__ = [
     "MAX_KEY_LENGTH",
@@ -114,7 +115,7 @@ async def _place(
     if conf.MARKETMUX_JOURNAL:
         began = [group for group, end in places.items() if end.seq == len(batch[group])]
         if began:
-            journal.began(grant, map(symbol_of, began))
+            journal.began(grant, [batch[group][0]["symbol"] for group in began])
     return places
 
 
@@ -130,7 +131,7 @@ def _placed(ticks: Iterable[Tick], batch: Mapping[str, Sized], ends: Mapping[str
 
 def concerned(error: Refusal) -> list[str]:
     """The symbols that an error of the bus is about, if that is not simply all."""
-    return [symbol_of(group) for group in error.groups]
+    return known(list(error.groups))
 
 
 def denied_symbols(grant: Grant, ticks: Iterable[Tick]) -> list[str]:
@@ -186,7 +187,8 @@ async def page(first: int, most: int, after: str = "") -> Page:
     bus = get_bus()
     is_whole = not bus.away
     total, groups = await bus.page(first, most, after and group_name(after))
-    return Page(total, [symbol_of(group) for group in groups if group.startswith(GROUP_PREFIX)], is_whole)
+    await learn(bus, groups)
+    return Page(total, known(groups), is_whole)
 
 
 async def page_of(patterns: Patterns, first: int, most: int, after: str = "") -> Page:
@@ -206,15 +208,16 @@ async def _covered(patterns: Patterns) -> AsyncIterator[str]:
     for beginning in patterns.beginnings:
         if is_symbol(beginning) and await latest_of(_present([beginning])):
             yield beginning
-        behind = beginning
-        while True:
-            _, symbols, _ = await page(0, _PAGE, behind)
-            for behind in symbols:
-                if not behind.startswith(beginning):
-                    break
-                yield behind
-            if len(symbols) < _PAGE or not behind.startswith(beginning):
+        behind = start = beginning_of(beginning)
+        while behind.startswith(start):
+            _, groups = await get_bus().page(0, _PAGE, behind)
+            await learn(get_bus(), groups)
+            for symbol in known([group for group in groups if group.startswith(start)]):
+                if symbol.startswith(beginning) and symbol != beginning:
+                    yield symbol
+            if len(groups) < _PAGE:
                 break
+            behind = groups[-1]
 
 
 def _present(symbols: Iterable[str]) -> list[str]:

@@ -56,9 +56,13 @@ class Choice(NamedTuple):
     @classmethod
     def of(cls, query: QueryDict) -> Choice:
         """What the filters and the words of the search say."""
-        words = query.get("q", "").split()
-        periods = [period for word in words if (period := period_of(word)) is not None]
-        symbols = {word for word in words if period_of(word) is None}
+        text = query.get("q", "").strip()
+        periods = []
+        for word in text.split():
+            if (period := period_of(word)) is not None:
+                periods.append(period)
+                text = text.replace(word, "\n", 1)  # what is left is a symbol, which may have spaces within it
+        symbols = {part.strip() for part in text.split("\n") if part.strip()}
         if symbol := query.get(SymbolFilter.parameter_name):
             symbols.add(symbol)
         since = [start for start, _ in periods]

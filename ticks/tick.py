@@ -1,4 +1,4 @@
-"""What a tick is: its symbol, its exact price, its time, and the name of the group it is published to.
+"""What a tick is: its symbol, its exact price and its time.
 
 Digits are text from the publisher's request to the subscriber's frame. No value passes through a float, so 150.250
 stays 150.250 and a timestamp keeps its nanoseconds.
@@ -6,16 +6,14 @@ stays 150.250 and a timestamp keeps its nanoseconds.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any, Final, Literal, NamedTuple, NotRequired, TypedDict
 
 import msgspec
 from msgspec.structs import astuple
 
 from ticks.fields import FIELDS
-from ticks.grammar import check_symbol, is_symbol
+from ticks.groups import GROUP_PREFIX, group_name, symbol_of
 
 __all__ = [
     "GROUP_PREFIX",
@@ -33,8 +31,6 @@ MAX_BATCH: Final = 1_000
 
 MAX_BODY_BYTES: Final = 1_048_576
 """Most bytes in one request."""
-
-GROUP_PREFIX: Final = "ticks."
 
 _RULES: Final = tuple(field.rule for field in FIELDS)
 
@@ -76,9 +72,13 @@ class Tick(msgspec.Struct, frozen=True, gc=False):
     def json(self) -> str:
         """The tick's fields as the inside of a JSON object, without the braces; numbers are JSON numbers.
 
-        A checked symbol, number or timestamp holds nothing that JSON would escape, and ``extra`` is JSON already.
+        A checked number or timestamp holds nothing that JSON would escape, nor does most every symbol, and ``extra`` is
+        JSON already.
         """
-        text = f'"symbol":"{self.symbol}","price":{self.price},"timestamp":"{self.timestamp}"'
+        symbol = self.symbol
+        if '"' in symbol or "\\" in symbol:
+            symbol = symbol.replace("\\", "\\\\").replace('"', '\\"')
+        text = f'"symbol":"{symbol}","price":{self.price},"timestamp":"{self.timestamp}"'
         if self.bid is not None:
             text += f',"bid":{self.bid}'
         if self.ask is not None:
@@ -129,33 +129,3 @@ class Placed(NamedTuple):
     tick: Tick
     seq: int
     epoch: str
-
-
-def group_name(symbol: str) -> str:
-    """The channel layer group that carries the ticks of ``symbol``.
-
-    Every channel layer takes ASCII letters, digits, ``-``, ``_`` and ``.``, fewer than 100 of them. The other
-    characters of a symbol become ``_`` and a letter, and ``_`` itself is doubled: ``EUR/USD`` is ``ticks.EUR_sUSD``.
-    """
-    return GROUP_PREFIX + _escape(check_symbol(symbol))
-
-
-@lru_cache(maxsize=65_536)
-def symbol_of(group: str) -> str:
-    """The symbol whose group ``group`` is; ``ValueError`` for any other group."""
-    symbol = _ESCAPED.sub(lambda match: _UNESCAPES.get(match[0], ""), group.removeprefix(GROUP_PREFIX))
-    if GROUP_PREFIX + _escape(symbol) != group or not is_symbol(symbol):
-        raise ValueError(f"Not a group of ticks: {group!r}")
-    return symbol
-
-
-# s(lash), e(quals), c(aret), n as in coloN, p(lus), d(ollar), h(ash)
-_ESCAPES: Final = {"_": "__", "/": "_s", "=": "_e", "^": "_c", ":": "_n", "+": "_p", "$": "_d", "#": "_h"}
-_UNESCAPES: Final = {escape: character for character, escape in _ESCAPES.items()}
-_ESCAPE_TABLE: Final = str.maketrans(_ESCAPES)
-_ESCAPED = re.compile(r"_.")
-
-
-@lru_cache(maxsize=65_536)
-def _escape(symbol: str) -> str:
-    return symbol.translate(_ESCAPE_TABLE)

@@ -16,7 +16,8 @@ from gateway.fanout.recent import NO_ROOM, Room
 from gateway.protocol.values import EVERYTHING
 from gateway.wires.io_uring import Ring
 from gateway.wires.wire import Wire
-from ticks.tick import GROUP_PREFIX, Tick, group_name, symbol_of
+from ticks.groups import GROUP_PREFIX, group_name, learn, symbol_in, symbol_of
+from ticks.tick import Tick
 
 __all__ = ["Collector", "Node"]
 
@@ -163,6 +164,7 @@ class Node:
         page = [""]
         while page and self.hub.subscriptions.keeps_all:
             _, page = await self._bus.page(0, _CHUNK, page[-1])
+            await learn(self._bus, page)
             symbols = map(self._symbol, page)
             self.hub.subscriptions.open(symbol for symbol in symbols if symbol is not None)
             await asyncio.sleep(0)
@@ -278,7 +280,7 @@ class Node:
 
     def _arrivals(self, packets: Iterable[Packet]) -> Iterator[Packet]:
         for packet in packets:
-            symbol = self._symbol(packet.group)
+            symbol = self._symbol(packet.group, packet.messages)
             if symbol is None:
                 continue
             if not packet.epoch:
@@ -295,12 +297,16 @@ class Node:
                 if body is not None:
                     yield Packet(symbol, packet.epoch, seq, [body])
 
-    def _symbol(self, group: str) -> str | None:
+    def _symbol(self, group: str, messages: Sequence[Any] = ()) -> str | None:
         """The symbol of a group; None for one that has another use, or was made up."""
         if not group.startswith(GROUP_PREFIX):
             return None
         try:
             return symbol_of(group)
+        except ValueError:
+            pass  # its name may be one that does not go back
+        try:
+            return symbol_in(group, messages)
         except ValueError as error:
             self.losses.refuse(group, error)
             return None

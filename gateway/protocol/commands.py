@@ -20,7 +20,7 @@ from bus.contract import Since
 from gateway.protocol.codes import ErrorCode, ProtocolError
 from gateway.protocol.values import EVERYTHING, MAX_ID_LENGTH, PUBLISHED_FIELDS, RequestId, Subscribable, Symbol, ref
 from ticks.access.credentials import MAX_TOKEN_BYTES
-from ticks.grammar import is_symbol
+from ticks.grammar import check_symbol
 from ticks.tick import MAX_BATCH
 
 __all__ = ["MAX_RATE", "MIN_RATE", "RATES", "Action", "Auth", "Command", "KeyedTicks", "checked_text", "parse"]
@@ -256,9 +256,12 @@ def _symbols(action: Action, fields: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _check_symbol(symbol: Any) -> None:
-    if not isinstance(symbol, str) or not is_symbol(symbol):
-        complaint = f"Not a symbol: {str(symbol)[:40]!r}. A symbol is 1 to 32 of letters, digits and .-_/=^:+$#"
-        raise ProtocolError(ErrorCode.INVALID_SYMBOL, complaint)
+    if not isinstance(symbol, str):
+        raise ProtocolError(ErrorCode.INVALID_SYMBOL, f"{str(symbol)[:40]!r} is not a symbol: it is not a string.")
+    try:
+        check_symbol(symbol)
+    except ValueError as error:
+        raise ProtocolError(ErrorCode.INVALID_SYMBOL, str(error)) from None
 
 
 def _token(fields: Mapping[str, Any]) -> str:

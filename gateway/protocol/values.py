@@ -12,7 +12,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from ticks.extra import MAX_BYTES, MAX_NAME_LENGTH, MAX_VALUES, extra
 from ticks.fields import FIELDS, Field
-from ticks.grammar import check_symbol, number, size, timestamp
+from ticks.grammar import MAX_SYMBOL_LENGTH, check_symbol, number, size, timestamp
 
 __all__ = ["EVERYTHING", "MAX_ID_LENGTH", "PUBLISHED_FIELDS", "SENT_FIELDS", "ref"]
 
@@ -22,7 +22,12 @@ EVERYTHING: Final = "*"
 MAX_ID_LENGTH: Final = 64
 """Most characters of an ``id``, and of an epoch that a client names."""
 
-_SYMBOL: Final = "[A-Za-z0-9._/=^:+$#-]{1,32}"
+_SYMBOL: Final = r"(?:[^\x00-\x20\x7f,][^\x00-\x1f\x7f,]*)?[^\x00-\x20\x7f*,]"
+# What a pattern can say that every program understands alike.
+_SYMBOL_IS: Final = (
+    f"1 to {MAX_SYMBOL_LENGTH} printable characters in NFC, of any script and with spaces within; no comma, and no `*` "
+    "at the end. Case-sensitive, never trimmed."
+)
 
 
 def ref(title: str) -> dict[str, str]:
@@ -30,11 +35,14 @@ def ref(title: str) -> dict[str, str]:
     return {"$ref": f"#/components/schemas/{title}"}
 
 
-Symbol = Annotated[str, Meta(title="Symbol", pattern=f"^{_SYMBOL}$", description="Case-sensitive.")]
+Symbol = Annotated[
+    str, Meta(title="Symbol", max_length=MAX_SYMBOL_LENGTH, pattern=f"^{_SYMBOL}$", description=_SYMBOL_IS)
+]
 Subscribable = Annotated[
     str,
     Meta(
         title="Subscribable",
+        max_length=MAX_SYMBOL_LENGTH,
         pattern=rf"^({_SYMBOL}|\{EVERYTHING})$",
         description=f"A symbol, or `{EVERYTHING}` for every symbol, those included that have not ticked yet.",
     ),

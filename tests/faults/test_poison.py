@@ -77,7 +77,7 @@ CHANNELS: Final = (
     b"marketmux.0:{0}__group__ticks.",
     b"marketmux.0:{0}__group__ticks._x",
     b"marketmux.0:{0}__group__ticks.\xff\xfe",
-    b"marketmux.0:{0}__group__ticks.A B",
+    b"marketmux.0:{0}__group__ticks.A,B",
 )
 """What ``ticks.*`` brings too, and no symbol has."""  # fmt: skip
 

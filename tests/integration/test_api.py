@@ -132,7 +132,7 @@ def test_an_idempotency_key_is_its_publishers_own(start_gateway: StartGateway) -
 
 
 def test_one_bad_item_and_nothing_is_published(http: httpx.Client) -> None:
-    batch = [{"symbol": "ATOMIC", "price": 1}, {"symbol": "ATOMIC", "price": "x"}, {"symbol": "A B", "price": 1}]
+    batch = [{"symbol": "ATOMIC", "price": 1}, {"symbol": "ATOMIC", "price": "x"}, {"symbol": "A,B", "price": 1}]
     response = post(http, batch)
     assert response.status_code == 400
     body = response.json()

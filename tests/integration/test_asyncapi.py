@@ -159,7 +159,7 @@ async def _ask_this_and_that(client: Conversation) -> None:
         ("nope", "invalid_json"),
         ("[]", "invalid_message"),
         ('{"action":"fly","id":7}', "unknown_action"),
-        ('{"action":"subscribe","symbol":"A B"}', "invalid_symbol"),
+        ('{"action":"subscribe","symbol":"A,B"}', "invalid_symbol"),
         ('{"action":"subscribe","symbol":"A","max_rate":0}', "invalid_message"),
         ('{"action":"subscribe","symbol":"A","since":3}', "invalid_message"),
         (b"\x00", "binary_message"),

@@ -113,10 +113,23 @@ def test_subscribes_to_any_symbol(page: Page) -> None:
     page.wait_for_cell("OTHER", "price", "2.0")
 
 
+def test_a_symbol_with_spaces_is_typed_in_quotes_or_as_it_is(page: Page) -> None:
+    page.subscribe('"GOOGL 251219P00150000" SPY   251219C00650000 \u8d35\u5dde\u8305\u53f0')
+    publish(
+        page.http,
+        {"symbol": "GOOGL 251219P00150000", "price": "1.0"},
+        {"symbol": "SPY   251219C00650000", "price": "2.0"},
+        {"symbol": "\u8d35\u5dde\u8305\u53f0", "price": "3.0"},
+    )
+    page.wait_for_cell("GOOGL 251219P00150000", "price", "1.0")
+    page.wait_for_cell("SPY   251219C00650000", "price", "2.0")
+    page.wait_for_cell("\u8d35\u5dde\u8305\u53f0", "price", "3.0")
+
+
 def test_refuses_what_is_no_symbol(page: Page) -> None:
     before = page.symbols()
-    page.subscribe("b\u00fccher")
-    page.wait_for_text("#subscribe-error", "b\u00fccher")
+    page.subscribe("A\u200bB")
+    page.wait_for_text("#subscribe-error", "is no symbol")
     assert page.symbols() == before
 
 

@@ -35,7 +35,7 @@ async def test_every_server_delivers(start_gateway: StartGateway, server: Server
         )
         await publish(http, [tick("EUR/USD", number) for number in range(500)])
         assert [(await receive(client))["price"] for _ in range(500)] == list(range(500))
-        await client.send('{"action":"subscribe","symbol":"A B","id":1}')
+        await client.send('{"action":"subscribe","symbol":"A,B","id":1}')
         assert (await receive(client))["code"] == "invalid_symbol"
         await client.ping()
     assert "Traceback" not in gateway.output()

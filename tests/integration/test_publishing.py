@@ -57,7 +57,7 @@ async def test_a_stream_is_published_in_order_and_acknowledged_by_count(
 async def test_a_bad_message_is_named_and_the_stream_goes_on(gateway: GatewayProcess) -> None:
     async with subscriber(gateway, "BAD") as client, publishing(gateway) as publisher:
         await receive(publisher)
-        messages: list[Any] = [tick("BAD", 1), [tick("BAD", 2), {"symbol": "A B", "price": 1}], "nope", tick("BAD", 3)]
+        messages: list[Any] = [tick("BAD", 1), [tick("BAD", 2), {"symbol": "A,B", "price": 1}], "nope", tick("BAD", 3)]
         for message in messages:
             await publisher.send("nope" if message == "nope" else json.dumps(message))
         await publisher.send(b"\x00")

@@ -195,6 +195,6 @@ def test_a_caller_is_told_what_it_may_and_why(limited: str) -> None:
     assert body["publish"] == {"patterns": ["BTC-*", "EUR/USD"], "allowed": True, "rule": "BTC-*"}
     assert body["subscribe"] == {"patterns": ["AAPL"], "allowed": False, "rule": None}
     assert ask("get", "access", limited)[1]["read"] == {"patterns": ["BTC-*", "EUR*"]}
-    assert ask("get", "access?symbol=A B", limited)[0] == 400
+    assert ask("get", "access?symbol=A,B", limited)[0] == 400
     assert Client().get("/api/v1/access").json()["who"] == "nobody"
     assert Client().get("/api/v1/access", headers={"authorization": "Api-Key x"}).status_code == 401

@@ -61,7 +61,7 @@ def test_each_bad_item_is_named_with_its_field() -> None:
     body = json.dumps(
         [
             {"symbol": "A", "price": 1},
-            {"symbol": "A B", "price": "1_000", "timestamp": "2026-05-12T15:04:05"},
+            {"symbol": "A,B", "price": "1_000", "timestamp": "2026-05-12T15:04:05"},
             {"price": True, "volume": 3},
             4,
             {"symbol": None, "price": None, "size": -1, "bid": None},
@@ -185,7 +185,7 @@ scalars = st.one_of(
     st.booleans(),
     st.integers(),
     st.floats(allow_nan=False, allow_infinity=False),
-    st.sampled_from(["AAPL", "1.50", "1_0", "-3", "1e2", "", '"', "\\", WHEN, "2026-05-12T15:04:05", "É", "A B"]),
+    st.sampled_from(["AAPL", "1.50", "1_0", "-3", "1e2", "", '"', "\\", WHEN, "2026-05-12T15:04:05", "É", "A,B"]),
     st.text(max_size=8),
 )
 objects = st.dictionaries(st.one_of(st.sampled_from(["venue", "é", ""]), st.text(max_size=3)), scalars, max_size=3)

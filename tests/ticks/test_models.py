@@ -18,7 +18,7 @@ def test_an_instrument_takes_any_symbol(symbol: str) -> None:
     Instrument(symbol=symbol).full_clean()
 
 
-@pytest.mark.parametrize("symbol", ["", "A B", "AAPL\n", "ÄPL", "x" * 33])
+@pytest.mark.parametrize("symbol", ["", "A,B", "AAPL\n", "A\u0308PL", "x" * 65])
 def test_an_instrument_refuses_what_is_no_symbol(symbol: str) -> None:
     with pytest.raises(ValidationError):
         Instrument(symbol=symbol).full_clean()

@@ -18,6 +18,9 @@ MAX_PATTERNS: Final = 1_000
 """Each is a range of the bus's index when somebody asks for what they may read."""
 
 
+_WORD: Final = re.compile(r'"((?:[^"]|"")*)"(?=[\s,]|$)|[^\s,]+')
+
+
 class Patterns:
     """A set of patterns, in its shortest form. Immutable; equal if they cover the same symbols."""
 
@@ -40,8 +43,12 @@ class Patterns:
 
     @classmethod
     def parse(cls, text: str) -> Patterns:
-        """The patterns in a text, with spaces, commas or line ends between them."""
-        return cls(re.split(r"[\s,]+", text.strip(", \t\r\n")) if text.strip(", \t\r\n") else ())
+        """The patterns in a text, with spaces, commas or line ends between them.
+
+        One that has a space stands in quotes, as does one that begins with a quote; there a quote is doubled.
+        """
+        words = (match[0] if match[1] is None else match[1].replace('""', '"') for match in _WORD.finditer(text))
+        return cls(list(words))
 
     def covers(self, symbol: str) -> bool:
         return symbol in self.symbols or symbol.startswith(self.beginnings)
@@ -84,15 +91,23 @@ class Patterns:
         return hash((self.symbols, self.beginnings))
 
     def __str__(self) -> str:
-        return " ".join(self)
+        """A text for :meth:`parse`."""
+        return " ".join(_quoted(pattern) for pattern in self)
 
     def __repr__(self) -> str:
         return f"Patterns.parse({str(self)!r})"
 
 
+def _quoted(pattern: str) -> str:
+    if " " in pattern or pattern.startswith('"'):
+        return '"' + pattern.replace('"', '""') + '"'
+    return pattern
+
+
 def _beginning(pattern: str) -> str:
     beginning = pattern[:-1]
-    if beginning and not is_symbol(beginning):
+    # A symbol may go on after a space, which it cannot end with.
+    if beginning and not is_symbol(beginning) and not (beginning.endswith(" ") and is_symbol(f"{beginning}A")):
         raise _wrong(pattern)
     return beginning
 
@@ -104,7 +119,8 @@ def _symbol(pattern: str) -> str:
 
 
 def _wrong(pattern: str) -> ValueError:
-    return ValueError(f"Not a pattern: {pattern[:40]!r}. Write a symbol (AAPL), a beginning (BTC-*), or * for all.")
+    example = 'a symbol (AAPL, or in quotes "BRK A"), a beginning (BTC-*), or * for all'
+    return ValueError(f"Not a pattern: {pattern[:40]!r}. Write {example}.")
 
 
 ALL: Final = Patterns(["*"])

@@ -22,10 +22,10 @@ export class SubscribeForm {
     this.#error = find(document, "#subscribe-error", HTMLElement);
     this.#onSubscribe = onSubscribe;
     // What was picked is meant as it is written.
-    this.#suggest = new Suggest(this.#input, names, () => this.#take((symbols) => symbols));
+    this.#suggest = new Suggest(this.#input, names, () => this.#take([this.#input.value], (symbols) => symbols));
     form.addEventListener("submit", (event) => {
       event.preventDefault();
-      this.#take((symbols) => names.known(symbols));
+      this.#take(symbolsIn(this.#input.value), (symbols) => names.known(symbols));
     });
   }
 
@@ -33,9 +33,11 @@ export class SubscribeForm {
     this.#input.focus();
   }
 
-  /** @param {(symbols: string[]) => string[] | Promise<string[]>} meant makes of what was typed what is meant */
-  async #take(meant) {
-    const typed = this.#input.value.split(/[\s,;]+/).filter(Boolean);
+  /**
+   * @param {string[]} typed
+   * @param {(symbols: string[]) => string[] | Promise<string[]>} meant makes of what was typed what is meant
+   */
+  async #take(typed, meant) {
     const wrong = typed.find((symbol) => !isSymbol(symbol));
     this.#showError(wrong);
     if (wrong !== undefined || typed.length === 0) return;
@@ -50,6 +52,16 @@ export class SubscribeForm {
     this.#error.textContent =
       wrong === undefined
         ? ""
-        : `\u201c${wrong}\u201d is no symbol: 1 to 32 letters, digits and .-_/=^:+$#, or * for all`;
+        : `\u201c${wrong}\u201d is no symbol: 1 to 64 characters without comma or * at the end, or * for all`;
   }
+}
+
+/**
+ * What is between commas, semicolons or spaces. A symbol with spaces stands in quotes; one whose spaces are several in a
+ * row, as in those of options, need not.
+ * @param {string} text
+ */
+export function symbolsIn(text) {
+  const parts = text.match(/"[^"]*"(?=[\s,;]|$)|[^\s,;]+(?: {2,}[^\s,;]+)*/g) ?? [];
+  return parts.map((part) => (/^".*"$/.test(part) ? part.slice(1, -1) : part));
 }

@@ -10,7 +10,8 @@ import { Command } from "./command.js";
 /** @typedef {CommandFields["action"]} Action */
 /** @typedef {{ action: Action, symbols: string[] }} Sent */
 
-const SYMBOL = /^[A-Za-z0-9.\-_/=^:+$#]{1,32}$/;
+// Printable characters and spaces within, no comma, no "*" at the end. The gateway looks more closely (NFC, fillers).
+const SYMBOL = /^(?! )(?:[^\p{C}\p{Z},]| ){1,64}(?<![ *])$/u;
 const RETRY_MS = 2_000;
 const PASSING = new Set(["bus_unavailable", "too_many_commands"]);
 // Commands a second, unless the server names a number; and how many of them are left for pings.

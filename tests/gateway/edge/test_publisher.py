@@ -115,7 +115,7 @@ async def test_a_tick_or_an_array_of_ticks_is_published_and_counted() -> None:
 
 @pytest.mark.parametrize(
     ("message", "code"),
-    [("nope", "invalid_json"), (" ", "invalid_json"), ([tick("A B", 1)], "invalid_ticks"),
+    [("nope", "invalid_json"), (" ", "invalid_json"), ([tick("A,B", 1)], "invalid_ticks"),
      ({"symbol": "A"}, "invalid_ticks"), ({"key": "", "ticks": tick("A", 1)}, "invalid_message"),
      ({"key": "x" * 256, "ticks": tick("A", 1)}, "invalid_message"),
      ({"key": 4, "ticks": tick("A", 1)}, "invalid_ticks"), ({"key": "1", "ticks": {}}, "invalid_ticks"),

@@ -336,7 +336,7 @@ async def test_messages_that_are_no_ticks_are_counted_and_nobody_is_disconnected
 @pytest.mark.parametrize(
     ("text", "code"),
     [("nope", "invalid_json"), ("[]", "invalid_message"), ('{"action":"fly","id":1}', "unknown_action"),
-     ('{"action":"subscribe","symbol":"A B"}', "invalid_symbol")],
+     ('{"action":"subscribe","symbol":"A,B"}', "invalid_symbol")],
 )  # fmt: skip
 async def test_a_bad_message_is_answered_and_the_conversation_goes_on(text: str, code: str) -> None:
     async with Client() as client:

@@ -125,7 +125,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "early": ({"nbf": 32_503_680_000}, "token_not_yet_valid"),
     "issuer": ({"iss": "evil"}, "token_wrong_issuer"),
     "audience": ({"aud": "other"}, "token_wrong_audience"),
-    "patterns": ({"marketmux": {"subscribe": ["A B"]}}, "token_wrong_claims"),
+    "patterns": ({"marketmux": {"subscribe": ["A,B"]}}, "token_wrong_claims"),
 }
 
 

@@ -116,7 +116,7 @@ def test_what_a_subscription_cannot_be_is_refused(fields: dict[str, Any]) -> Non
         ({"symbols": ["A"], "since": {"B": PLACE}}, "invalid_message"),
         ({"symbols": ["A"], "since": {"*": PLACE}}, "invalid_symbol"),
         ({"symbols": ["*"], "since": {"*": PLACE}}, "invalid_symbol"),
-        ({"symbols": ["*"], "since": {"A B": PLACE}}, "invalid_symbol"),
+        ({"symbols": ["*"], "since": {"A,B": PLACE}}, "invalid_symbol"),
         ({"symbol": "*", "since": PLACE}, "invalid_message"),
         ({"symbol": "*", "since": {"A": PLACE}}, "invalid_message"),
     ],
@@ -166,7 +166,7 @@ def test_a_message_is_text_of_a_limited_size() -> None:
         ('{"action":"subscribe","symbol":"**"}', "invalid_symbol"),
         ('{"action":"subscribe","symbol":"A*"}', "invalid_symbol"),
         ('{"action":"subscribe","symbol":["*"]}', "invalid_symbol"),
-        ('{"action":"subscribe","symbol":"A B"}', "invalid_symbol"),
+        ('{"action":"subscribe","symbol":"A,B"}', "invalid_symbol"),
         ('{"action":"subscribe","symbol":null}', "invalid_symbol"),
         ('{"action":"subscribe","symbols":["A",["B"]]}', "invalid_symbol"),
         ('{"action":"ping","id":[1]}', "invalid_message"),
@@ -184,5 +184,5 @@ def test_anything_else_is_an_error_with_a_code(text: str, code: str) -> None:
 
 def test_an_error_names_the_request() -> None:
     with pytest.raises(ProtocolError) as caught:
-        parse('{"action":"subscribe","symbol":"A B","id":"r1"}')
+        parse('{"action":"subscribe","symbol":"A,B","id":"r1"}')
     assert caught.value.request_id == "r1"

@@ -220,7 +220,7 @@ def test_every_publication_in_the_description_is_an_example_in_the_document() ->
         ('{"action":"subscribe","symbol":"A","symbols":["A"]}', False),
         ('{"action":"subscribe","symbols":[]}', False),
         ('{"action":"subscribe","symbols":"A"}', False),
-        ('{"action":"subscribe","symbol":"A B"}', False),
+        ('{"action":"subscribe","symbol":"A,B"}', False),
         ('{"action":"subscribe","symbol":"A","speed":1}', False),
         ('{"action":"subscribe","symbol":"A","snapshot":"no"}', False),
         ('{"action":"subscribe","symbol":"A","max_rate":0.001}', False),

@@ -36,13 +36,27 @@ afterEach(() => {
 });
 
 describe("a symbol", () => {
-  for (const text of ["A", "BRK.B", "EUR/USD", "^GSPC", "$X:Y+Z#_-1", "a=b", "X".repeat(32), "*"]) {
+  for (const text of [
+    "A",
+    "BRK.B",
+    "EUR/USD",
+    "^GSPC",
+    "$X:Y+Z#_-1",
+    "a=b",
+    "X".repeat(64),
+    "SPY   251219C00650000",
+    "b\u00fccher",
+    "\u{1f4b0}".repeat(64),
+    "A;B",
+    "A\\B",
+    "*",
+  ]) {
     test(`may be ${text}`, () => {
       assert.equal(isSymbol(text), true);
     });
   }
 
-  for (const text of ["", "X".repeat(33), "A B", "b\u00fccher", "A*", "**", "A\n", "A,B", "A;B", "A\\B"]) {
+  for (const text of ["", "X".repeat(65), " A", "A ", "A\u202eB", "A*", "**", "A\n", "A,B", "\u{1f4b0}".repeat(65)]) {
     test(`may not be ${JSON.stringify(text)}`, () => {
       assert.equal(isSymbol(text), false);
     });

@@ -144,7 +144,7 @@ WITH_REASON = [
     ({"exp": str(NOW + 86_400)}, "token_wrong_claims"), ({"exp": 10**18}, "token_wrong_claims"),
     ({"marketmux": None}, "token_wrong_claims"), ({"marketmux": "*"}, "token_wrong_claims"),
     ({"marketmux": ["*"]}, "token_wrong_claims"), ({"marketmux": {"subscribe": "*"}}, "token_wrong_claims"),
-    ({"marketmux": {"subscribe": ["A B"]}}, "token_wrong_claims"),
+    ({"marketmux": {"subscribe": ["A,B"]}}, "token_wrong_claims"),
     ({"marketmux": {"subscribe": ["**"]}}, "token_wrong_claims"),
     ({"marketmux": {"subscribe": [""]}}, "token_wrong_claims"),
     ({"marketmux": {"subscribe": [1]}}, "token_wrong_claims"),

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests import symbols
 from ticks.access.patterns import ALL, MAX_PATTERNS, NONE, Patterns
 
 SYMBOLS = st.text("AB-", min_size=1, max_size=4)
@@ -36,7 +37,7 @@ def test_the_shortest_form() -> None:
     assert Patterns.parse("") == Patterns.parse(" , ") == NONE
 
 
-@pytest.mark.parametrize("word", ["", "A B", "*A", "A*B", "**", "A**", "ä", "x" * 33, "x" * 33 + "*", "A\x00"])
+@pytest.mark.parametrize("word", ["", "A,B", "**", "A**", "a\u0308", "x" * 65, "x" * 65 + "*", "A\x00", " A", " *"])
 def test_what_is_no_pattern_is_refused(word: str) -> None:
     with pytest.raises(ValueError, match="Not a pattern"):
         Patterns([word])
@@ -45,3 +46,19 @@ def test_what_is_no_pattern_is_refused(word: str) -> None:
 def test_there_are_at_most_so_many() -> None:
     with pytest.raises(ValueError, match=f"at most {MAX_PATTERNS}"):
         Patterns(f"S{number}" for number in range(MAX_PATTERNS + 1))
+
+
+@pytest.mark.parametrize("symbol", symbols.SYMBOLS)
+def test_patterns_of_every_symbol_come_back_from_their_text(symbol: str) -> None:
+    patterns = Patterns([symbol, "BTC-*"])
+    assert Patterns.parse(str(patterns)) == patterns
+    assert patterns.covers(symbol)
+    beginning = Patterns([f"{symbol[:20]}*"])
+    assert Patterns.parse(str(beginning)) == beginning
+    assert beginning.covers(symbol)
+
+
+def test_a_symbol_with_spaces_stands_in_quotes() -> None:
+    patterns = Patterns.parse('AAPL, "SPY   251219C00650000" "GOOGL *"\n"""A""" B"C')
+    assert patterns == Patterns(["AAPL", "SPY   251219C00650000", "GOOGL *", '"A"', 'B"C'])
+    assert patterns.covers("GOOGL 251219P00150000")

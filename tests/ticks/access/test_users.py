@@ -124,7 +124,7 @@ def test_the_hook_says_which_symbols(
     assert may(User.objects.create_user("ada")) == allowed
 
 
-@pytest.mark.parametrize("answer", [None, 5, ["A B"], {"sell": ["*"]}, RuntimeError("down")])
+@pytest.mark.parametrize("answer", [None, 5, ["A,B"], {"sell": ["*"]}, RuntimeError("down")])
 def test_a_hook_that_fails_grants_nothing_and_is_not_believed_later(
     hooked: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, answer: Any
 ) -> None:
