@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from django.core.management import get_commands, load_command_class
 
 from bus.contract import Reason
 from gateway.edge import metrics, publisher
@@ -104,14 +105,27 @@ def test_the_commands_are_those_of_the_code() -> None:
     assert commands.page() == commands.PAGE.read_text(), "python -m tests.commands writes the page"
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_command_that_is_named_is_one(document: Path) -> None:
+    """With its options; those in blocks are run besides (tests/integration/test_docs_commands.py)."""
+    text = re.sub(r"\\\n", " ", document.read_text())
+    for name, rest in re.findall(r"manage\.py ([a-z]\w+)([^`\n|#;]*)", text):
+        parser = load_command_class(get_commands()[name], name).create_parser("manage.py", name)
+        known = {option for action in parser._actions for option in action.option_strings}
+        assert set(re.findall(r"(?<!\S)--?[a-z][\w-]*", rest)) <= known, f"{name}{rest}"
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"(?:^|`|; )make (\w+)", text, re.MULTILINE)) <= targets
+
+
 def words(document: str) -> str:
     """A document's text with its lines joined."""
     return " ".join((ROOT / document).read_text().split())
 
 
 TIMEOUTS = Timeouts()
-OPERATE, PROTOCOL, API, CLIENT = (
-    f"docs/{page}.md" for page in ("how-to/operate", "reference/protocol", "reference/api", "reference/client")
+OPERATE, ADDRESS, PROTOCOL, API, CLIENT = (
+    f"docs/{page}.md"
+    for page in ("how-to/operate", "how-to/address", "reference/protocol", "reference/api", "reference/client")
 )
 
 
@@ -136,7 +150,7 @@ OPERATE, PROTOCOL, API, CLIENT = (
         (OPERATE, f"after {supervisor.STOP_SECONDS:g} seconds the supervisor kills it"),
         (OPERATE, f"a worker keeps {worker.SPARE_FILES} (a quarter"),
         (OPERATE, f"--ping-interval {TIMEOUTS.ping:g} --ping-timeout {TIMEOUTS.pong:g}"),
-        (OPERATE, f"through the {TIMEOUTS.ping:g} s between pings"),
+        (ADDRESS, f"through the {TIMEOUTS.ping:g} s between pings"),
         (PROTOCOL, f"for every {budget.TOKEN_BYTES // 1_024} KB of its answer"),
         (PROTOCOL, f"nothing came for {TIMEOUTS.ping:g} s is sent one"),
         (PROTOCOL, f"nothing comes for {TIMEOUTS.pong:g} s"),
