@@ -11,7 +11,6 @@ import threading
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
-from typing import Final
 
 import pytest
 
@@ -148,7 +147,7 @@ def test_threads_publish_side_by_side_and_nothing_is_lost(gateway: GatewayProces
     assert publisher.refused == ()
 
 
-PRICES: Final[list[Event]] = [
+PRICES: list[Event] = [
     Tick("AAPL", Decimal("150.250"), "2026-05-12T15:04:05.123456789Z", 7, bid=Decimal("150.24"), size=Decimal(300)),
     Snapshot("MSFT", Decimal(410), "2026-05-12T15:04:05Z", 3, "5f3a9c1e"),
 ]

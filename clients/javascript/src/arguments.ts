@@ -24,7 +24,7 @@ export function atLeast(least: number, name: string, value: unknown): number {
 /** Symbols, each once, at least one. */
 export function symbolList(value: unknown): string[] {
   const symbols = Array.isArray(value) ? value : [value];
-  if (symbols.length === 0) throw new TypeError("symbols are at least one");
+  if (symbols.length === 0) throw new TypeError("no symbols");
   return [...new Set(symbols.map((symbol) => text("a symbol", symbol)))];
 }
 
@@ -33,7 +33,7 @@ export function webSocketUrl(value: unknown): URL {
   const base = (globalThis as { location?: { href: string } }).location?.href;
   const url = new URL(value instanceof URL ? value : text("url", value), base);
   url.protocol = url.protocol.replace("http", "ws");
-  if (!/^wss?:$/.test(url.protocol)) throw new RangeError(`not the address of a WebSocket: ${url}`);
+  if (!/^wss?:$/.test(url.protocol)) throw new RangeError(`no address of a WebSocket: ${url}`);
   url.hash = "";
   return url;
 }

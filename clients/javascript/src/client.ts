@@ -154,7 +154,7 @@ export class Client<N = string> implements AsyncIterable<Event<N>> {
     const seconds = this.#connectTimeout;
     const giveUp = () => {
       const why = this.#failure ?? "nobody answers";
-      const error = new Error(`no connection to ${this.url} within ${seconds} s: ${why}`);
+      const error = new Error(`not connected to ${this.url} within ${seconds} s: ${why}`);
       error.name = "TimeoutError";
       this.#opened.reject(error);
     };
@@ -186,12 +186,11 @@ export class Client<N = string> implements AsyncIterable<Event<N>> {
    * replaces the options, and the stream goes on where it is. Rejects with CommandRefused, or how the client has ended.
    */
   async subscribe(symbols: string | readonly string[], options: SubscribeOptions = {}): Promise<number | null> {
-    const { maxRate = null, snapshot = true, trace = false, signal } = options;
+    const { maxRate = null, snapshot = true, trace, signal } = options;
     const list = symbolList(symbols);
     if (maxRate !== null) atLeast(Number.MIN_VALUE, "maxRate", maxRate);
     if (this.#end !== null) throw this.#end;
-    const checked = { maxRate, snapshot: flag("snapshot", snapshot), trace: flag("trace", trace) };
-    return this.#subscriptions.subscribe(list, checked, signal);
+    return this.#subscriptions.subscribe(list, { maxRate, snapshot: flag("snapshot", snapshot), trace }, signal);
   }
 
   /** Ends subscriptions; after it has resolved no event of the symbols comes. */

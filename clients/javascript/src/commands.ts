@@ -12,7 +12,7 @@ const ID_BYTES = ',"id":'.length + 20;
 export interface Options {
   readonly maxRate: number | null;
   readonly snapshot: boolean;
-  readonly trace: boolean;
+  readonly trace?: boolean | undefined;
 }
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -49,9 +49,9 @@ export function subscribe(
 ): Command {
   const fields = {
     action: "subscribe",
-    ...(maxRate === null ? {} : { max_rate: maxRate }),
-    ...(snapshot ? {} : { snapshot }),
-    ...(trace ? { trace } : {}),
+    ...(maxRate !== null && { max_rate: maxRate }),
+    ...(!snapshot && { snapshot }),
+    ...(trace && { trace }),
   };
   const room = limit - encode({ ...fields, symbols: [], since: {} }).length - ID_BYTES;
   const isAll = symbols[0] === EVERYTHING;
@@ -62,7 +62,7 @@ export function subscribe(
         since,
         room,
       );
-  const resumed = places.size > 0 ? { since: Object.fromEntries(places) } : {};
+  const resumed = places.size > 0 && { since: Object.fromEntries(places) };
   return { fields: { ...fields, symbols: taken, ...resumed }, symbols: taken, since: [...places.keys()] };
 }
 

@@ -69,7 +69,7 @@ export class BadMessage extends ClientError {
   readonly text: string;
 
   constructor(text: string) {
-    super(`no message of the protocol: ${text}`);
+    super(`not a message: ${text}`);
     this.text = text;
   }
 }

@@ -16,8 +16,7 @@ const TOKEN = /"(?:[^"\\]|\\.)*"|-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
 
 /** The message in a text; throws SyntaxError or TypeError if there is none. */
 export function decode(text: unknown): Message {
-  if (typeof text !== "string") throw new TypeError();
-  const message = JSON.parse(text.replace(TOKEN, (token) => (token[0] === '"' ? token : `["${token}"]`)));
+  const message = JSON.parse(string(text).replace(TOKEN, (token) => (token[0] === '"' ? token : `["${token}"]`)));
   if (typeof message?.type !== "string") throw new TypeError();
   return message;
 }
@@ -31,16 +30,14 @@ function digits(value: unknown): string {
 export const float = (value: unknown): number => Number(digits(value));
 
 /** As `float`; where the message has none, that is what it is. */
-export const floatOr = <D>(value: unknown, otherwise: D): number | D =>
-  value === undefined || value === null ? otherwise : float(value);
+export const floatOr = <D>(value: unknown, otherwise: D): number | D => (value == null ? otherwise : float(value));
 
 export function string(value: unknown): string {
   if (typeof value !== "string") throw new TypeError();
   return value;
 }
 
-export const stringOr = <D>(value: unknown, otherwise: D): string | D =>
-  value === undefined || value === null ? otherwise : string(value);
+export const stringOr = <D>(value: unknown, otherwise: D): string | D => (value == null ? otherwise : string(value));
 
 /** Strings; none where the message has none. */
 export function strings(value: unknown): string[] {
@@ -62,7 +59,8 @@ export const counts = (value: unknown): [string, number][] =>
 
 /** The tick or snapshot in a message; throws TypeError if it is none. */
 export function quote<N>(message: Message, make: MakeNumber<N>): Quote<N> {
-  const optional = (value: unknown) => (value === undefined || value === null ? null : make(digits(value)));
+  const optional = (value: unknown) => (value == null ? null : make(digits(value)));
+  const object = <M>(value: unknown, number: MakeNumber<M>) => (value == null ? null : more(value, number));
   const { bid, ask, size, extra, trace } = message;
   const price = {
     symbol: string(message.symbol),
@@ -72,8 +70,8 @@ export function quote<N>(message: Message, make: MakeNumber<N>): Quote<N> {
     bid: optional(bid),
     ask: optional(ask),
     size: optional(size),
-    extra: extra === undefined || extra === null ? null : more(extra, make),
-    trace: trace === undefined || trace === null ? null : more(trace, Number) as unknown as Trace,
+    extra: object(extra, make),
+    trace: object(trace, Number) as Trace | null,
   };
   if (message.type === "tick") return { type: "tick", ...price } satisfies Tick<N>;
   return { type: "snapshot", ...price, epoch: string(message.epoch) } satisfies Snapshot<N>;

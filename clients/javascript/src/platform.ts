@@ -25,11 +25,11 @@ export function socketMaker(
 ): (token: string | undefined) => Socket {
   const Maker = chosen ?? here.WebSocket;
   if (Maker === undefined) {
-    throw new TypeError("no WebSocket here: give one (Node has one from 22 on, or the package ws)");
+    throw new TypeError("no WebSocket here: give one (Node 22 has it, or the package ws)");
   }
   const hasHeaders = Object.keys(headers).length > 0;
   if (hasHeaders && here.document !== undefined) {
-    throw new TypeError("a browser takes no key and no headers: show a token");
+    throw new TypeError("browsers send no key or headers: show a token");
   }
   return (token) => {
     const protocols = token === undefined ? [] : [SUBPROTOCOL, `${SUBPROTOCOL}.token.${token}`];

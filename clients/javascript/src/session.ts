@@ -123,7 +123,7 @@ export class Session {
 
   private constructor(socket: Socket, welcome: Message, handlers: SessionHandlers) {
     const limits = welcome.limits as Record<string, unknown>;
-    if (welcome.type !== "welcome") throw new TypeError("not a welcome");
+    if (welcome.type !== "welcome") throw new TypeError("no welcome");
     this.version = string(welcome.version);
     this.messageBytes = float(limits.message_bytes);
     this.expiresAt = stringOr(welcome.expires_at, null);

@@ -401,7 +401,7 @@ export class Subscriptions<N> {
   }
 }
 
-const NO_OPTIONS: Options = { maxRate: null, snapshot: true, trace: false };
+const NO_OPTIONS: Options = { maxRate: null, snapshot: true };
 
 const isSame = (a: Options | undefined, b: Options) =>
   a?.maxRate === b.maxRate && a.snapshot === b.snapshot && a.trace === b.trace;

@@ -19,14 +19,14 @@ function atLeast(least, name, value) {
 }
 function symbolList(value) {
   const symbols = Array.isArray(value) ? value : [value];
-  if (symbols.length === 0) throw new TypeError("symbols are at least one");
+  if (symbols.length === 0) throw new TypeError("no symbols");
   return [...new Set(symbols.map((symbol) => text("a symbol", symbol)))];
 }
 function webSocketUrl(value) {
   const base = globalThis.location?.href;
   const url = new URL(value instanceof URL ? value : text("url", value), base);
   url.protocol = url.protocol.replace("http", "ws");
-  if (!/^wss?:$/.test(url.protocol)) throw new RangeError(`not the address of a WebSocket: ${url}`);
+  if (!/^wss?:$/.test(url.protocol)) throw new RangeError(`no address of a WebSocket: ${url}`);
   url.hash = "";
   return url;
 }
@@ -327,7 +327,7 @@ var BadMessage = class extends ClientError {
   name = "BadMessage";
   text;
   constructor(text2) {
-    super(`no message of the protocol: ${text2}`);
+    super(`not a message: ${text2}`);
     this.text = text2;
   }
 };
@@ -597,8 +597,7 @@ var Listeners = class {
 // src/messages.ts
 var TOKEN = /"(?:[^"\\]|\\.)*"|-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
 function decode(text2) {
-  if (typeof text2 !== "string") throw new TypeError();
-  const message = JSON.parse(text2.replace(TOKEN, (token) => token[0] === '"' ? token : `["${token}"]`));
+  const message = JSON.parse(string(text2).replace(TOKEN, (token) => token[0] === '"' ? token : `["${token}"]`));
   if (typeof message?.type !== "string") throw new TypeError();
   return message;
 }
@@ -607,12 +606,12 @@ function digits(value) {
   throw new TypeError();
 }
 var float = (value) => Number(digits(value));
-var floatOr = (value, otherwise) => value === void 0 || value === null ? otherwise : float(value);
+var floatOr = (value, otherwise) => value == null ? otherwise : float(value);
 function string(value) {
   if (typeof value !== "string") throw new TypeError();
   return value;
 }
-var stringOr = (value, otherwise) => value === void 0 || value === null ? otherwise : string(value);
+var stringOr = (value, otherwise) => value == null ? otherwise : string(value);
 function strings(value) {
   if (value === void 0) return [];
   if (!Array.isArray(value)) throw new TypeError();
@@ -626,7 +625,8 @@ function members(value) {
 }
 var counts = (value) => members(value).map(([symbol, count]) => [symbol, float(count)]);
 function quote(message, make) {
-  const optional = (value) => value === void 0 || value === null ? null : make(digits(value));
+  const optional = (value) => value == null ? null : make(digits(value));
+  const object = (value, number) => value == null ? null : more(value, number);
   const { bid, ask, size, extra, trace } = message;
   const price = {
     symbol: string(message.symbol),
@@ -636,8 +636,8 @@ function quote(message, make) {
     bid: optional(bid),
     ask: optional(ask),
     size: optional(size),
-    extra: extra === void 0 || extra === null ? null : more(extra, make),
-    trace: trace === void 0 || trace === null ? null : more(trace, Number)
+    extra: object(extra, make),
+    trace: object(trace, Number)
   };
   if (message.type === "tick") return { type: "tick", ...price };
   return { type: "snapshot", ...price, epoch: string(message.epoch) };
@@ -720,11 +720,11 @@ var here = globalThis;
 function socketMaker(url, chosen, headers) {
   const Maker = chosen ?? here.WebSocket;
   if (Maker === void 0) {
-    throw new TypeError("no WebSocket here: give one (Node has one from 22 on, or the package ws)");
+    throw new TypeError("no WebSocket here: give one (Node 22 has it, or the package ws)");
   }
   const hasHeaders = Object.keys(headers).length > 0;
   if (hasHeaders && here.document !== void 0) {
-    throw new TypeError("a browser takes no key and no headers: show a token");
+    throw new TypeError("browsers send no key or headers: show a token");
   }
   return (token) => {
     const protocols = token === void 0 ? [] : [SUBPROTOCOL, `${SUBPROTOCOL}.token.${token}`];
@@ -776,9 +776,9 @@ function encode(fields) {
 function subscribe(symbols, { maxRate, snapshot, trace }, since, others, limit) {
   const fields = {
     action: "subscribe",
-    ...maxRate === null ? {} : { max_rate: maxRate },
-    ...snapshot ? {} : { snapshot },
-    ...trace ? { trace } : {}
+    ...maxRate !== null && { max_rate: maxRate },
+    ...!snapshot && { snapshot },
+    ...trace && { trace }
   };
   const room = limit - encode({ ...fields, symbols: [], since: {} }).length - ID_BYTES;
   const isAll = symbols[0] === EVERYTHING;
@@ -787,7 +787,7 @@ function subscribe(symbols, { maxRate, snapshot, trace }, since, others, limit) 
     since,
     room
   );
-  const resumed = places2.size > 0 ? { since: Object.fromEntries(places2) } : {};
+  const resumed = places2.size > 0 && { since: Object.fromEntries(places2) };
   return { fields: { ...fields, symbols: taken, ...resumed }, symbols: taken, since: [...places2.keys()] };
 }
 function unsubscribe(symbols, limit) {
@@ -909,7 +909,7 @@ var Session = class _Session {
   }
   constructor(socket, welcome, handlers) {
     const limits = welcome.limits;
-    if (welcome.type !== "welcome") throw new TypeError("not a welcome");
+    if (welcome.type !== "welcome") throw new TypeError("no welcome");
     this.version = string(welcome.version);
     this.messageBytes = float(limits.message_bytes);
     this.expiresAt = stringOr(welcome.expires_at, null);
@@ -1389,7 +1389,7 @@ var Subscriptions = class {
     this.#handlers.purge((symbol) => !stays(symbol));
   }
 };
-var NO_OPTIONS = { maxRate: null, snapshot: true, trace: false };
+var NO_OPTIONS = { maxRate: null, snapshot: true };
 var isSame = (a, b) => a?.maxRate === b.maxRate && a.snapshot === b.snapshot && a.trace === b.trace;
 function places(message) {
   return members(message.positions).map(([symbol, value]) => {
@@ -1475,7 +1475,7 @@ var Client = class {
     const seconds = this.#connectTimeout;
     const giveUp = () => {
       const why = this.#failure ?? "nobody answers";
-      const error = new Error(`no connection to ${this.url} within ${seconds} s: ${why}`);
+      const error = new Error(`not connected to ${this.url} within ${seconds} s: ${why}`);
       error.name = "TimeoutError";
       this.#opened.reject(error);
     };
@@ -1505,12 +1505,11 @@ var Client = class {
    * replaces the options, and the stream goes on where it is. Rejects with CommandRefused, or how the client has ended.
    */
   async subscribe(symbols, options = {}) {
-    const { maxRate = null, snapshot = true, trace = false, signal } = options;
+    const { maxRate = null, snapshot = true, trace, signal } = options;
     const list = symbolList(symbols);
     if (maxRate !== null) atLeast(Number.MIN_VALUE, "maxRate", maxRate);
     if (this.#end !== null) throw this.#end;
-    const checked = { maxRate, snapshot: flag("snapshot", snapshot), trace: flag("trace", trace) };
-    return this.#subscriptions.subscribe(list, checked, signal);
+    return this.#subscriptions.subscribe(list, { maxRate, snapshot: flag("snapshot", snapshot), trace }, signal);
   }
   /** Ends subscriptions; after it has resolved no event of the symbols comes. */
   async unsubscribe(symbols, options = {}) {

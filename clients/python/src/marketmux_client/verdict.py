@@ -11,7 +11,7 @@ _AGAIN: Final = frozenset(
     {"bus_unavailable", "too_many_ticks", "too_many_commands", "too_many_keys", "auth_unavailable", "unavailable"}
 )
 """Codes after which the same batch may be sent again."""
-_PARTS: Final = frozenset({"too_many_streams", "too_many_new_symbols"})
+_PARTS: Final = frozenset({"access_denied", "too_many_streams", "too_many_new_symbols"})
 """Codes that may be about one symbol of a batch without saying which."""
 
 _BY_HOST: Final = frozenset({"too_many_streams", "too_many_keys", "idempotency_key_reused"})
