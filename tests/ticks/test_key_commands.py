@@ -65,7 +65,7 @@ def test_a_key_for_a_script_is_printed_alone() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--publish", "A*B"], "publish: Not a pattern: 'A\\*B'"),
+        (["--publish", "A**"], "publish: Not a pattern: 'A\\*\\*'"),
         (["--connections", "-1"], "connections: "),
         (["--connections", str(2**63)], "connections: "),
         (["--expires", "soon"], "not a time: 'soon'"),

@@ -29,7 +29,7 @@ symbols = st.one_of(st.text(ASCII, min_size=1, max_size=64), st.text(min_size=1,
         ("ES=F:+$#-.", "ticks.ES_eF_n_p_d_h-."),
         ("SPY   251219C00650000", "ticks.SPY_w_w_w251219C00650000"),
         ("M&M.NS", "ticks.M_aM.NS"),
-        ("茅台.SS", "ticks._IC5_Ftm.SS"),
+        ("茅台.SS", "ticks._IC5_FFm.SS"),
     ],
 )
 def test_a_group_name_can_be_read(symbol: str, group: str) -> None:

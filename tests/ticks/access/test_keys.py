@@ -106,8 +106,8 @@ def test_while_a_secret_is_rotated_both_are_valid() -> None:
 
 @pytest.mark.parametrize("field", ["publish", "subscribe", "read"])
 def test_what_is_no_pattern_is_no_field(field: str) -> None:
-    with pytest.raises(ValidationError, match="Not a pattern: 'A\\*B'"):
-        ApiKey(name="feed", prefix="x", digest="x", **{field: "A*B"}).clean_fields()
+    with pytest.raises(ValidationError, match=r"Not a pattern: .*A\*\*"):
+        ApiKey(name="feed", prefix="x", digest="x", **{field: "A**"}).clean_fields()
 
 
 # The cache
