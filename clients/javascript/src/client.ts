@@ -119,7 +119,7 @@ export class Client<N = string> implements AsyncIterable<Event<N>> {
       refusedFor = 60,
       Decimal,
     } = options;
-    if (key !== undefined && token !== undefined) throw new TypeError("a key or a token, not both");
+    if (key !== undefined && token !== undefined) throw new TypeError("key or token, not both");
     this.url = webSocketUrl(url);
     this.#number = options.number ?? (Decimal ? (digits) => new Decimal(digits) : (digits) => digits as N);
     this.#tokens = new Tokens(token);

@@ -720,7 +720,7 @@ var here = globalThis;
 function socketMaker(url, chosen, headers) {
   const Maker = chosen ?? here.WebSocket;
   if (Maker === void 0) {
-    throw new TypeError("no WebSocket here: give one (Node 22 has it, or the package ws)");
+    throw new TypeError("no WebSocket here: give one, of the package ws");
   }
   const hasHeaders = Object.keys(headers).length > 0;
   if (hasHeaders && here.document !== void 0) {
@@ -1442,7 +1442,7 @@ var Client = class {
       refusedFor = 60,
       Decimal
     } = options;
-    if (key !== void 0 && token !== void 0) throw new TypeError("a key or a token, not both");
+    if (key !== void 0 && token !== void 0) throw new TypeError("key or token, not both");
     this.url = webSocketUrl(url);
     this.#number = options.number ?? (Decimal ? (digits2) => new Decimal(digits2) : (digits2) => digits2);
     this.#tokens = new Tokens(token);
