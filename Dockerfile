@@ -2,7 +2,7 @@
 FROM python:3.13-slim AS wheels
 WORKDIR /build
 COPY requirements.lock ./
-RUN pip wheel --no-cache-dir --wheel-dir /wheels --require-hashes --requirement requirements.lock
+RUN pip wheel --no-cache-dir --wheel-dir /wheels --require-hashes --no-deps --requirement requirements.lock
 
 FROM python:3.13-slim
 ENV PYTHONUNBUFFERED=1 \

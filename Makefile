@@ -22,7 +22,8 @@ PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed
 INSTALLED_DEV := $(VENV)/installed-dev
 SECRET := $(VENV)/secret-key
-PIP := $(PY) -m pip install --disable-pip-version-check --require-hashes --progress-bar off
+# Without looking for dependencies: a lock has all of them, and pip asks for newer ones of those with extras.
+PIP := $(PY) -m pip install --disable-pip-version-check --require-hashes --no-deps --progress-bar off
 # Names what pip is at, so that a minute of it is no silence; its errors come beside. A pipe has the status of its end.
 SHOWN := while read -r word what _; do case $$word in \
 	Collecting) echo "  fetching $$what" ;; \
