@@ -163,6 +163,7 @@ def test_it_ends_with_a_gateway_that_was_killed(database: str) -> None:
             wait_until(lambda: not is_running(pid), TIMEOUT)
 
 
+@pytest.mark.sqlite
 def test_a_recorder_bears_a_lock_longer_than_the_databases_patience(
     process: RecordingProcess, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,6 +178,7 @@ def test_a_recorder_bears_a_lock_longer_than_the_databases_patience(
     assert recorded(database) == [1, 2, 3]
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize(
     ("name", "is_in_memory"),
     [(":memory:", True), ("file:memorydb_default?mode=memory&cache=shared", True), ("/srv/db.sqlite3", False)],
