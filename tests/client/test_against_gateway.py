@@ -123,7 +123,7 @@ async def test_a_chosen_rate_is_accounted_for_and_ends_on_the_last_tick(gateway:
 async def test_a_symbol_that_is_none_is_refused(gateway: GatewayProcess) -> None:
     async with Client(gateway.ws) as client:
         with pytest.raises(CommandRefused, match="invalid_symbol"):
-            await client.subscribe("AAPL", "not a symbol")
+            await client.subscribe("AAPL", "no,symbol")
         with pytest.raises(CommandRefused, match="max_rate"):
             await client.subscribe("AAPL", max_rate=0)
         await client.subscribe("AAPL")
