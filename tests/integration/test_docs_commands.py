@@ -119,6 +119,7 @@ def newcomer(tmp_path: Path, redis_url: str) -> Iterator[Newcomer]:
         yield newcomer
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("page", PAGES)
 def test_what_a_page_says_works(page: str, newcomer: Newcomer, request: pytest.FixtureRequest) -> None:
     if page == "docs/how-to/sentinel.md":
@@ -218,6 +219,7 @@ def test_a_way_through_the_code_names_what_is_there() -> None:
         assert all(re.search(rf"\b{name}\b", code) for name in names), (path, names)
 
 
+@pytest.mark.soak
 def test_a_consumer_of_ones_own_gets_ticks(newcomer: Newcomer) -> None:
     page = "docs/how-to/channels-consumer.md"
     [consumer], [message] = texts(page, "python"), texts(page, "json")
@@ -264,6 +266,7 @@ def test_compose_knows_what_it_is_given() -> None:
         assert set(re.findall(r"--profile (\w+)", block.text)) <= profiles, block
 
 
+@pytest.mark.soak
 def test_the_references_answers_are_the_gateways(start_gateway: StartGateway) -> None:
     """Those that stand by themselves: an example of a body is taken, and an answer is the gateway's."""
     shown = [line for text in texts("docs/reference/api.md", "json") for line in text.splitlines()]
@@ -300,6 +303,7 @@ def test_the_references_answers_are_the_gateways(start_gateway: StartGateway) ->
             assert alike(re.sub(r"mmx_\w+…", f"{key[:12]}…", line), answer.text.strip()), (line, answer.text)
 
 
+@pytest.mark.soak
 def test_a_stream_looks_like_this(gateway: GatewayProcess) -> None:
     [text] = texts("docs/reference/protocol.md", "")
     shown = [line for line in text.splitlines() if line]

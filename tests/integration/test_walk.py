@@ -28,6 +28,7 @@ def newcomer(tmp_path: Path) -> Iterator[Newcomer]:
         yield newcomer
 
 
+@pytest.mark.soak
 def test_the_walk(newcomer: Newcomer, driver: webdriver.Chrome) -> None:
     clone, start, watch, figures, login = (block.text for block in blocks("docs/walk.md") if block.language == "sh")
     newcomer.clone(clone)
