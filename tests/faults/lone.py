@@ -233,7 +233,8 @@ def _serve(port: int, timeouts: Timeouts) -> None:
     import django  # noqa: PLC0415 - the process that tests has it set up
 
     django.setup()
-    from gateway.server.worker import BACKLOG, GatewayServer  # noqa: PLC0415 - needs the apps
+    from gateway.server import collector  # noqa: PLC0415 - needs the apps
+    from gateway.server.worker import BACKLOG, GatewayServer  # noqa: PLC0415 - the same
 
     application = Application()
     listener = socket.create_server(("127.0.0.1", port), backlog=BACKLOG)
@@ -246,6 +247,7 @@ def _serve(port: int, timeouts: Timeouts) -> None:
         restart=SERVICE_RESTART,
         timeouts=timeouts,
     )
+    collector.freeze()  # as gateway/asgi.py does: the collector's walk through all modules is no turn of the server's
     application.server.run()
 
 
