@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import signal
 import ssl
 import subprocess
 from pathlib import Path
 from typing import Final
 
-import pytest
-
+from tests.environment import installed
 from tests.nginx import listens, replaced
 from tests.servers import ROOT, GatewayProcess, free_port, wait_until
 
@@ -33,12 +30,7 @@ class Caddy:
     """Caddy on free ports of 127.0.0.1: ``port`` for TLS, ``plain_port``. ``trust``: for its clients, once it runs."""
 
     def __init__(self, directory: Path, gateways: list[GatewayProcess]) -> None:
-        binary = shutil.which("caddy")
-        if binary is None:
-            reason = "needs caddy"
-            if os.environ.get("CI") == "true":
-                pytest.fail(reason)
-            pytest.skip(reason)
+        binary = installed("caddy")
         directory.mkdir()
         self.port, self.plain_port = free_port(), free_port()
         addresses = [(f"127.0.0.1:{8000 + number}", f"127.0.0.1:{each.port}") for number, each in enumerate(gateways)]

@@ -101,7 +101,7 @@ rooms = [
 ]
 chat = AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(rooms)))
 """
-"""As in Channels' tutorial: rooms, and whoever is in one hears what is said there."""
+"""As in Channels' tutorial: who is in a room hears what is said there."""
 
 CHAT_ASGI: Final = """
 from shop.chat import chat

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 from pathlib import Path
 from typing import Final
 
-import pytest
-
+from tests.environment import installed
 from tests.servers import ROOT, GatewayProcess, free_port, wait_until
 
 __all__ = ["Nginx", "listens", "replaced"]
@@ -40,12 +38,7 @@ class Nginx:
     """nginx on free ports of 127.0.0.1: ``port`` for TLS with ``certificate`` or, without one, the same without TLS."""
 
     def __init__(self, directory: Path, gateways: list[GatewayProcess], certificate: Path | None = None) -> None:
-        binary = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-        if binary is None:
-            reason = "needs nginx"
-            if os.environ.get("CI") == "true":
-                pytest.fail(reason)
-            pytest.skip(reason)
+        binary = installed("nginx")
         directory.mkdir()
         self.port, self.plain_port = free_port(), free_port()
         text = replaced(

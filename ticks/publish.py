@@ -6,6 +6,7 @@ import hashlib
 import re
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import nullcontext
 from typing import Final, Literal, NamedTuple
 
 from bus import stall
@@ -73,23 +74,15 @@ async def place(
     """
     if ticks:
         intake.arrived(ticks[-1])
+    origin, spans = origin or Origin(received_now()), publication_spans()
     result = "refused"
     try:
-        places = await _place_traced(ticks, idempotency, grant, way, origin or Origin(received_now()))
+        with nullcontext(origin) if spans is None else spans.publication(origin, way, len(ticks)) as own:
+            places = await _place(ticks, idempotency, grant, own)
         result = "repeated" if places is None else "published"
     finally:
         intake.ticks[f"{way}|{result}"] += len(ticks)
     return places
-
-
-async def _place_traced(
-    ticks: Sequence[Tick], idempotency: Idempotency | None, grant: Grant | None, way: str, origin: Origin
-) -> Mapping[str, Since] | None:
-    spans = publication_spans()
-    if spans is None:
-        return await _place(ticks, idempotency, grant, origin)
-    with spans.publication(origin, way, len(ticks)) as own:
-        return await _place(ticks, idempotency, grant, own)
 
 
 async def _place(

@@ -7,12 +7,11 @@ test changes. The monotonic clock goes on as it does when an operator or NTP set
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import httpx
 import pytest
@@ -21,6 +20,7 @@ from websockets.asyncio.client import ClientConnection
 
 from tests.clients import publish, receive, subscriber, tick
 from tests.conftest import StartGateway
+from tests.environment import cannot
 from tests.servers import GatewayProcess, RedisServer
 
 HOUR: Final = 3_600
@@ -56,14 +56,8 @@ class WallClock:
 def _library() -> Path:
     libraries = list(Path("/usr").glob("lib*/**/faketime/libfaketimeMT.so.1"))
     if not libraries:
-        _cannot("needs libfaketime (Debian: libfaketime)")
+        cannot("needs libfaketime (Debian: libfaketime)")
     return libraries[0]
-
-
-def _cannot(reason: str) -> NoReturn:
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 @pytest.fixture
@@ -84,7 +78,7 @@ def clocked_redis(wall_clock: WallClock, tmp_path: Path, monkeypatch: pytest.Mon
         try:
             redis = RedisServer(tmp_path)
         except FileNotFoundError as error:
-            _cannot(str(error))
+            cannot(str(error))
         redis.start()
     yield redis
     redis.stop()

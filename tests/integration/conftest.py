@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +10,7 @@ from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 
+from tests.environment import installed
 from tests.integration.browser import Page
 from tests.servers import GatewayProcess
 
@@ -75,14 +74,3 @@ def page(driver: webdriver.Chrome, seeded: GatewayProcess) -> Iterator[Page]:
     page.resize(WIDE)
     yield page.open()
     assert page.complaints() == []
-
-
-def installed(*names: str) -> str:
-    """The path of the first program that is there; without any the test is skipped, in CI it fails."""
-    for name in names:
-        if found := shutil.which(name):
-            return found
-    reason = f"needs {' or '.join(names)} on PATH"
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)

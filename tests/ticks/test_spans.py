@@ -28,7 +28,7 @@ TICK = Tick("A", "1", "2026-05-12T15:04:05Z")
 
 
 @pytest.fixture(autouse=True)
-def anew() -> Iterator[None]:
+def read_again() -> Iterator[None]:
     """The setting is read again."""
     publication_spans.cache_clear()
     yield

@@ -39,7 +39,7 @@ class Line {
   constructor(url, protocols) {
     if (!isCut) {
       socket = new WebSocket(url, protocols);
-      // biome-ignore lint/correctness/noConstructorReturn: whoever makes one gets the socket itself
+      // biome-ignore lint/correctness/noConstructorReturn: who makes one gets the socket itself
       return /** @type {any} */ (socket);
     }
     queueMicrotask(() => this.onclose?.({ code: 1006, reason: "" }));

@@ -132,9 +132,9 @@ class Publisher:
             QueueFull: there is no room, and that is the rule.
             ClientError: there is no going on.
         """
-        delivery = self._checked()
+        self._checked()
         for tick in ticks:
-            await self._put(delivery, outgoing(tick))
+            await self.put(outgoing(tick))
 
     async def flush(self, timeout: Number | None = None) -> Account:
         """Returns when it is known of all that was published before what became of it.
@@ -198,9 +198,7 @@ class Publisher:
 
     async def put(self, tick: Outgoing) -> None:
         """Puts it in the queue when there is room."""
-        await self._put(self._checked(), tick)
-
-    async def _put(self, delivery: Delivery, tick: Outgoing) -> None:
+        delivery = self._checked()
         while not delivery.waiting.put(tick):
             await delivery.moved()
             self._checked()
