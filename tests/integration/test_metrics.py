@@ -210,5 +210,5 @@ def test_what_comes_in_is_counted_by_way_and_result(start_gateway: StartGateway)
     received = {one.labels["way"]: one.value for one in scraped if one.name == "marketmux_received_bytes_total"}
     assert received["websocket"] == len(json.dumps(ticks)) + 1
     assert 2 * 70_000 + 100 < received["http"] < 2 * 70_000 + 400
-    assert sum(one.value for one in scraped if one.name == "marketmux_ingest_age_seconds_count") == 3
+    assert sum(one.value for one in scraped if one.name == "marketmux_ingest_age_seconds_count") == 5
     assert next(one.labels["version"] for one in scraped if one.name == "marketmux_build_info") == VERSION
