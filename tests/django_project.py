@@ -19,7 +19,9 @@ from tests.servers import free_port, wait_until
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 PAGE: Final = (ROOT / "docs/how-to/django.md").read_text()
-SETTINGS, ASGI, URLS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)[:3]
+BLOCKS: Final[list[str]] = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+SETTINGS, ASGI, URLS = BLOCKS[:3]
+[CHAT_ASGI] = [block for block in BLOCKS if "chat.routing" in block]
 
 ORDER: Final = """
 from django.db import transaction
@@ -52,10 +54,7 @@ CHAT: Final = """
 import json
 
 from asgiref.sync import async_to_sync
-from channels.auth import AuthMiddlewareStack
 from channels.generic.websocket import AsyncWebsocketConsumer, WebsocketConsumer
-from channels.routing import URLRouter
-from channels.security.websocket import AllowedHostsOriginValidator
 from django.urls import re_path
 
 
@@ -95,18 +94,13 @@ class AsyncChat(AsyncWebsocketConsumer):
         await self.send(text_data=json.dumps({"message": event["message"]}))
 
 
-rooms = [
+websocket_urlpatterns = [
     re_path(r"chat/sync/(?P<room>\\w+)/$", SyncChat.as_asgi()),
     re_path(r"chat/async/(?P<room>\\w+)/$", AsyncChat.as_asgi()),
 ]
-chat = AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(rooms)))
 """
 """As in Channels' tutorial: who is in a room hears what is said there."""
 
-CHAT_ASGI: Final = """
-from shop.chat import chat
-application = with_gateway(get_asgi_application(), chat)
-"""
 USER: Final = """
 from django.contrib.auth.models import Permission, User
 from django.test import Client
@@ -147,7 +141,7 @@ class Project:
             self.append(name, text)
         self.append("urls.py", ORDER)
         self.append("chat.py", CHAT)
-        self.append("asgi.py", CHAT_ASGI)
+        self.append("asgi.py", CHAT_ASGI.replace("chat.routing", "shop.chat"))
         self.manage("migrate", "--verbosity=0")
 
     @contextmanager

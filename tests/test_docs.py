@@ -19,6 +19,7 @@ from gateway.server import drain, inbox, supervisor, websocket, worker
 from gateway.server.timeouts import Timeouts
 from marketmux.client import Backoff
 from tests import commands
+from tests.documents import blocks
 from ticks.conf import OPTIONS
 from ticks.problems import PROBLEMS
 from ticks.publish import MAX_KEY_LENGTH
@@ -86,6 +87,19 @@ def test_the_readme_is_short_and_its_pictures_are_there() -> None:
     pictures = re.findall(r'(?:src|srcset)="([^"]+)"', readme)
     assert len(pictures) == 2
     assert all((ROOT / picture).is_file() for picture in pictures)
+
+
+def test_the_readmes_five_ways_are_lines_of_the_pages_that_they_name() -> None:
+    """Where tests run them, as tests/integration/test_docs_commands.py sees to."""
+    before, table = (ROOT / "README.md").read_text().split("| with the gateway of ", 1)
+    ways = table.split("\n\n")[0].splitlines()[2:]
+    assert len(ways) == 5
+    assert before.count("\n") + len(ways) < 20, "on the first screen"
+    for way in ways:
+        [page] = re.findall(r"\]\(([^#)]+)", way)
+        lines = [line.strip() for block in blocks(page) for line in block.text.splitlines()]
+        assert [line for line in re.findall(r"`([^`]+)`", way) if line not in lines] == []
+        assert way.count("`") == 4, "ten lines in all"
 
 
 def test_the_readmes_figures_are_measured_ones() -> None:

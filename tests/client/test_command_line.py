@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import os
 import signal
 import subprocess
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from pathlib import Path
+
+from websockets.exceptions import ConnectionClosed
 
 from tests.client.fake import TIMEOUT, deaf, fake_gateway, snapshot
 
@@ -40,6 +44,23 @@ async def test_it_prints_ticks_until_it_is_interrupted() -> None:
         "2026-05-12T15:04:05.123456789Z  AAPL  150.250  -  -  -  tick 1043",
     ]
     assert (process.returncode, errors) == (130, b"")
+
+
+async def test_it_ends_with_what_reads_it() -> None:
+    async with fake_gateway() as gateway:
+        piped = '"$@" | head -1 >/dev/null; exit ${PIPESTATUS[0]}'
+        command = ["bash", "-c", piped, "bash", sys.executable, "-m", "marketmux_client", gateway.url, "AAPL"]
+        process = await asyncio.create_subprocess_exec(*command, env=ENVIRONMENT, stdin=DEVNULL, stderr=PIPE)
+        peer = await gateway.peer()
+        await peer.subscribe()
+        ended = asyncio.create_task(process.communicate())
+        async with asyncio.timeout(TIMEOUT):
+            for seq in itertools.count(1041):
+                with contextlib.suppress(ConnectionClosed):
+                    await peer.tick(seq)
+                if (await asyncio.wait([ended], timeout=0.05))[0]:
+                    break
+    assert (process.returncode, ended.result()[1]) == (0, b"")
 
 
 async def test_it_says_why_it_cannot_go_on() -> None:

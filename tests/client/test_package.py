@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,10 +14,12 @@ from zipfile import ZipFile
 
 import pytest
 
+from marketmux_client import SyncPublisher
 from tests.servers import GatewayProcess
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = ROOT / "clients/python"
+GUIDE = ROOT / "docs/reference/client.md"
 VERSIONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 TIMEOUT = 300
 # Their own cache, proxies and index stay; nothing of this environment does.
@@ -119,6 +122,24 @@ def test_installed_it_publishes_and_prints_ticks(python: Path, gateway: GatewayP
     )
     assert run.returncode == 0, run.stderr
     assert run.stdout.splitlines()[-3:] == [f"{symbol} 150.250", f"{symbol} 150.260", "0"]
+
+
+def test_installed_its_command_prints_ticks(python: Path, gateway: GatewayProcess, tmp_path: Path) -> None:
+    """As docs/reference/client.md has it, which says which environment that is."""
+    [command] = re.findall(r"```sh\npython (-m marketmux_client .+?)\n```", GUIDE.read_text())
+    arguments = command.replace("ws://127.0.0.1:8000/ws", gateway.ws).split()
+    with (
+        SyncPublisher(gateway.http) as publisher,
+        subprocess.Popen(
+            [str(python), *arguments], cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True
+        ) as process,
+    ):
+        assert process.stdout is not None
+        try:
+            publisher.publish({"symbol": "AAPL", "price": "150.250"})  # a snapshot, or a tick, whichever is faster
+            assert any("  AAPL  150.250  -  -  -  " in line for line in process.stdout)
+        finally:
+            process.kill()
 
 
 def test_installed_it_has_nothing_of_the_server(python: Path, tmp_path: Path) -> None:

@@ -39,7 +39,6 @@ ENDLESS: Final = {
     r"bin/websockets\b": '"type":"welcome"',
     r"http\.server\b": "Serving HTTP",
     r"curl -N\b": "event: tick",
-    r"-m marketmux\.client\b": "AAPL",
     r"bin/python board\.py": "AAPL",
 }
 """What goes on until it is stopped, and what it has printed when it works; empty for a server that prints nothing."""
@@ -48,7 +47,7 @@ TERMINAL: Final = re.compile(r"\x1b(?:\[[\d;?]*[A-Za-z]|[78])")
 """What moves a terminal's cursor, and colours."""
 
 GATEWAY: Final = re.compile(r"\bmake run\b|manage\.py serve\b|bin/daphne\b")
-PATIENCE: Final = 120.0
+PATIENCE: Final = 300.0
 MOVING: Final = frozenset({"version", "epoch", "timestamp", "time", "expires_at", "token", "heartbeat", "size"})
 """Fields whose values are others each time."""
 
@@ -168,10 +167,11 @@ class Newcomer:
         for _, _, process in self._running:
             pids = children(process.pid)
             try:
-                process.wait(30)
+                process.wait(120)
             except subprocess.TimeoutExpired:
                 for pid in (*pids, process.pid):
-                    os.kill(pid, signal.SIGKILL)
+                    with contextlib.suppress(ProcessLookupError):  # it has ended after all
+                        os.kill(pid, signal.SIGKILL)
             if process.stdin is not None:
                 process.stdin.close()
         self._running.clear()
@@ -226,7 +226,10 @@ class Newcomer:
             assert not ended, f"{text}\n{self.output()}"
             return False
 
-        wait_until(works, PATIENCE, f"{text}\nnever printed {sign!r}")
+        try:
+            wait_until(works, PATIENCE)
+        except AssertionError as error:
+            raise AssertionError(f"{text}\nnever printed {sign!r}\n{self.output()}") from error
 
     def _converse(self, text: str, answers: Mapping[str, str]) -> str:
         """Types a block in a terminal of its own, where programs can ask."""

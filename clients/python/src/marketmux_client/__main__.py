@@ -122,6 +122,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         asyncio.run(watch(client, options.symbols, options.max_rate, show))
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # what reads this has seen enough, such as head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the exit
+        return 0
     except (ClientError, ValueError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
