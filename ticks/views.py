@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 from django.core.exceptions import SynchronousOnlyOperation
 from django.http import HttpRequest
-from drf_spectacular.openapi import AutoSchema
 from msgspec.structs import astuple
 from rest_framework import status
 from rest_framework.exceptions import NotAuthenticated, NotFound, ParseError, PermissionDenied
@@ -57,7 +56,6 @@ class ExplicitView(APIView):
     permission_classes = [MayRead]
     throttle_classes = []  # ticks/shares.py counts
     versioning_class = None
-    schema = AutoSchema()
 
     def get_exception_handler(self) -> Any:
         return exception_handler

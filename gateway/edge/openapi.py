@@ -67,7 +67,8 @@ def document() -> Json:
 
 def _described(view: Any, **operations: Any) -> type:
     """The view with its operations described."""
-    described = type("Described", (view,), {name: _with_schema(getattr(view, name)) for name in operations})
+    handlers = {name: _with_schema(getattr(view, name)) for name in operations}
+    described = type("Described", (view,), {**handlers, "schema": AutoSchema()})
     return extend_schema_view(**operations)(described)
 
 
