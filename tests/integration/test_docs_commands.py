@@ -52,12 +52,12 @@ ELSEWHERE: Final = {
     ("docs/how-to/publish-from-python.md", "python"): (3, "tests/client/test_examples.py::test_"),
     ("docs/how-to/publish-from-python.md", ""): (1, "tests/client/test_examples.py::test_"),
     ("docs/reference/javascript.md", "sh"): (
-        1,
+        2,
         "tests/javascript/test_package.py::test_it_installs_into_an_empty_project",
     ),
     ("docs/reference/javascript.md", "js"): (1, "tests/javascript/test_package.py::test_the_example_of_the_guide"),
     ("docs/reference/javascript.md", ""): (1, "tests/javascript/test_package.py::test_the_example_of_the_guide"),
-    ("docs/reference/javascript.md", "jsx"): (1, "tests/javascript/test_react.py::test_"),
+    ("docs/reference/javascript.md", "jsx"): (1, "tests/javascript/test_react.py::test_the_example_of_the_guide"),
     # One of them is of tests/client/test_examples.py.
     ("docs/reference/client.md", "python"): (2, "tests/client/test_against_gateway.py::test_the_example_of_the_guide"),
     # A wheel of the tree, in an environment of its own, stands for the folder that the page installs.

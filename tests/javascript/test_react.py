@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import http.server
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from selenium import webdriver
 
 from tests.clients import tick
 from tests.integration.conftest import launched
-from tests.javascript.node import MODULES, run
+from tests.javascript.node import MODULES, PACKAGE, ROOT, run
 from tests.servers import GatewayProcess, wait_until
 
 HERE = Path(__file__).parent
@@ -28,11 +29,14 @@ class Quotes:
     def __init__(self, driver: webdriver.Chrome, gateway: GatewayProcess, url: str) -> None:
         self._driver = driver
         self._gateway = gateway
-        self._url = f"{url}/?url={gateway.ws}"
+        self._site = url
 
     def open(self) -> None:
-        self._driver.get(self._url)
+        self.go_to("")
         self.wait_for("document.getElementById('status')?.textContent", "live")
+
+    def go_to(self, page: str) -> None:
+        self._driver.get(f"{self._site}/{page}?url={self._gateway.ws}")
 
     def publish(self, *ticks: dict[str, Any]) -> None:
         answer = httpx.post(f"{self._gateway.http}/api/v1/ticks", json=ticks, timeout=60)
@@ -68,12 +72,30 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     esbuild = MODULES / "esbuild" / "bin" / "esbuild"
     mode = '--define:process.env.NODE_ENV="development"'
     run(esbuild, HERE / "quotes.js", "--bundle", "--format=esm", mode, f"--outfile={directory / 'quotes.js'}")
+    (directory / "example.html").write_text(PAGE.replace("quotes.js", "example.js"))
+    (directory / "example.jsx").write_text(example())
+    packages = {
+        "@marketmux/client": PACKAGE / "src/index.ts",
+        "@marketmux/client/react": PACKAGE / "src/react.ts",
+        "react": MODULES / "react",
+        "react-dom": MODULES / "react-dom",
+    }
+    aliases = [f"--alias:{name}={path}" for name, path in packages.items()]
+    out = f"--outfile={directory / 'example.js'}"
+    run(esbuild, directory / "example.jsx", "--bundle", "--format=esm", "--jsx=automatic", mode, *aliases, out)
     handler = functools.partial(Quiet, directory=str(directory))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_address[1]}"
     server.shutdown()
     server.server_close()
+
+
+def example() -> str:
+    """The page of docs/reference/javascript.md, with the gateway that its address names."""
+    [code] = re.findall(r"```jsx\n(.*?)```", (ROOT / "docs/reference/javascript.md").read_text(), re.DOTALL)
+    assert code.count('"ws://127.0.0.1:8000/ws"') == 1
+    return str(code).replace('"ws://127.0.0.1:8000/ws"', 'new URLSearchParams(location.search).get("url")')
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -140,3 +162,10 @@ def test_a_burst_is_rendered_at_most_once_a_frame(quotes: Quotes) -> None:
     assert quotes.look(more) <= before + 1
     assert quotes.look("page.commits") < 1_000
     assert quotes.look("page.client.counts.gaps") == 0
+
+
+def test_the_example_of_the_guide_shows_a_quote(quotes: Quotes) -> None:
+    quotes.publish(tick("AAPL", "150.250"))
+    quotes.go_to("example.html")
+    quotes.wait_for("document.querySelector('#root b')?.textContent", "150.250")
+    quotes.wait_for("document.querySelector('#root i').textContent", "live")
