@@ -21,7 +21,7 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 from tests.integration.conftest import launched
-from tests.servers import ROOT, GatewayProcess, migrate
+from tests.servers import ROOT, GatewayProcess, migrate, wait_until
 
 IMAGES: Final = ROOT / "docs/images"
 SIZES: Final = {"desktop": (1280, 800, 1), "phone": (390, 844, 2)}
@@ -73,6 +73,40 @@ def shots(driver: webdriver.Chrome, url: str, name: str, sizes: dict[str, tuple[
             driver.save_screenshot(str(images / f"{name}-{size}-{scheme}.png"))
 
 
+def walk(driver: webdriver.Chrome, http: str, images: Path) -> None:
+    """What docs/walk.md shows besides: a client that is capped, who is connected, and the profile of a worker.
+
+    By a superuser who is logged in; the capped client has seen some receipts when its picture is taken.
+    """
+    width, height, _ = SIZES["desktop"]
+    driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    driver.set_window_size(width, height)
+
+    def shoot(name: str) -> None:
+        driver.save_screenshot(str(images / f"walk-{name}.png"))
+
+    driver.get(http)
+    find = (By.CSS_SELECTOR, "a[href='#mistreat']")
+    wait_until(lambda: driver.find_element(*find).is_displayed())
+    driver.find_element(*find).click()
+    driver.find_element(By.CSS_SELECTOR, "[data-do=cap]").click()
+    capped = "return document.querySelector('[data-lane=b] [data-of=capped]').textContent"
+    wait_until(lambda: driver.execute_script(capped).replace(",", "").isdecimal(), 60)
+    time.sleep(3 * SETTLE_SECONDS)
+    shoot("mistreat")
+    driver.get(f"{http}/admin/")
+    driver.find_element(By.LINK_TEXT, "Connections").click()
+    wait_until(lambda: "behind" in driver.find_element(By.ID, "result_list").text, 60)
+    driver.find_element(By.XPATH, "//tr[td='behind']//input[@name='id']").click()
+    shoot("connections")
+    driver.get(f"{http}/debug/")
+    driver.find_element(By.CSS_SELECTOR, "button[value=profile]").click()
+    wait_until(lambda: bool(driver.find_elements(By.CSS_SELECTOR, ".debug-flame title")), 60)
+    driver.execute_script("document.querySelector('.debug-flame').scrollIntoView({block: 'center'})")
+    shoot("profile")
+
+
 def log_in(driver: webdriver.Chrome, http: str) -> None:
     driver.get(f"{http}/admin/login/?next=/admin/")
     driver.find_element(By.NAME, "username").send_keys(USER)
@@ -88,6 +122,7 @@ def take(images: Path, seconds: float) -> None:
             shots(driver, f"{process.http}/", "page", SIZES, images)
             log_in(driver, process.http)
             shots(driver, f"{process.http}/admin/", "admin", {"desktop": SIZES["desktop"]}, images)
+            walk(driver, process.http, images)
         finally:
             driver.quit()
 

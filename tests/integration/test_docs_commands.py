@@ -83,6 +83,9 @@ BEFORE: Final = dict.fromkeys(("README.md", "docs/how-to/scale.md", "docs/refere
 }
 """What runs already where a page begins, as it says itself."""
 
+CHEAP: Final = {"docs/reference/api.md"}
+"""Pages that every run of the tests does; the others cost 20 to 50 s of processor time each."""
+
 ANSWERS: Final = {"Username": "walker", "Email": "", "Password:": "of the walk", "Password (again)": "of the walk"}
 
 
@@ -121,8 +124,9 @@ def newcomer(tmp_path: Path, redis_url: str) -> Iterator[Newcomer]:
         yield newcomer
 
 
-@pytest.mark.soak
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize(
+    "page", [page if page in CHEAP else pytest.param(page, marks=pytest.mark.soak) for page in PAGES]
+)
 def test_what_a_page_says_works(page: str, newcomer: Newcomer, request: pytest.FixtureRequest) -> None:
     if page == "docs/how-to/sentinel.md":
         newcomer.stands_for |= request.getfixturevalue("sentinels")
@@ -242,7 +246,6 @@ def test_a_way_through_the_code_names_what_is_there() -> None:
         assert all(re.search(rf"\b{name}\b", code) for name in names), (path, names)
 
 
-@pytest.mark.soak
 def test_a_consumer_of_ones_own_gets_ticks(newcomer: Newcomer) -> None:
     page = "docs/how-to/channels-consumer.md"
     [consumer], [message] = texts(page, "python"), texts(page, "json")
