@@ -11,6 +11,7 @@ from gateway.edge.picture import Picture
 from gateway.protocol.commands import PublishedTick
 from gateway.protocol.schemas import named_schemas
 from gateway.protocol.values import SENT_FIELDS, Count, Epoch, Seq
+from ticks.access.credentials import Audience
 from ticks.access.grant import Limits, Scope
 from ticks.parsers import TokenRequest
 from ticks.problems import PROBLEMS
@@ -80,7 +81,7 @@ class Token(msgspec.Struct):
     """A token, good for a minute."""
 
     token: str
-    audience: Literal["ws", "publish", "http"]
+    audience: Audience
     expires_at: Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 
 

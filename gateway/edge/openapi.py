@@ -301,7 +301,7 @@ def complete(result: Json, **_: Any) -> Json:
     """drf-spectacular's last step: the schemas, the views that are Django's alone, and what holds everywhere."""
     result["paths"] = {**result["paths"], **_plain_paths()}
     after = {**SCHEMAS["Symbol"], "pattern": SCHEMAS["Symbol"]["pattern"].replace("{1,", "{0,")}
-    result["components"]["schemas"] = {**SCHEMAS, "After": after}
+    result["components"]["schemas"] = {**SCHEMAS, "After": after, "Document": {"type": "object"}}
     result["components"]["securitySchemes"][_BEARER] = _BEARER_SCHEME
     for operation in (each for path in result["paths"].values() for each in path.values()):
         is_page = any(_HTML in answer["content"] for answer in operation["responses"].values())
@@ -328,15 +328,14 @@ def _plain_paths() -> Json:
         "403": _refused("The gateway has a public address and no metrics token.", text, 403),
         "503": _refused("The supervisor does not answer.", text, 503),
     }
-    anything = {_JSON: {"schema": {"type": "object"}}}
     return {
         "/api/v1/stream": _stream(),
         "/livez": _get("getAlive", "Whether the worker lives", _json("Alive"), {}),
         "/readyz": _get("getReady", "Whether clients may be sent here", _json("Ready"), {"503": _refusal(503)}),
         "/healthz": _get("getHealth", "Whether the gateway is well", _json("Health"), {"503": _refusal(503)}),
         "/metrics": _get("getMetrics", "What a worker holds and has done, for Prometheus", text, metrics),
-        "/api/v1/openapi.json": _get("getOpenApi", "This document", anything, {}),
-        "/api/v1/asyncapi.json": _get("getAsyncApi", "The WebSockets, as an AsyncAPI document", anything, {}),
+        "/api/v1/openapi.json": _get("getOpenApi", "This document", _json("Document"), {}),
+        "/api/v1/asyncapi.json": _get("getAsyncApi", "The WebSockets, as an AsyncAPI document", _json("Document"), {}),
         TYPES + "{code}": _get(
             "getProblem", "What the code of a problem means", _json("Kind"), {"404": _refusal(404)}, [_CODE]
         ),

@@ -71,6 +71,7 @@ _SINCE: Final = {
     "is one position, with `symbols` a position by symbol.",
     "anyOf": [ref("LastRead"), ref("LastReads")],
 }
+_ONE_POSITION: Final = {"properties": {"seq": {"type": "integer"}}, "required": ["seq"]}
 
 
 class Subscribe(_OfSymbols):
@@ -85,11 +86,12 @@ class Subscribe(_OfSymbols):
         "dependencies": {
             "since": {
                 "if": {"required": ["symbols"]},
-                "then": {"properties": {"since": ref("LastReads")}},
-                "else": {"properties": {"since": ref("LastRead"), "symbol": ref("Symbol")}},
+                "then": {"properties": {"since": {"additionalProperties": {"type": "object"}}}},
+                "else": {"properties": {"since": _ONE_POSITION, "symbol": ref("Symbol")}},
             }
         }
     }
+    # No references to LastRead and LastReads, which generators of classes would take for one class.
 
 
 class Unsubscribe(_OfSymbols):

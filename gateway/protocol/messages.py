@@ -62,7 +62,9 @@ class Event(msgspec.Struct, tag_field="type", tag=str.lower, omit_defaults=True,
     """What the gateway says. Its ``type`` is the name of its class."""
 
 
-ExpiresAt = Annotated[Timestamp, Meta(description="When the credential ends; absent if it does not by itself.")]
+ExpiresAt = Annotated[
+    Timestamp, Meta(title="ExpiresAt", description="When the credential ends; absent if it does not by itself.")
+]
 
 # How the connection is
 
@@ -85,9 +87,9 @@ class Welcome(Event):
 
 
 class Heartbeat(Event):
-    """Nothing new. A client that holds another seq than one given here has missed something."""
+    """Nothing new at the `time` of the gateway's clock. A client with another seq than one here missed something."""
 
-    time: Annotated[Timestamp, Meta(description="The gateway's clock when it sent this.")]
+    time: Timestamp
     seqs: Annotated[
         Mapping[Symbol, Seq], Meta(title="Seqs", description="Of the symbols that came to rest since the last one.")
     ] = {}
@@ -139,14 +141,17 @@ class Position(msgspec.Struct, omit_defaults=True):
     recovered: bool | None = None
 
 
+Positions = Annotated[
+    Mapping[Symbol, Position],
+    Meta(title="Positions", description="By symbol: of all that the command named, or of 500 at most for `*`."),
+]
+
+
 class Subscribed(Event):
     """Answers `subscribe`. Snapshots, or the ticks that were missed, come right behind it."""
 
     symbols: Symbols
-    positions: Annotated[
-        Mapping[Symbol, Position],
-        Meta(title="Positions", description="Of the symbols the command named; for `*` of 500 that are known."),
-    ]
+    positions: Positions
     id: RequestId | None = None
     max_rate: Annotated[float | None, Meta(description="The rate that was taken, where the command had one.")] = None
 
@@ -154,7 +159,7 @@ class Subscribed(Event):
 class Introduced(Event):
     """Where more streams of `*` are, after its `subscribed`. The snapshots of these symbols come right behind it."""
 
-    positions: Annotated[Mapping[Symbol, Position], Meta(title="Positions", description="Of 500 symbols at most.")]
+    positions: Positions
 
 
 class Unsubscribed(Event):
@@ -206,16 +211,14 @@ class Error(Event):
 
 # Prices
 
-Micros = Annotated[int, Meta(title="Micros", description="Microseconds since 1970.")]
-
 
 class Trace(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
-    """When a tick was where, for a client that asked with `"trace": true`. What is not known is absent."""
+    """When a tick was where, in µs since 1970, for a client that asked with `"trace": true`. Unknown is absent."""
 
-    published: Annotated[Micros | None, Meta(description="By its publisher: the timestamp that it came with.")] = None
-    received: Annotated[Micros | None, Meta(description="By the gateway that it was posted to.")] = None
-    sequenced: Annotated[Micros | None, Meta(description="By the bus, which gave it its seq.")] = None
-    sent: Annotated[Micros, Meta(description="To this client, by the gateway that it is connected to.")]
+    published: Annotated[int | None, Meta(description="By its publisher: the timestamp that it came with.")] = None
+    received: Annotated[int | None, Meta(description="By the gateway that it was posted to.")] = None
+    sequenced: Annotated[int | None, Meta(description="By the bus, which gave it its seq.")] = None
+    sent: Annotated[int, Meta(description="To this client, by the gateway that it is connected to.")]
     traceparent: Annotated[str, Meta(description="Of W3C Trace Context, if the tick was posted with one.")] = ""
 
 

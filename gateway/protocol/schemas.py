@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -12,6 +12,8 @@ from gateway.protocol.values import ref
 __all__ = ["named_schemas"]
 
 Json = dict[str, Any]
+
+_TYPES: Final = {str: "string", bool: "boolean", int: "integer"}
 
 
 def named_schemas(types: Iterable[Any]) -> Json:
@@ -29,10 +31,11 @@ def _lift(schema: Any, named: Json) -> Any:
     What msgspec says of a field with an empty default is not so on the wire: there it is not null, but missing.
     """
     match schema:
-        case {"anyOf": [kind, {"type": "null"}], "default": None}:
-            return _lift(kind, named)
-        case {"enum": [constant], **others} if not others:
-            return {"const": constant}
+        case {"anyOf": [kind, {"type": "null"}], "default": None, **others}:
+            lifted = _lift(kind, named)
+            return lifted if "$ref" in lifted else {**lifted, **others}
+        case {"enum": [constant], **others}:  # generators of clients read a constant with a type alone
+            return {**others, "const": constant, "type": _TYPES[type(constant)]}
         case {"title": str(title), **rest}:
             named[title] = named.get(title, {}) | _lift(rest, named)
             return ref(title)

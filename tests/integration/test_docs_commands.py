@@ -49,6 +49,11 @@ ELSEWHERE: Final = {
     ("docs/reference/api.md", "json"): (8, f"{HERE}::test_the_references_answers_are_the_gateways"),
     ("docs/how-to/django.md", "sh"): (1, "tests/integration/test_django_project.py::test_"),
     ("docs/how-to/django.md", "python"): (6, "tests/integration/test_django_project.py::test_"),
+    ("docs/how-to/generate-a-client.md", "sh"): (4, "tests/integration/test_generated_clients.py::test_"),
+    ("docs/how-to/generate-a-client.md", "python"): (1, "tests/integration/test_generated_clients.py::test_"),
+    ("docs/how-to/generate-a-client.md", ""): (1, "tests/integration/test_generated_clients.py::test_"),
+    ("docs/how-to/generate-a-client.md", "ts"): (2, "tests/integration/test_generated_clients.py::test_"),
+    ("docs/how-to/generate-a-client.md", "js"): (1, "tests/integration/test_generated_clients.py::test_"),
     ("docs/how-to/publish-from-python.md", "python"): (3, "tests/client/test_examples.py::test_"),
     ("docs/how-to/publish-from-python.md", ""): (1, "tests/client/test_examples.py::test_"),
     ("docs/reference/javascript.md", "sh"): (
