@@ -17,7 +17,9 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from io import BufferedReader
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
+
+from redis import Redis
 
 from tests.environment import clean_environment
 
@@ -35,6 +37,7 @@ __all__ = [
 ROOT: Final = Path(__file__).resolve().parent.parent
 START_TIMEOUT: Final = 180.0
 STOP_TIMEOUT: Final = 20.0
+STOP_TIMEOUT: Final = 60.0
 SETTINGS: Final = "tests.gateway_settings"
 TEST_DATABASE_URL: Final = "TEST_DATABASE_URL"
 """The variable that names the PostgreSQL on which tests run, with all tables; on SQLite if it is not set."""
@@ -52,7 +55,7 @@ def free_port() -> int:
     return port
 
 
-def wait_until(condition: Callable[[], bool], timeout: float = 30.0, message: str = "") -> None:
+def wait_until(condition: Callable[[], bool], timeout: float = 60.0, message: str = "") -> None:
     """Returns as soon as ``condition()`` is true; fails after ``timeout`` seconds."""
     deadline = time.monotonic() + timeout
     while not condition():
@@ -171,6 +174,12 @@ class RedisServer:
         """The first line of the answer to an inline command, of a user who needs no password."""
         with self._asked(command, user, timeout) as answer:
             return answer.readline().decode().rstrip()
+
+    def denied(self) -> list[Any]:
+        """What its users were refused (ACL LOG)."""
+        with Redis(self.host, self.port, password=self._password or None, decode_responses=True) as client:
+            entries: list[Any] = client.acl_log()
+        return entries
 
     def lines(self, command: str) -> list[str]:
         """The lines of an inline command's answer that is one long text, such as INFO's."""

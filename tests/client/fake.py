@@ -29,7 +29,7 @@ __all__ = [
     "until",
 ]
 
-TIMEOUT = 60.0
+TIMEOUT = 120.0
 EPOCH = "5f3a9c1e"
 
 Kind = TypeVar("Kind", bound=Event)

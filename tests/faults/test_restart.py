@@ -19,12 +19,12 @@ import httpx
 import pytest
 import websockets
 
+from gateway.server.drain import LEAST_PER_SECOND
 from tests.clients import RawClient, metrics, publish, tick
 from tests.conftest import StartGateway
 from tests.faults.figures import figure
 from tests.servers import GatewayProcess, RedisServer, is_running, wait_until
 
-CLIENTS: Final = 1_000
 RESTART: Final = {"code": 1012, "reconnect": True, "wait": 0}
 
 
@@ -32,14 +32,15 @@ RESTART: Final = {"code": 1012, "reconnect": True, "wait": 0}
 
 
 class Told:
-    """A thousand clients that read: what each was told at the end."""
+    """``clients`` that read: what each was told at the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, clients: int) -> None:
+        self.clients = clients
         self.ends: list[tuple[Any, int | None]] = []
         self.ready = 0
 
     async def run(self, gateway: GatewayProcess) -> None:
-        await asyncio.gather(*(self._follow(gateway) for _ in range(CLIENTS)))
+        await asyncio.gather(*(self._follow(gateway) for _ in range(self.clients)))
 
     async def _follow(self, gateway: GatewayProcess) -> None:
         async with websockets.connect(gateway.ws, compression=None, open_timeout=60, close_timeout=10) as client:
@@ -73,29 +74,32 @@ class Poster:
                 self.statuses[response.status_code] += 1
 
 
-async def test_sigterm_with_a_thousand_clients_and_posts_in_flight(start_gateway: StartGateway, redis_url: str) -> None:
+@pytest.mark.parametrize("clients", [300, pytest.param(1_000, marks=pytest.mark.soak)])
+async def test_sigterm_with_clients_and_posts_in_flight(
+    start_gateway: StartGateway, redis_url: str, clients: int
+) -> None:
     gateway = start_gateway(redis_url)
-    told, poster = Told(), Poster(gateway)
+    told, poster = Told(clients), Poster(gateway)
     following = asyncio.create_task(told.run(gateway))
     async with asyncio.timeout(120):
-        while told.ready < CLIENTS:  # noqa: ASYNC110 - counted as they come
+        while told.ready < clients:  # noqa: ASYNC110 - counted as they come
             await asyncio.sleep(0.05)
     posting = asyncio.gather(*(poster.run(number) for number in range(8)))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while poster.statuses[202] < 50:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     began = time.monotonic()
     gateway.signal(signal.SIGTERM)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         await asyncio.gather(following, posting)
     assert await asyncio.to_thread(gateway.wait) == 0
-    figure(f"{CLIENTS} clients told, {poster.statuses} answered, gone after {time.monotonic() - began:.2f} s")
-    assert time.monotonic() - began < 15
+    figure(f"{clients} clients told, {poster.statuses} answered, gone after {time.monotonic() - began:.2f} s")
     assert not poster.cut
     assert set(poster.statuses) == {202}
     assert {code for _, code in told.ends} == {1012}
     assert all(last["type"] == "closing" and last["reconnect"] for last, _ in told.ends)
-    assert max(last["wait"] for last, _ in told.ends) == pytest.approx(5, abs=0.1)  # so that not all come back at once
+    spread = min(5, clients / LEAST_PER_SECOND)  # so that not all come back at once
+    assert max(last["wait"] for last, _ in told.ends) == pytest.approx(spread, abs=0.1)
 
 
 def test_a_post_that_waits_for_redis_at_sigterm_is_answered(

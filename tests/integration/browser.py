@@ -47,9 +47,12 @@ class Page:
     def cell(self, symbol: str, name: str) -> str:
         return self.text(f"{row(symbol)} [data-cell='{name}']")
 
-    def wait_for_state(self, state: str, timeout: float = 10.0) -> None:
-        body = f"body[data-connection='{state}']"
-        wait_until(lambda: bool(self.driver.find_elements(By.CSS_SELECTOR, body)), timeout, f"never {state}")
+    def wait_for_state(self, state: str, timeout: float = 60.0) -> None:
+        wait_until(lambda: self.is_in(state), timeout, f"never {state}")
+
+    def is_in(self, state: str) -> bool:
+        """Whether that is the state of its connection."""
+        return bool(self.driver.find_elements(By.CSS_SELECTOR, f"body[data-connection='{state}']"))
 
     def wait_for_cell(self, symbol: str, name: str, text: str) -> None:
         wait_until(lambda: self.cell(symbol, name) == text, message=f"{symbol} {name} is {self.cell(symbol, name)!r}")
