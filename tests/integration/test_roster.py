@@ -60,6 +60,13 @@ def admit(redis: RedisServer) -> None:
     assert redis.call(f"ACL SETUSER gateway on >secret {RULE}") == "+OK"
 
 
+def come_back(redis: RedisServer) -> None:
+    """Starts it again; until it knows the gateway's user it refuses it."""
+    redis.start()
+    admit(redis)
+    redis.call("ACL LOG RESET")
+
+
 @pytest.fixture
 async def desk(
     start_gateway: StartGateway, redis_server: RedisServer
@@ -125,14 +132,14 @@ async def test_who_is_connected_to_any_worker_is_shown_kicked_and_cut(
     page = await admin.page()
     assert "The bus cannot be asked." in page
     assert "on 1 workers" in page
-    redis_server.start()
-    admit(redis_server)
-    redis_server.call("ACL LOG RESET")
+    come_back(redis_server)
     async with asyncio.timeout(60):
         while f">{EACH} connections on 4 workers" not in await admin.page():
             pass
     assert "Kicked 1 connections" in await admin.act("kick", (await admin.ids())[:1])
     assert await closed(of_one[:1]) == {1012}
+
+    assert redis_server.denied() == []
 
     # What cannot be told to the others is not said to have been.
     redis_server.kill()
@@ -140,4 +147,4 @@ async def test_who_is_connected_to_any_worker_is_shown_kicked_and_cut(
         while "The bus cannot be asked." not in await admin.page():
             pass
     assert "only connections of the worker that shows this page" in await admin.act("kick", (await admin.ids())[:1])
-    redis_server.start()
+    come_back(redis_server)
