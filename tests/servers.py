@@ -36,7 +36,6 @@ __all__ = [
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 START_TIMEOUT: Final = 180.0
-STOP_TIMEOUT: Final = 20.0
 STOP_TIMEOUT: Final = 60.0
 SETTINGS: Final = "tests.gateway_settings"
 TEST_DATABASE_URL: Final = "TEST_DATABASE_URL"
