@@ -47,6 +47,45 @@ def violations(page: Page, axe: str) -> list[str]:
     ]
 
 
+LONGEST: Final = f"-{'9' * 32}.{'8' * 32}"
+CUT: Final = """
+    const shown = [...document.querySelectorAll(arguments[0])].filter((one) => one.getClientRects().length > 0 && one.textContent);
+    const range = document.createRange();
+    const isCut = (one) => {
+      range.selectNodeContents(one);
+      const { left, right } = range.getBoundingClientRect();
+      for (let box = one; box !== null; box = box.parentElement) {
+        const room = box.getBoundingClientRect();
+        const hides = getComputedStyle(box).overflowX !== "visible";
+        if (hides && (left < room.left - 1 || right > room.right + 1)) return true;
+      }
+      return false;
+    };
+    return [shown.length, shown.filter(isCut).map((one) => one.textContent)];
+"""
+
+
+def cut(page: Page, selector: str) -> list[str]:
+    """The texts that do not fit into what holds them, of the elements that are shown; there must be some."""
+    shown, texts = page.driver.execute_script(CUT, selector)
+    assert shown > 0, selector
+    found: list[str] = texts
+    return found
+
+
+def is_too_wide(page: Page) -> bool:
+    width, room = page.driver.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
+    return bool(width > room)
+
+
+def prefer(page: Page, scheme: str) -> None:
+    features = [
+        {"name": "prefers-color-scheme", "value": scheme},
+        {"name": "prefers-reduced-motion", "value": "reduce"},
+    ]
+    page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+
+
 def publish(http: str, *symbols: str, price: str = "1.5") -> None:
     httpx.post(f"{http}/api/v1/ticks", json=[{"symbol": one, "price": price} for one in symbols]).raise_for_status()
 
@@ -54,11 +93,7 @@ def publish(http: str, *symbols: str, price: str = "1.5") -> None:
 @pytest.mark.parametrize("scheme", ["dark", "light"])
 @pytest.mark.parametrize("size", SIZES)
 def test_axe_finds_nothing(page: Page, axe: str, size: str, scheme: str) -> None:
-    features = [
-        {"name": "prefers-color-scheme", "value": scheme},
-        {"name": "prefers-reduced-motion", "value": "reduce"},
-    ]
-    page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    prefer(page, scheme)
     page.resize(SIZES[size])
     publish(page.http, "AAPL", "MSFT", price="100")
     page.wait_for_cell("MSFT", "price", "100")
@@ -75,6 +110,20 @@ def test_axe_finds_nothing(page: Page, axe: str, size: str, scheme: str) -> None
     page.find("#subscribe-symbols").clear()
     page.find(row("AAPL")).send_keys(Keys.ENTER)
     wait_until(lambda: bool(page.driver.find_elements(By.CSS_SELECTOR, "#detail canvas")))
+    assert violations(page, axe) == []
+    publish(page.http, "AAPL", price=LONGEST)
+    page.wait_for_text("#detail li .price", LONGEST)
+    assert not is_too_wide(page)
+    assert cut(page, "#detail [data-of]:not([data-of=name]), #detail li span") == []
+    assert violations(page, axe) == []
+    page.find("#detail button").click()
+    page.find("a[href='#mistreat']").click()
+    for lane in "abc":
+        page.wait_for_text(f"[data-lane={lane}] [data-of=price]", LONGEST)
+    page.find("[data-do=slow]").click()
+    assert page.find("[data-do=slow]").get_attribute("aria-pressed") == "true"
+    assert not is_too_wide(page)
+    assert cut(page, ".lanes [data-of], .lanes button") == []
     assert violations(page, axe) == []
 
 
@@ -114,3 +163,42 @@ def test_hundreds_of_symbols_and_a_thousand_ticks_a_second_leave_the_page_idle(p
 def script_seconds(page: Page) -> float:
     metrics = page.driver.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]
     return next(float(one["value"]) for one in metrics if one["name"] == "ScriptDuration")
+
+
+# The pages beside it
+
+PATHS: Final = (
+    "/api/v1/ticks",
+    "/api/v1/docs",
+    "/api/v1/docs/websockets",
+    "/nothing",
+    "/api/auth/login/?next=/api/v1/ticks",
+)
+# The others are for the most part other packages'.
+OURS: Final = ("/api/v1/docs/websockets", "/nothing", "/api/auth/login/?next=/api/v1/ticks")
+GROUND: Final = """
+    const [r, g, b, a = 1] = [document.documentElement, document.body]
+      .map((one) => getComputedStyle(one).backgroundColor.match(/[\\d.]+/g).map(Number))
+      .find(([, , , alpha = 1]) => alpha > 0);
+    return (r + g + b) / 3;
+"""
+SMALLEST: Final = "return Math.min(...[...document.querySelectorAll('p, a, h1, label')].map((one) => "
+SMALLEST_PX: Final = SMALLEST + "parseFloat(getComputedStyle(one).fontSize)));"
+
+
+@pytest.mark.parametrize("scheme", ["dark", "light"])
+def test_the_other_pages_fit_a_phone_and_are_dark_or_light(page: Page, axe: str, scheme: str) -> None:
+    prefer(page, scheme)
+    page.resize(SIZES["phone"])
+    for path in PATHS:
+        page.driver.get(page.http + path)
+        if path == "/api/v1/docs":
+            wait_until(lambda: bool(page.driver.find_elements(By.CSS_SELECTOR, ".opblock-summary-control")))
+            page.driver.execute_script("document.querySelector('.opblock-summary-control').click()")
+            wait_until(lambda: bool(page.driver.find_elements(By.CSS_SELECTOR, ".response")))
+        assert not is_too_wide(page), path
+        assert (page.driver.execute_script(GROUND) < 128) is (scheme == "dark"), path
+        assert page.driver.execute_script(SMALLEST_PX) >= 12, path
+        if path in OURS:
+            assert violations(page, axe) == []
+    page.complaints()  # that there is nothing at one of them

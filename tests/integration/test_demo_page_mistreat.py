@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from selenium import webdriver
 
+from tests.clients import metrics
 from tests.integration.browser import Page
 from tests.integration.test_demo_page_access import SIZES
 from tests.servers import GatewayProcess, wait_until
@@ -79,6 +80,19 @@ def test_where_time_goes_is_drawn_live(page: Page, lane: str) -> None:
 
 def drawn(page: Page, lane: str) -> str | None:
     return page.find(f"[data-lane={lane}] .way path").get_attribute("d")
+
+
+def test_its_clients_end_with_the_view_even_one_that_is_stopped(page: Page, fed: GatewayProcess) -> None:
+    wait_until(lambda: metrics(fed)["connections"] == 4)  # the page's own, and three
+    press(page, "pause")
+    wait_until(lambda: said(page, YOURS, "state").startswith("stopped"))
+    page.find("#mistreat header a").click()
+    wait_until(lambda: metrics(fed)["connections"] == 1)
+    assert page.text("#connection") == "Live"
+    page.driver.back()
+    wait_until(lambda: metrics(fed)["connections"] == 4)
+    wait_until(lambda: all(figure(page, lane, "received") > 0 for lane in "abc"), 60)
+    assert said(page, YOURS, "state") == "live"
 
 
 def test_a_client_that_is_cut_off_gets_what_it_missed(page: Page) -> None:

@@ -78,7 +78,7 @@ def test_a_row_opens_its_chart_with_the_newest_ticks(page: Page) -> None:
         if price == "150.25":
             page.find(f"{row('AAPL')} .name").click()
     page.wait_for_text("#detail [data-of=price]", "150.125")
-    assert page.text("#detail h2") == "AAPL Apple Inc."
+    assert page.text("#detail h2").split("\n") == ["AAPL", "Apple Inc."]
     assert (page.text("#detail [data-of=bid]"), page.text("#detail [data-of=ask]")) == ("150.1", "150.2")
     prices = [one.text for one in page.driver.find_elements(By.CSS_SELECTOR, "#detail li .price")]
     assert prices == ["150.125", "150.50", "150.25"]

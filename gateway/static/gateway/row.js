@@ -12,8 +12,9 @@ import { Words } from "./words.js";
 const REFRESH_MS = 250;
 
 const MINUS = "\u2212";
-// From here on a price gets a line of its own where the screen is narrow.
+// From here on a price, or its change, is so long that the price gets a line of its own where the screen is narrow.
 const LONG = 16;
+const LONG_CHANGE = 10;
 const DASH = "\u2013";
 
 export class Row {
@@ -104,7 +105,7 @@ export class Row {
     if (tick === null || change === null) return;
     const sign = Math.sign(Number(change));
     this.#texts.price.text = tick.price;
-    this.element.toggleAttribute("data-long", tick.price.length > LONG);
+    this.element.toggleAttribute("data-long", tick.price.length > LONG || change.length > LONG_CHANGE);
     this.#explain(this.#cells.price, tick.extra);
     this.#texts.bid.text = tick.bid ?? "";
     this.#texts.ask.text = tick.ask ?? "";
