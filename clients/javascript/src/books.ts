@@ -164,8 +164,8 @@ export class Books<N> {
       } else this.#restart(symbol, account, place, snapshot);
     }
     for (const symbol of left) {
-      // "*" does not know it any more: the bus has lost its memory.
-      if (this.#accounts.delete(symbol)) this.#report(symbol, null, "not_recovered", 0, "");
+      // "*" does not know it any more: the bus has lost its memory. One that never ticked it never knew.
+      if (this.since(symbol)?.seq && this.#accounts.delete(symbol)) this.#report(symbol, null, "not_recovered", 0, "");
     }
   }
 

@@ -153,7 +153,7 @@ export class Client<N = string> implements AsyncIterable<Event<N>> {
     this.#run();
     const seconds = this.#connectTimeout;
     const giveUp = () => {
-      const why = this.#failure ?? "nobody answers";
+      const why = this.#failure ?? "no answer";
       const error = new Error(`not connected to ${this.url} within ${seconds} s: ${why}`);
       error.name = "TimeoutError";
       this.#opened.reject(error);

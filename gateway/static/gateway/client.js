@@ -195,7 +195,7 @@ var Books = class {
       } else this.#restart(symbol, account, place, snapshot);
     }
     for (const symbol of left) {
-      if (this.#accounts.delete(symbol)) this.#report(symbol, null, "not_recovered", 0, "");
+      if (this.since(symbol)?.seq && this.#accounts.delete(symbol)) this.#report(symbol, null, "not_recovered", 0, "");
     }
   }
   #open(symbol, epoch, seq) {
@@ -1474,7 +1474,7 @@ var Client = class {
     this.#run();
     const seconds = this.#connectTimeout;
     const giveUp = () => {
-      const why = this.#failure ?? "nobody answers";
+      const why = this.#failure ?? "no answer";
       const error = new Error(`not connected to ${this.url} within ${seconds} s: ${why}`);
       error.name = "TimeoutError";
       this.#opened.reject(error);

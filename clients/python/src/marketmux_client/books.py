@@ -161,8 +161,10 @@ class Books:
             else:
                 self._restart(symbol, account, position, is_final=recovered is False, snapshot=snapshot)
         for symbol in asked.keys() - positions.keys():
-            # "*" does not know it any more: the bus has lost its memory.
-            if self._accounts.pop(symbol, None) is not None:
+            # "*" does not know it any more: the bus has lost its memory. One that never ticked it never knew.
+            account = self._accounts.get(symbol)
+            if account is not None and account.seq > 0:
+                del self._accounts[symbol]
                 self._report(symbol, None, "not_recovered", 0, "")
 
     # Accounts
