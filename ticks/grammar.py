@@ -74,8 +74,8 @@ def is_symbol(text: str) -> bool:
 
 
 def check_symbol(text: str) -> str:
-    """``text`` itself if it is a symbol, else ``ValueError``."""
-    if not is_symbol(text):
+    """``text`` itself if it is a symbol, else ``ValueError``. Every tick comes here, so ASCII is looked at first."""
+    if _ASCII_SYMBOL.fullmatch(text) is None and not is_symbol(text):
         raise ValueError(f"{text[:_SHOWN]!r} is not a symbol: {_fault(text)}.")
     return text
 

@@ -12,6 +12,7 @@ from gateway.protocol.commands import parse
 from gateway.protocol.messages import tick_frame
 from tests.benchmarks.measure import Benchmark, Effort, Work, finished
 from ticks.decode import decode, decode_carefully
+from ticks.grammar import check_symbol
 from ticks.tick import Tick
 
 __all__ = ["BENCHMARKS", "counted", "sample_ticks"]
@@ -82,6 +83,7 @@ BENCHMARKS = [
         "tick",
         _each(lambda: [tick.message() for tick in sample_ticks(1_000)], Tick.from_message),
     ),
+    Benchmark("check_symbol, ASCII", "symbol", _each(lambda: ["AAPL", "BTC-USD"] * 500, check_symbol)),
     Benchmark("protocol.parse, a subscribe to 3 symbols", "command", _each(lambda: [COMMAND] * 1_000, parse)),
     *_decoding("decode, fast", decode),
     *_decoding("decode, carefully", decode_carefully),
