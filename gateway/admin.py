@@ -63,12 +63,12 @@ class ConnectionAdmin(ConnectionModelAdmin):
             "may_revoke": self._may_revoke(request),
             **(extra_context or {}),
         }
-        response = TemplateResponse(request, "admin/ticks/connection/change_list.html", context)
+        response = TemplateResponse(request, "admin/marketmux_ticks/connection/change_list.html", context)
         response["Cache-Control"] = "no-store"
         return response
 
     def change_view(self, request: HttpRequest, *_: Any, **__: Any) -> HttpResponse:
-        return HttpResponseRedirect(reverse("admin:ticks_connection_changelist"))
+        return HttpResponseRedirect(reverse("admin:marketmux_ticks_connection_changelist"))
 
     def has_add_permission(self, *_: Any, **__: Any) -> bool:
         return False
@@ -77,7 +77,7 @@ class ConnectionAdmin(ConnectionModelAdmin):
         return False
 
     def _may_revoke(self, request: HttpRequest) -> bool:
-        return self.has_change_permission(request) and request.user.has_perm("ticks.change_apikey")
+        return self.has_change_permission(request) and request.user.has_perm("marketmux_ticks.change_apikey")
 
     def _act(self, request: HttpRequest, action: str, ids: list[str]) -> None:
         rows = _ask(ids=ids).rows if ids else []  # asked anew: what the form says of them is not believed

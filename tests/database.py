@@ -15,7 +15,7 @@ APPEND_ONLY: Any = import_module("ticks.migrations.0005_append_only")
 
 def drop_audit_triggers() -> None:
     with connection.cursor() as cursor:
-        for statement in APPEND_ONLY.DROP[connection.vendor]:
+        for statement in APPEND_ONLY.dropped(APPEND_ONLY.TABLE)[connection.vendor]:
             cursor.execute(statement)
 
 

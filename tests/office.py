@@ -30,7 +30,7 @@ def login(user):
     return client.cookies["sessionid"].value
 
 def permissions(*names):
-    return Permission.objects.filter(content_type__app_label="ticks", codename__in=names)
+    return Permission.objects.filter(content_type__app_label="marketmux_ticks", codename__in=names)
 """
 
 

@@ -13,6 +13,9 @@ class TicksAdminConfig(admin.AdminConfig):
 
 class TicksConfig(AppConfig):
     name = "ticks"
+    label = "marketmux_ticks"  # a project may have an app of its own called ticks
+    verbose_name = "MarketMux"
+    default_auto_field = "django.db.models.BigAutoField"  # whatever the project's own models have
 
     def ready(self) -> None:
         # Registers the system checks.

@@ -105,8 +105,8 @@ class RecordedTick(models.Model):
     class Meta:
         ordering = ["-at", "-pk"]
         indexes = [
-            models.Index(fields=["symbol", "at"], name="tick_symbol_at"),
-            models.Index(fields=["at"], name="tick_at"),
+            models.Index(fields=["symbol", "at"], name="marketmux_tick_symbol_at"),
+            models.Index(fields=["at"], name="marketmux_tick_at"),
         ]
 
     def __str__(self) -> str:

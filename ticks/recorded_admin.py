@@ -166,7 +166,7 @@ class RecordedTickAdmin(ReadOnly, RecordedTickModelAdmin):
 
     def get_urls(self) -> Any:
         view = self.admin_site.admin_view(self.export_view)
-        return [path("export/", view, name="ticks_recordedtick_export"), *super().get_urls()]
+        return [path("export/", view, name="marketmux_ticks_recordedtick_export"), *super().get_urls()]
 
     def export_view(self, request: HttpRequest) -> HttpResponseBase:
         """A file that is made while it is sent."""

@@ -17,7 +17,7 @@ from ticks.views import AsyncAPIView
 
 __all__ = ["SEES_CONNECTIONS", "ConnectionsView", "NodesView"]
 
-SEES_CONNECTIONS: Final = "ticks.view_connection"
+SEES_CONNECTIONS: Final = "marketmux_ticks.view_connection"
 """The permission to know who is connected, here and in the admin."""
 
 _MOST_WANTED: Final = 100

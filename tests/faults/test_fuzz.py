@@ -22,7 +22,7 @@ from tests.worst import BODIES, LINES
 FUZZERS: Final = 3
 PATHS: Final = (
     b"/", b"/api/v1/ticks", b"/api/v1/ticks?page=2", b"/api/v1/ticks?after=", b"/api/v1/ticks/A", b"/healthz", b"/metrics",
-    b"/api/v1/asyncapi.json", b"/admin/login/", b"/admin/ticks/instrument/?q=a", b"/ws", b"/ws/publish",
+    b"/api/v1/asyncapi.json", b"/admin/login/", b"/admin/marketmux_ticks/instrument/?q=a", b"/ws", b"/ws/publish",
 )  # fmt: skip
 HEADERS: Final = (
     b"Content-Type: application/json", b"Content-Type: application/x-ndjson", b"Accept: text/html", b"Cookie: a=b",

@@ -39,8 +39,10 @@ async def test_while_the_database_is_locked_keys_are_used_all_the_same(start_gat
         return int(number)
 
     def written() -> bool:
-        used = counted("ticks_apikey WHERE last_used_at IS NOT NULL")
-        new = counted("ticks_auditentry WHERE action = 'published on a new symbol' AND actor LIKE 'key feed 0 %'")
+        used = counted("marketmux_ticks_apikey WHERE last_used_at IS NOT NULL")
+        new = counted(
+            "marketmux_ticks_auditentry WHERE action = 'published on a new symbol' AND actor LIKE 'key feed 0 %'"
+        )
         return (used, new) == (len(keys), 4)
 
     await asyncio.to_thread(wait_until, written)

@@ -35,7 +35,9 @@ IMPATIENT: Final = "tests.ticks.impatient_settings"
 def assert_all_recorded(database: str, ledger: Ledger) -> None:
     """Every tick that was accepted, once, in the order of its stream."""
     found = defaultdict(list)
-    for symbol, seq, price in rows(database, "SELECT symbol, seq, price FROM ticks_recordedtick ORDER BY seq"):
+    for symbol, seq, price in rows(
+        database, "SELECT symbol, seq, price FROM marketmux_ticks_recordedtick ORDER BY seq"
+    ):
         found[symbol].append((seq, int(price)))
     assert found == {symbol: list(enumerate(prices, 1)) for symbol, prices in ledger.accepted.items()}
 

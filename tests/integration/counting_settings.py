@@ -11,7 +11,7 @@ _LOG = os.open(os.environ["QUERIES"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
 
 def _counted(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
-    for table in ("ticks_apikey", "django_session"):
+    for table in ("marketmux_ticks_apikey", "django_session"):
         if sql.startswith("SELECT") and f'FROM "{table}"' in sql:
             os.write(_LOG, f"{table}\n".encode())
     return execute(sql, params, many, context)

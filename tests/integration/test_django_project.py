@@ -57,6 +57,27 @@ def test_nothing_is_left_to_check_or_to_migrate(project: Project) -> None:
     assert "No changes" in project.manage("makemigrations", "--check", "--dry-run")
 
 
+def test_it_may_have_apps_called_ticks_and_gateway_of_its_own(tmp_path: Path) -> None:
+    project = Project(tmp_path / "crowded")
+    project.append("settings.py", f'{SETTINGS}\nINSTALLED_APPS += ["shop.ticks", "shop.gateway"]')
+    for name in ("ticks", "gateway"):
+        app = project.directory / "shop" / name
+        (app / "migrations").mkdir(parents=True)
+        (app / "__init__.py").touch()
+        (app / "migrations/__init__.py").touch()
+        fields = "symbol = models.CharField(max_length=8, unique=True)\n    at = models.DateTimeField(db_index=True)"
+        (app / "models.py").write_text(
+            "from django.db import models\n\n\n"
+            f"class Instrument(models.Model):\n    {fields}\n\n\nclass AuditEntry(models.Model):\n    {fields}\n"
+        )
+    project.append("asgi.py", ASGI)
+    project.append("urls.py", URLS)
+    project.manage("makemigrations", "ticks", "gateway")
+    project.manage("migrate", "--verbosity=0")
+    assert "no issues" in project.manage("check")
+    assert "No changes" in project.manage("makemigrations", "--check", "--dry-run")
+
+
 def test_errors_have_their_code(address: str) -> None:
     assert httpx.post(f"http://{address}/api/v1/ticks", json={"symbol": "AAPL"}).json()["code"] == "not_authenticated"
     assert httpx.get(f"http://{address}/api/v1/nodes").json()["code"] == "not_authenticated"

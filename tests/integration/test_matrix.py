@@ -50,7 +50,7 @@ answer = {
 """
 
 PATHS: Final = {
-    "admin": "/admin/ticks/apikey/",
+    "admin": "/admin/marketmux_ticks/apikey/",
     "debug": "/debug/",
     "metrics": "/metrics",
     "nodes": "/api/v1/nodes",

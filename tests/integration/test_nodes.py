@@ -124,7 +124,7 @@ def test_instruments_have_their_subscribers_on_all_workers(pair: Pair) -> None:
     wait_until(lambda: len(pair.nodes()["workers"]) == 3)
     pair.first.manage("shell", "-c", "from ticks.models import Instrument; Instrument.objects.create(symbol='HELD')")
     with RawClient(pair.first, "HELD"), RawClient(pair.second, "HELD"), RawClient(pair.second, "OTHER"):
-        page = pair.get("/admin/ticks/instrument/", q="HELD").text
+        page = pair.get("/admin/marketmux_ticks/instrument/", q="HELD").text
         assert '<td class="field-subscribers">2</td>' in page
 
 

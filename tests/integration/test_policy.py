@@ -91,8 +91,8 @@ def test_every_page_of_the_admin_keeps_it(browser: Page) -> None:
         links = browser.driver.find_elements(By.CSS_SELECTOR, "a[href]")
         paths = [str(link.get_attribute("href")).removeprefix(browser.http).partition("?")[0] for link in links]
         wanted |= {path.partition("#")[0] for path in paths if path.startswith("/admin/") and "logout" not in path}
-    assert any(path.startswith("/admin/ticks/apikey/") and path.endswith("/change/") for path in seen)
-    assert "/admin/ticks/recordedtick/" in seen
+    assert any(path.startswith("/admin/marketmux_ticks/apikey/") and path.endswith("/change/") for path in seen)
+    assert "/admin/marketmux_ticks/recordedtick/" in seen
 
 
 def test_the_admins_widgets_work_under_it(browser: Page) -> None:

@@ -29,7 +29,7 @@ class Site:
 
     def page(self) -> httpx.Response:
         headers = {"cookie": f"sessionid={self.session}"}
-        return httpx.get(f"{self.gateway.http}/admin/ticks/apikey/", headers=headers, timeout=60)
+        return httpx.get(f"{self.gateway.http}/admin/marketmux_ticks/apikey/", headers=headers, timeout=60)
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from tests.integration.test_redis_user import RULE
 from tests.office import Office
 from tests.servers import GatewayProcess, RedisServer
 
-PAGE: Final = "/admin/ticks/connection/"
+PAGE: Final = "/admin/marketmux_ticks/connection/"
 EACH: Final = 24
 """Connections of each gateway: both of its workers have some, as good as always."""
 HIRE: Final = """
@@ -44,7 +44,7 @@ class Desk:
         return re.findall(r'name="id" value="([^"]+)"', await self.page(query))
 
     async def log(self) -> str:
-        response = await self._http.get("/admin/ticks/auditentry/export/csv/")
+        response = await self._http.get("/admin/marketmux_ticks/auditentry/export/csv/")
         assert response.status_code == 200
         return response.text
 

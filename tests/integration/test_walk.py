@@ -52,7 +52,7 @@ def test_the_walk(newcomer: Newcomer, driver: webdriver.Chrome) -> None:
     connection = slowest(driver)
     kick(driver, connection)
     wait_until(lambda: behind() == "0", 60)
-    driver.get(f"{newcomer.http}/admin/ticks/auditentry/")
+    driver.get(f"{newcomer.http}/admin/marketmux_ticks/auditentry/")
     assert "kicked" in driver.find_element(By.ID, "result_list").text
     newcomer.signal(watch, signal.SIGCONT)  # fg
     wait_until(lambda: newcomer.output().count("Connected(") == 2, 60)

@@ -24,9 +24,9 @@ from ticks.tick import Placed, Tick
 
 pytestmark = pytest.mark.django_db
 
-INSTRUMENTS = "/admin/ticks/instrument/"
-TICKS = "/admin/ticks/recordedtick/"
-KEYS = "/admin/ticks/apikey/"
+INSTRUMENTS = "/admin/marketmux_ticks/instrument/"
+TICKS = "/admin/marketmux_ticks/recordedtick/"
+KEYS = "/admin/marketmux_ticks/apikey/"
 
 
 class Bus:
@@ -293,15 +293,15 @@ def test_there_is_one_order(query: dict[str, str], admin_client: Client) -> None
     record("AAPL", "2026-05-12T15:04:05Z", "2026-05-12T16:00:00Z")
     with CaptureQueriesContext(connection) as queries:
         admin_client.get(TICKS, query, follow=True)
-    selects = [q["sql"] for q in queries if q["sql"].startswith('SELECT "ticks_recordedtick"."id"')]
-    assert all('"at" DESC, "ticks_recordedtick"."id" DESC' in sql for sql in selects)
+    selects = [q["sql"] for q in queries if q["sql"].startswith('SELECT "marketmux_ticks_recordedtick"."id"')]
+    assert all('"at" DESC, "marketmux_ticks_recordedtick"."id" DESC' in sql for sql in selects)
 
 
 @pytest.mark.parametrize("lookup", ["price", "price__contains", "extra__regex", "recorded_at__gte", "symbol__contains"])
 def test_no_other_column_is_looked_through(lookup: str, admin_client: Client) -> None:
     with CaptureQueriesContext(connection) as queries:
         assert admin_client.get(TICKS, {lookup: "2026-05-12"}).status_code == 400
-    assert not [q for q in queries if "ticks_recordedtick" in q["sql"]]
+    assert not [q for q in queries if "marketmux_ticks_recordedtick" in q["sql"]]
 
 
 @pytest.mark.parametrize("query", [{}, {"q": "AAPL"}, {"q": "AAPL 2026-05-12"}, {"symbol": "AAPL"}, {"last": "1h"}])
@@ -309,7 +309,7 @@ def test_every_list_of_recorded_ticks_is_read_along_an_index(query: dict[str, st
     Instrument.objects.create(symbol="AAPL")
     with CaptureQueriesContext(connection) as queries:
         admin_client.get(TICKS, query)
-    [select] = [q["sql"] for q in queries if q["sql"].startswith('SELECT "ticks_recordedtick"."id"')]
+    [select] = [q["sql"] for q in queries if q["sql"].startswith('SELECT "marketmux_ticks_recordedtick"."id"')]
     assert re.search(r"(?i)using (index )?tick_", plan(select))
     # PostgreSQL puts those of the same moment in order as it reads them.
     assert not re.search(r"TEMP B-TREE|(?<!Incremental )Sort  ", plan(select))

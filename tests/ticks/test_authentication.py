@@ -92,7 +92,7 @@ def test_a_login_needs_the_permission() -> None:
     client.force_login(user := User.objects.create_user("ada"))
     assert client.get("/api/v1/ticks").status_code == 403
     assert client.get("/api/v1/ticks").json()["detail"] == MayRead.message
-    permission = Permission.objects.get(content_type__app_label="ticks", codename="read")
+    permission = Permission.objects.get(content_type__app_label="marketmux_ticks", codename="read")
     user.user_permissions.add(permission)
     assert client.get("/api/v1/ticks").status_code == 200
     assert client.post("/api/v1/ticks", {}, content_type="application/json").status_code == 403

@@ -131,8 +131,8 @@ def test_every_field_is_recorded() -> None:
 @pytest.mark.django_db
 def test_the_migrations_make_every_column() -> None:
     out = StringIO()
-    call_command("makemigrations", "ticks", dry_run=True, skip_checks=True, stdout=out)
-    assert out.getvalue().strip() == "No changes detected in app 'ticks'"
+    call_command("makemigrations", "marketmux_ticks", dry_run=True, skip_checks=True, stdout=out)
+    assert out.getvalue().strip() == "No changes detected in app 'marketmux_ticks'"
 
 
 def test_the_admin_shows_every_field() -> None:

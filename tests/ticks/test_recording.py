@@ -48,7 +48,7 @@ def process(database: str) -> Iterator[RecordingProcess]:
 
 
 def recorded(database: str) -> list[int]:
-    return [seq for (seq,) in rows(database, "SELECT seq FROM ticks_recordedtick ORDER BY id")]
+    return [seq for (seq,) in rows(database, "SELECT seq FROM marketmux_ticks_recordedtick ORDER BY id")]
 
 
 def pid_of(process: RecordingProcess) -> int:
@@ -71,10 +71,10 @@ def test_what_may_be_stored_already_is_not_stored_twice(process: RecordingProces
 
 
 def test_what_is_wrong_with_the_database_may_pass(process: RecordingProcess, database: str) -> None:
-    change(database, "ALTER TABLE ticks_recordedtick RENAME TO elsewhere")
+    change(database, "ALTER TABLE marketmux_ticks_recordedtick RENAME TO elsewhere")
     with pytest.raises(Unavailable, match=r"no such table|does not exist"):
         process.write(ticks(1), False)
-    change(database, "ALTER TABLE elsewhere RENAME TO ticks_recordedtick")
+    change(database, "ALTER TABLE elsewhere RENAME TO marketmux_ticks_recordedtick")
     process.write(ticks(1), True)
     assert recorded(database) == [1]
 

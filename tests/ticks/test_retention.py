@@ -129,7 +129,9 @@ class Filled:
             self.cookie = {"cookie": f"sessionid={office.do(code)}"}
 
     def get(self, query: str = "") -> httpx.Response:
-        return httpx.get(f"{self.gateway.http}/admin/ticks/recordedtick/{query}", headers=self.cookie, timeout=60)
+        return httpx.get(
+            f"{self.gateway.http}/admin/marketmux_ticks/recordedtick/{query}", headers=self.cookie, timeout=60
+        )
 
 
 NUMBERS: Final = {
@@ -146,7 +148,7 @@ def insert(url: str, count: int) -> None:
     """Ticks of 1,000 symbols, ten a second, the newest now."""
     is_sqlite = url.startswith(SQLITE)
     statement = (
-        "INSERT INTO ticks_recordedtick (symbol, price, bid, ask, size, extra, timestamp, seq, epoch, at, recorded_at) "
+        "INSERT INTO marketmux_ticks_recordedtick (symbol, price, bid, ask, size, extra, timestamp, seq, epoch, at, recorded_at) "
         "SELECT 'S' || (i % 1000), '1.50', '', '', '', '', '2026-05-12T15:04:05Z', i, '5f3a9c1e', "
     )
     change(url, f"{NUMBERS[is_sqlite]} {statement} {AT[is_sqlite]} FROM n".replace("{count}", str(count)))
@@ -185,7 +187,7 @@ def test_an_export_is_whole_and_waits_in_no_memory(filled: Filled) -> None:
     with socket.create_connection(("127.0.0.1", filled.gateway.port)) as slow:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
         head = f"Host: localhost\r\nCookie: {filled.cookie['cookie']}"
-        request = f"GET /admin/ticks/recordedtick/export/ HTTP/1.1\r\n{head}\r\n\r\n"
+        request = f"GET /admin/marketmux_ticks/recordedtick/export/ HTTP/1.1\r\n{head}\r\n\r\n"
         slow.sendall(request.encode())
         time.sleep(4)  # in which all of it could be made
         assert resident_bytes(pid) - before < len(text) / 2 + 3_000_000
@@ -202,7 +204,7 @@ def test_an_export_is_whole_and_waits_in_no_memory(filled: Filled) -> None:
 def test_ticks_are_recorded_while_old_ones_are_deleted(filled: Filled) -> None:
     pruned = filled.gateway.manage("prune_ticks", "--older-than", "5h")
     assert int(pruned.split()[1].replace(",", "")) > 15_000
-    [(oldest,)] = rows(filled.gateway.database_url, "SELECT min(at) FROM ticks_recordedtick")
+    [(oldest,)] = rows(filled.gateway.database_url, "SELECT min(at) FROM marketmux_ticks_recordedtick")
     at = oldest if isinstance(oldest, datetime) else datetime.fromisoformat(f"{oldest}+00:00")
     assert at > timezone.now() - timedelta(hours=5, minutes=5)
 

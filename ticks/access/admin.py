@@ -99,7 +99,7 @@ class ApiKeyAdmin(ApiKeyModelAdmin):
         """The page with new secrets: in answer to a form, which counts as sent from now on."""
         _note_sent(request)
         response = TemplateResponse(
-            request, "admin/ticks/apikey/issued.html", self._context(request, title, issued=issued)
+            request, "admin/marketmux_ticks/apikey/issued.html", self._context(request, title, issued=issued)
         )
         response["Cache-Control"] = "no-store"
         response["Referrer-Policy"] = "no-referrer"
@@ -108,7 +108,7 @@ class ApiKeyAdmin(ApiKeyModelAdmin):
     def _sent_already(self, request: HttpRequest) -> HttpResponse:
         text = "That form was sent before, and what it made was shown then. Rotate a key whose secret was lost."
         self.message_user(request, text, messages.WARNING)
-        return HttpResponseRedirect(reverse("admin:ticks_apikey_changelist"))
+        return HttpResponseRedirect(reverse("admin:marketmux_ticks_apikey_changelist"))
 
     def _context(self, request: HttpRequest, title: str, **context: Any) -> dict[str, Any]:
         return {**self.admin_site.each_context(request), "opts": self.opts, "title": title, **context}
@@ -128,7 +128,7 @@ class ApiKeyAdmin(ApiKeyModelAdmin):
         overlap = _OVERLAPS.get(request.POST.get("overlap", ""))
         if overlap is None:
             context = self._context(request, "Rotate API keys", keys=keys, once=_once(), overlaps=_OVERLAPS)
-            return TemplateResponse(request, "admin/ticks/apikey/rotate.html", context)
+            return TemplateResponse(request, "admin/marketmux_ticks/apikey/rotate.html", context)
         issued = []
         for key in keys:
             issued.append((key, key.rotate(overlap[1])))

@@ -51,7 +51,7 @@ class AuditEntryAdmin(ReadOnly, AuditEntryModelAdmin):
 
     def get_urls(self) -> Any:
         view = self.admin_site.admin_view(self.export_view)
-        return [path("export/<str:ending>/", view, name="ticks_auditentry_export"), *super().get_urls()]
+        return [path("export/<str:ending>/", view, name="marketmux_ticks_auditentry_export"), *super().get_urls()]
 
     def export_view(self, request: HttpRequest, ending: str) -> HttpResponseBase:
         if not self.has_view_permission(request):

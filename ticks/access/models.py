@@ -352,7 +352,7 @@ class AuditEntry(models.Model):
     class Meta:
         verbose_name_plural = "audit entries"
         ordering = ["-pk"]
-        indexes = [models.Index(fields=["action", "subject"], name="audit_action_subject")]
+        indexes = [models.Index(fields=["action", "subject"], name="marketmux_audit_action_subject")]
         default_permissions = ("view",)
 
     def __str__(self) -> str:

@@ -69,12 +69,12 @@ class EntitlementsUnavailable(Exception):
 
 
 def entitlements(user: AbstractBaseUser) -> Answer:
-    """The hook where none is set: permissions (``ticks.subscribe``), for the symbols of the user's groups.
+    """The hook where none is set: permissions (``marketmux_ticks.subscribe``), for the symbols of the user's groups.
 
     Superusers may do everything. Who is in no group with an :class:`~ticks.access.models.Entitlement` has all symbols.
     """
     permitted: Any = user
-    scopes = [scope for scope in Scope if permitted.has_perm(f"ticks.{scope}")]
+    scopes = [scope for scope in Scope if permitted.has_perm(f"marketmux_ticks.{scope}")]
     groups = [] if not scopes or permitted.is_superuser else list(Entitlement.objects.filter(group__user=permitted.pk))
     if not groups:
         return {scope: ["*"] for scope in scopes}

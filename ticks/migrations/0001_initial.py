@@ -3,8 +3,10 @@
 import ticks.models
 from django.db import migrations, models
 
+from ticks.relabel import Relabelled
 
-class Migration(migrations.Migration):
+
+class Migration(Relabelled):
 
     initial = True
 
@@ -54,7 +56,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['-at', '-pk'],
-                'indexes': [models.Index(fields=['symbol', 'at'], name='tick_symbol_at'), models.Index(fields=['at'], name='tick_at')],
+                'indexes': [models.Index(fields=['symbol', 'at'], name='marketmux_tick_symbol_at'), models.Index(fields=['at'], name='marketmux_tick_at')],
             },
         ),
     ]

@@ -1,10 +1,12 @@
 from django.db import migrations, models
 
+from ticks.relabel import Relabelled
 
-class Migration(migrations.Migration):
+
+class Migration(Relabelled):
 
     dependencies = [
-        ('ticks', '0001_initial'),
+        ('marketmux_ticks', '0001_initial'),
     ]
 
     operations = [

@@ -5,12 +5,14 @@ import django.utils.timezone
 import ticks.access.models
 from django.db import migrations, models
 
+from ticks.relabel import Relabelled
 
-class Migration(migrations.Migration):
+
+class Migration(Relabelled):
 
     dependencies = [
         ('auth', '0012_alter_user_first_name_max_length'),
-        ('ticks', '0002_recorded_extra_and_place'),
+        ('marketmux_ticks', '0002_recorded_extra_and_place'),
     ]
 
     operations = [

@@ -3,6 +3,8 @@
 from django.conf import settings
 from django.db import migrations
 
+from ticks.relabel import Relabelled
+
 GROUP = "Subscribers"
 PERMISSIONS = {"subscribe": "Can subscribe to ticks", "read": "Can read the last ticks"}
 
@@ -14,7 +16,7 @@ def keep_access(apps, schema_editor):
     using = schema_editor.connection.alias
     # Django makes permissions only when all migrations have run.
     content_type, _ = (
-        apps.get_model("contenttypes", "ContentType").objects.using(using).get_or_create(app_label="ticks", model="permission")
+        apps.get_model("contenttypes", "ContentType").objects.using(using).get_or_create(app_label="marketmux_ticks", model="permission")
     )
     permissions = [
         apps.get_model("auth", "Permission")
@@ -27,9 +29,9 @@ def keep_access(apps, schema_editor):
     group.user_set.add(*users.filter(is_active=True, is_superuser=False))
 
 
-class Migration(migrations.Migration):
+class Migration(Relabelled):
     dependencies = [
-        ("ticks", "0003_access"),
+        ("marketmux_ticks", "0003_access"),
         ("contenttypes", "0002_remove_content_type_name"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]

@@ -6,48 +6,59 @@ table has to call ``add_triggers`` again.
 
 from django.db import migrations, models
 
-TABLE = "ticks_auditentry"
+from ticks.relabel import Relabelled
+
+TABLE = "marketmux_ticks_auditentry"
 REFUSAL = "The audit log is append-only."
 
-SQLITE = [
-    *(
-        f"CREATE TRIGGER {TABLE}_no_{verb.lower()} BEFORE {verb} ON {TABLE} BEGIN SELECT RAISE(ABORT, '{REFUSAL}'); END"
-        for verb in ("UPDATE", "DELETE")
-    ),
-    # INSERT OR REPLACE deletes what is there, and asks no trigger of deletions.
-    f"CREATE TRIGGER {TABLE}_no_replace BEFORE INSERT ON {TABLE} WHEN EXISTS (SELECT 1 FROM {TABLE} WHERE id = NEW.id) "
-    f"BEGIN SELECT RAISE(ABORT, '{REFUSAL}'); END",
-]
-POSTGRESQL = [
-    f"CREATE FUNCTION {TABLE}_refuse() RETURNS trigger LANGUAGE plpgsql AS "
-    f"$$ BEGIN RAISE EXCEPTION '{REFUSAL}' USING ERRCODE = 'integrity_constraint_violation'; END $$",
-    f"CREATE TRIGGER {TABLE}_append_only BEFORE UPDATE OR DELETE ON {TABLE} "
-    f"FOR EACH ROW EXECUTE FUNCTION {TABLE}_refuse()",
-    f"CREATE TRIGGER {TABLE}_no_truncate BEFORE TRUNCATE ON {TABLE} "
-    f"FOR EACH STATEMENT EXECUTE FUNCTION {TABLE}_refuse()",
-]
-DROP = {
-    "sqlite": [f"DROP TRIGGER IF EXISTS {TABLE}_no_{what}" for what in ("update", "delete", "replace")],
-    "postgresql": [
-        f"DROP TRIGGER IF EXISTS {TABLE}_append_only ON {TABLE}",
-        f"DROP TRIGGER IF EXISTS {TABLE}_no_truncate ON {TABLE}",
-        f"DROP FUNCTION IF EXISTS {TABLE}_refuse()",
-    ],
-}
+
+def added(table):
+    """What adds the triggers, by the kind of database."""
+    sqlite = [
+        *(
+            f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table} "
+            f"BEGIN SELECT RAISE(ABORT, '{REFUSAL}'); END"
+            for verb in ("UPDATE", "DELETE")
+        ),
+        # INSERT OR REPLACE deletes what is there, and asks no trigger of deletions.
+        f"CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table} "
+        f"WHEN EXISTS (SELECT 1 FROM {table} WHERE id = NEW.id) BEGIN SELECT RAISE(ABORT, '{REFUSAL}'); END",
+    ]
+    postgresql = [
+        f"CREATE FUNCTION {table}_refuse() RETURNS trigger LANGUAGE plpgsql AS "
+        f"$$ BEGIN RAISE EXCEPTION '{REFUSAL}' USING ERRCODE = 'integrity_constraint_violation'; END $$",
+        f"CREATE TRIGGER {table}_append_only BEFORE UPDATE OR DELETE ON {table} "
+        f"FOR EACH ROW EXECUTE FUNCTION {table}_refuse()",
+        f"CREATE TRIGGER {table}_no_truncate BEFORE TRUNCATE ON {table} "
+        f"FOR EACH STATEMENT EXECUTE FUNCTION {table}_refuse()",
+    ]
+    return {"sqlite": sqlite, "postgresql": postgresql}
 
 
-def add_triggers(apps, schema_editor):
-    for statement in {"sqlite": SQLITE, "postgresql": POSTGRESQL}.get(schema_editor.connection.vendor, []):
+def dropped(table):
+    """What drops them."""
+    return {
+        "sqlite": [f"DROP TRIGGER IF EXISTS {table}_no_{what}" for what in ("update", "delete", "replace")],
+        "postgresql": [
+            f"DROP TRIGGER IF EXISTS {table}_append_only ON {table}",
+            f"DROP TRIGGER IF EXISTS {table}_no_truncate ON {table}",
+            f"DROP FUNCTION IF EXISTS {table}_refuse()",
+        ],
+    }
+
+
+def add_triggers(apps, schema_editor, table=TABLE):
+    for statement in added(table).get(schema_editor.connection.vendor, []):
         schema_editor.execute(statement, params=None)
 
 
-def drop_triggers(apps, schema_editor):
-    for statement in DROP.get(schema_editor.connection.vendor, []):
+def drop_triggers(apps, schema_editor, table=TABLE):
+    for statement in dropped(table).get(schema_editor.connection.vendor, []):
         schema_editor.execute(statement, params=None)
 
 
-class Migration(migrations.Migration):
-    dependencies = [("ticks", "0004_users_keep_their_access")]
+class Migration(Relabelled):
+    dependencies = [("marketmux_ticks", "0004_users_keep_their_access")]
 
     operations = [
         migrations.CreateModel(
@@ -67,7 +78,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="auditentry",
-            index=models.Index(fields=["action", "subject"], name="audit_action_subject"),
+            index=models.Index(fields=["action", "subject"], name="marketmux_audit_action_subject"),
         ),
         migrations.RunPython(add_triggers, drop_triggers),
     ]

@@ -5,6 +5,7 @@ from typing import Any
 from django.db import migrations, models
 
 import ticks.models
+from ticks.relabel import Relabelled
 
 
 class Widen(migrations.AlterField):
@@ -13,8 +14,8 @@ class Widen(migrations.AlterField):
             super().database_forwards(app_label, schema_editor, from_state, to_state)
 
 
-class Migration(migrations.Migration):
-    dependencies = [("ticks", "0005_append_only")]
+class Migration(Relabelled):
+    dependencies = [("marketmux_ticks", "0005_append_only")]
 
     operations = [
         Widen(

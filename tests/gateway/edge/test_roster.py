@@ -24,7 +24,7 @@ from ticks.access.models import ApiKey, AuditEntry
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-PAGE = "/admin/ticks/connection/"
+PAGE = "/admin/marketmux_ticks/connection/"
 
 
 @pytest.fixture(autouse=True)

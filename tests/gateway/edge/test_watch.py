@@ -94,7 +94,7 @@ async def session_of(user: User) -> tuple[Client, tuple[bytes, bytes]]:
 
 async def permitted(name: str) -> User:
     user = await User.objects.acreate(username=name)
-    permission = await Permission.objects.aget(content_type__app_label="ticks", codename="subscribe")
+    permission = await Permission.objects.aget(content_type__app_label="marketmux_ticks", codename="subscribe")
     await user.user_permissions.aadd(permission)
     return user
 

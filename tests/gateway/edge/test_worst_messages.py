@@ -171,7 +171,7 @@ async def test_a_query_of_the_admin(model: str, query: str) -> None:
     await sync_to_async(browser.force_login)(user)
     session = browser.cookies["sessionid"].value
     cookie = (b"cookie", f"sessionid={session}".encode())
-    status, _ = await ask("GET", f"/admin/ticks/{model}/?{ADMIN_QUERIES[query]}", b"", cookie)
+    status, _ = await ask("GET", f"/admin/marketmux_ticks/{model}/?{ADMIN_QUERIES[query]}", b"", cookie)
     assert status < 500
 
 

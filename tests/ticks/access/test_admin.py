@@ -20,7 +20,7 @@ from ticks.access.models import LIMITS, ApiKey, AuditEntry, Change, Entitlement
 
 pytestmark = pytest.mark.django_db
 
-KEYS = "/admin/ticks/apikey/"
+KEYS = "/admin/marketmux_ticks/apikey/"
 GROUPS = "/admin/auth/group/"
 SECRET = r"mmx_[\w-]{43}"
 GRANTED = ["publish", "subscribe", "read", *LIMITS, "expires_at"]

@@ -29,13 +29,13 @@ from ticks.access.models import ApiKey, AppendOnly, AuditEntry, Change, Entitlem
 
 pytestmark = pytest.mark.django_db
 
-LOG = "/admin/ticks/auditentry/"
-INSERT = "INSERT INTO ticks_auditentry (at, actor, action, subject, detail) VALUES ('2026-05-12 15:04:05', 'a', 'b', 'c', '{}')"
+LOG = "/admin/marketmux_ticks/auditentry/"
+INSERT = "INSERT INTO marketmux_ticks_auditentry (at, actor, action, subject, detail) VALUES ('2026-05-12 15:04:05', 'a', 'b', 'c', '{}')"
 REPLACING = INSERT.replace("INSERT", "INSERT OR REPLACE").replace("(at", "(id, at").replace("VALUES (", "VALUES (1, ")
 TAMPERING = [
-    "UPDATE ticks_auditentry SET actor = 'x'",
-    "DELETE FROM ticks_auditentry",
-    "DELETE FROM ticks_auditentry WHERE id = 1",
+    "UPDATE marketmux_ticks_auditentry SET actor = 'x'",
+    "DELETE FROM marketmux_ticks_auditentry",
+    "DELETE FROM marketmux_ticks_auditentry WHERE id = 1",
 ]
 
 
@@ -136,7 +136,7 @@ def test_who_comes_into_a_group_and_what_it_may_is_entered() -> None:
     traders.user_set.clear()
     assert last()[1:] == ("changed", f"group:{traders.pk} Traders", {"members": {"removed": ["ada"]}})
     traders.permissions.add(Permission.objects.get(codename="subscribe"))
-    assert last()[3] == {"permissions": {"added": ["Ticks | permission | Can subscribe to ticks"]}}
+    assert last()[3] == {"permissions": {"added": ["MarketMux | permission | Can subscribe to ticks"]}}
     entitlement = Entitlement.objects.create(group=traders, subscribe="BTC-*")
     entitlement.subscribe = "BTC-* AAPL"
     entitlement.save()
@@ -179,7 +179,7 @@ def test_sqlite_changes_and_deletes_nothing(statement: str, migrated_database: P
         connection.execute(INSERT)
         with pytest.raises(sqlite3.IntegrityError, match="The audit log is append-only"):
             connection.execute(statement)
-        assert connection.execute("SELECT actor FROM ticks_auditentry").fetchall() == [("a",), ("a",)]
+        assert connection.execute("SELECT actor FROM marketmux_ticks_auditentry").fetchall() == [("a",), ("a",)]
 
 
 @pytest.fixture(scope="module")
@@ -205,10 +205,10 @@ def test_postgresql_changes_and_deletes_nothing(postgres: str) -> None:
         connection.execute(INSERT)
         conflict = INSERT.replace("(at", "(id, at").replace("VALUES (", "VALUES (1, ")
         replacing = f"{conflict} ON CONFLICT (id) DO UPDATE SET actor = 'x'"
-        for statement in (*TAMPERING, replacing, "TRUNCATE ticks_auditentry"):
+        for statement in (*TAMPERING, replacing, "TRUNCATE marketmux_ticks_auditentry"):
             with pytest.raises(psycopg.IntegrityError, match="The audit log is append-only"):
                 connection.execute(statement)
-        assert connection.execute("SELECT actor FROM ticks_auditentry").fetchall() == [("a",)]
+        assert connection.execute("SELECT actor FROM marketmux_ticks_auditentry").fetchall() == [("a",)]
 
 
 def test_on_postgresql_keys_are_made_rotated_and_revoked(postgres: str) -> None:

@@ -11,7 +11,7 @@ from tests.database import migrate_to
 from ticks.access.grant import Scope
 from ticks.access.users import forget, grant_of_user
 
-BEFORE, AFTER = ("ticks", "0003_access"), ("ticks", "0004_users_keep_their_access")
+BEFORE, AFTER = ("marketmux_ticks", "0003_access"), ("marketmux_ticks", "0004_users_keep_their_access")
 
 
 @pytest.fixture(autouse=True)

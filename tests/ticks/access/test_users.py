@@ -27,7 +27,7 @@ def empty_cache() -> Iterator[None]:
 
 
 def permit(to: User | Group, *codenames: str) -> None:
-    permissions = Permission.objects.filter(content_type__app_label="ticks", codename__in=codenames)
+    permissions = Permission.objects.filter(content_type__app_label="marketmux_ticks", codename__in=codenames)
     (to.user_permissions if isinstance(to, User) else to.permissions).set(permissions)
 
 
