@@ -131,7 +131,7 @@ def test_the_guide_works_on_every_python_and_django(version: str, django: str, d
     subprocess.run([interpreter, "-m", "venv", tmp_path / "venv"], check=True)
     python = str(tmp_path / "venv/bin/python")
     wheel = next(dist.glob("*.whl"))
-    pip = [python, "-m", "pip", "install", "--quiet", f"{wheel}[redis]", f"django~={django}.0"]
+    pip = [python, "-m", "pip", "install", "--quiet", str(wheel), f"django~={django}.0"]
     if subprocess.run([*pip[:4], "--dry-run", "django"], capture_output=True, check=False).returncode != 0:
         pytest.skip("the index cannot be reached")
     subprocess.run(pip, check=True)
