@@ -47,14 +47,6 @@ class Listed(TypedDict):
     name: str
 
 
-class Closing(TypedDict):
-    """What to do after the gateway closed a connection: ``wait`` is the least seconds before connecting again."""
-
-    reason: str
-    reconnect: bool
-    wait: float
-
-
 class PageConfig(TypedDict):
     """What the demo page's scripts are told (static/gateway/main.js)."""
 
@@ -65,7 +57,7 @@ class PageConfig(TypedDict):
     health_url: str
     csrf_cookie: str
     max_symbols: int
-    closures: dict[int, Closing]
+    closures: dict[int, str]
 
 
 @require_safe
@@ -83,10 +75,7 @@ def index(request: HttpRequest) -> HttpResponse:
         "health_url": reverse("marketmux:readyz"),
         "csrf_cookie": settings.CSRF_COOKIE_NAME,
         "max_symbols": conf.MARKETMUX_MAX_SYMBOLS,
-        "closures": {
-            closure.code: {"reason": closure.reason, "reconnect": closure.reconnect, "wait": closure.wait}
-            for closure in CLOSURES
-        },
+        "closures": {closure.code: closure.reason for closure in CLOSURES},
     }
     login_url = f"{resolve_url(settings.LOGIN_URL)}?{urlencode({'next': request.path})}"
     context = {"config": config, "anonymous": conf.MARKETMUX_ANONYMOUS, "login_url": login_url}

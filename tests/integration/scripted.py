@@ -31,7 +31,6 @@ class Conversation:
     def __init__(self, connection: ServerConnection) -> None:
         self._connection = connection
         self._commands: queue.Queue[Any] = queue.Queue()
-        self.answers_pings = True
 
     def send(self, *messages: Mapping[str, Any]) -> None:
         for message in messages:
@@ -59,15 +58,14 @@ class Conversation:
                 command = json.loads(text)
                 if command["action"] != "ping":
                     self._commands.put(command)
-                elif self.answers_pings:
-                    self.send({"type": "pong"})
+                else:
+                    self.send({"type": "pong", "id": command["id"]})
 
 
 class ScriptedGateway:
     """The page has the instruments AAPL and MSFT; see :class:`Conversation` for what happens on its WebSocket."""
 
-    def __init__(self, closures: Mapping[int, Mapping[str, Any]]) -> None:
-        self._closures = closures
+    def __init__(self) -> None:
         self._conversations: queue.Queue[Conversation] = queue.Queue()
         self._server = serve(self._converse, "127.0.0.1", 0, process_request=self._answer, compression=None)
         self._thread = threading.Thread(target=self._server.serve_forever)
@@ -116,14 +114,14 @@ class ScriptedGateway:
             "health_url": "/healthz",
             "csrf_cookie": "csrftoken",
             "max_symbols": 1_000,
-            "closures": self._closures,
+            "closures": {},
         }
         return render_to_string("gateway/index.html", {"config": config, "anonymous": True}).encode()
 
 
 @contextlib.contextmanager
-def scripted_gateway(closures: Mapping[int, Mapping[str, Any]] | None = None) -> Iterator[ScriptedGateway]:
-    gateway = ScriptedGateway(closures or {})
+def scripted_gateway() -> Iterator[ScriptedGateway]:
+    gateway = ScriptedGateway()
     yield gateway
     gateway.stop()
 

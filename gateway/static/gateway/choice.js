@@ -1,18 +1,17 @@
 // What the visitor wants to see: symbols, or all but some, as subscriptions, rows and the address of the page have it.
 
-import { EVERYTHING, isSymbol } from "./subscriptions.js";
+import { EVERYTHING } from "./client.js";
+import { isSymbol } from "./symbols.js";
 
 /** @import { Board } from "./board.js" */
+/** @import { Feed } from "./feed.js" */
 /** @import { Names } from "./names.js" */
-/** @import { Positions } from "./positions.js" */
-/** @import { Subscriptions } from "./subscriptions.js" */
 /** @import { Tick } from "./types.js" */
 
 const NOT = "!";
 
 export class Choice {
-  #subscriptions;
-  #positions;
+  #feed;
   #board;
   #names;
   #onChange;
@@ -28,19 +27,18 @@ export class Choice {
   #proposed = [];
 
   /**
-   * @param {{ subscriptions: Subscriptions, positions: Positions, board: Board, names: Pick<Names, "get"> }} parts
+   * @param {{ feed: Feed, board: Board, names: Pick<Names, "get"> }} parts
    * @param {() => void} onChange
    */
-  constructor({ subscriptions, positions, board, names }, onChange) {
-    this.#subscriptions = subscriptions;
-    this.#positions = positions;
+  constructor({ feed, board, names }, onChange) {
+    this.#feed = feed;
     this.#board = board;
     this.#names = names;
     this.#onChange = onChange;
   }
 
   get everything() {
-    return this.#subscriptions.has(EVERYTHING);
+    return this.#feed.has(EVERYTHING);
   }
 
   /**
@@ -49,7 +47,7 @@ export class Choice {
    */
   get symbols() {
     const { everything } = this;
-    const named = this.#board.symbols().filter((symbol) => this.#subscriptions.has(symbol));
+    const named = this.#board.symbols().filter((symbol) => this.#feed.has(symbol));
     if (!everything && named.length === this.#proposed.length && this.#proposed.every((one) => named.includes(one))) {
       return null;
     }
@@ -68,7 +66,7 @@ export class Choice {
     const wanted = [...new Set(chosen)].filter((symbol) => isSymbol(symbol));
     for (const symbol of wanted) if (symbol !== EVERYTHING) this.#board.append(symbol, this.#names.get(symbol));
     for (const one of chosen) if (one.startsWith(NOT)) this.#unwanted.add(one.slice(1));
-    this.#subscriptions.add(wanted);
+    this.#feed.add(wanted);
     this.#onChange();
   }
 
@@ -77,26 +75,26 @@ export class Choice {
    * @param {string} symbol
    */
   covers(symbol) {
-    return this.#subscriptions.covers(symbol) && !this.#unwanted.has(symbol);
+    return this.#feed.covers(symbol) && !this.#unwanted.has(symbol);
   }
 
   /**
    * @param {string} symbol
-   * @param {string[]} patterns
+   * @param {readonly string[]} patterns
    */
   isVisible(symbol, patterns) {
     const matches = (/** @type {string} */ one) =>
       one.endsWith("*") ? symbol.startsWith(one.slice(0, -1)) : one === symbol;
-    return this.#subscriptions.covers(symbol) && patterns.some(matches);
+    return this.#feed.covers(symbol) && patterns.some(matches);
   }
 
   /**
    * @param {Tick} tick
-   * @returns {boolean} whether it is news
+   * @returns {boolean} whether it is of a symbol that is shown
    */
   take(tick) {
     const { symbol } = tick;
-    if (!this.covers(symbol) || !this.#positions.take(tick)) return false;
+    if (!this.covers(symbol)) return false;
     if (!this.#board.has(symbol)) this.#board.append(symbol, this.#names.get(symbol));
     this.#board.take(tick);
     return true;
@@ -104,34 +102,31 @@ export class Choice {
 
   /** @param {string[]} symbols */
   add(symbols) {
-    const fresh = symbols.filter((symbol) => !this.#subscriptions.has(symbol));
+    const fresh = symbols.filter((symbol) => !this.#feed.has(symbol));
     for (const symbol of fresh) {
       this.#unwanted.delete(symbol);
       if (symbol !== EVERYTHING && !this.#board.has(symbol)) this.#board.prepend(symbol, this.#names.get(symbol));
     }
-    if (fresh.length > 0) this.#subscriptions.add(fresh);
+    if (fresh.length > 0) this.#feed.add(fresh);
     this.#onChange();
   }
 
   /** @param {string} symbol */
   remove(symbol) {
     if (this.everything) this.#unwanted.add(symbol);
-    if (this.#subscriptions.has(symbol)) this.#subscriptions.remove(symbol);
+    this.#feed.remove(symbol);
     this.drop([symbol]);
   }
 
   removeEverything() {
-    this.#subscriptions.remove(EVERYTHING);
+    this.#feed.remove(EVERYTHING);
     this.#unwanted.clear();
-    this.drop(this.#board.symbols().filter((symbol) => !this.#subscriptions.has(symbol)));
+    this.drop(this.#board.symbols().filter((symbol) => !this.#feed.has(symbol)));
   }
 
   /** @param {string[]} symbols which do not come any more */
   drop(symbols) {
-    for (const symbol of symbols) {
-      this.#board.remove(symbol);
-      this.#positions.forget(symbol);
-    }
+    for (const symbol of symbols) this.#board.remove(symbol);
     this.#onChange();
   }
 }

@@ -114,7 +114,7 @@ function line({ timestamp, price, size, seq }) {
     ["time", clockTime(Date.parse(timestamp))],
     ["price", price],
     ["size", size ?? ""],
-    ["seq", seq === undefined ? "" : `#${seq}`],
+    ["seq", `#${seq}`],
   ]);
   for (const [name, text] of parts) {
     const part = document.createElement("span");

@@ -1,18 +1,6 @@
-// Numbers as the text they were sent as. JSON.parse makes 150.250 into 150.25 and loses digits beyond a double's, so
-// numbers are read as strings, and the little arithmetic a table needs is done on their digits.
+// The little arithmetic that a table needs, on the digits of prices: a double would lose some of them.
 
-// A string (to skip over) or a number, in JSON's own grammar. Text that is not JSON is still not JSON after quoting.
-const TOKEN = /"(?:[^"\\]|\\.)*"|-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
 const PLAIN = /^(-?)(\d+)(?:\.(\d+))?$/;
-
-/**
- * The value of the JSON `text`, every number in it as a string of its digits; throws SyntaxError if it is not JSON.
- * @param {string} text
- * @returns {unknown}
- */
-export function parse(text) {
-  return JSON.parse(text.replace(TOKEN, (token) => (token[0] === '"' ? token : `"${token}"`)));
-}
 
 /**
  * `a - b` for two numbers written without exponent, with the decimals of the more precise one.

@@ -7,8 +7,8 @@ import { later } from "./later.js";
 import { Meter } from "./meter.js";
 import { counted, grouped, Tally } from "./tally.js";
 
+/** @import { Conflated } from "./client.js" */
 /** @import { Notices } from "./notices.js" */
-/** @import { Conflated } from "./types.js" */
 
 const LOOK_MS = 250;
 const RATE_MS = 1_000;
@@ -56,9 +56,8 @@ export class Figures {
   }
 
   /** @param {Conflated} receipt */
-  conflated({ reason, skipped }) {
-    const tally = this.#skipped[reason] ?? this.#skipped.slow;
-    for (const [symbol, count] of Object.entries(skipped)) tally.add(symbol, Number(count));
+  conflated({ symbol, reason, skipped }) {
+    this.#skipped[reason === "rate" ? "rate" : "slow"].add(symbol, skipped);
     if (reason !== "rate") this.#lag.skipped();
     this.#showSkipped();
   }

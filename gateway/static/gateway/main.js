@@ -1,15 +1,14 @@
-// Puts the page together: connection -> messages -> positions, which judge them -> board, table and notices.
+// Puts the page together: feed -> events -> board, table and notices.
 
 import { read, webSocketUrl, write } from "./address.js";
 import { Board } from "./board.js";
 import { Choice } from "./choice.js";
-import { Connection } from "./connection.js";
+import { ClosedForGood } from "./client.js";
 import { Detail } from "./detail.js";
 import { field, find } from "./dom.js";
-import { parse } from "./exact.js";
+import { Feed } from "./feed.js";
 import { Figures } from "./figures.js";
 import { Frame } from "./frame.js";
-import { Freshness } from "./freshness.js";
 import { Heads } from "./heads.js";
 import { Intake } from "./intake.js";
 import { later } from "./later.js";
@@ -17,18 +16,20 @@ import { Mistreat } from "./mistreat.js";
 import { Names } from "./names.js";
 import { Notices } from "./notices.js";
 import { isLive, pressed } from "./order.js";
-import { Positions } from "./positions.js";
 import { PublishForm } from "./publish.js";
 import { Resumed } from "./resumed.js";
+import { Stale } from "./stale.js";
 import { Status } from "./status.js";
 import { SubscribeForm } from "./subscribe.js";
-import { EVERYTHING, Subscriptions } from "./subscriptions.js";
 import { Suggest } from "./suggest.js";
 import { Table } from "./table.js";
 import { listed } from "./tally.js";
 import { answers, Watch } from "./watch.js";
 
-/** @import { Acknowledgement, Config, ConnectionState, Handlers, Message, Tick } from "./types.js" */
+/** @import { CommandRefused, Event, FeedStatus, Gap, Loss } from "./client.js" */
+/** @import { Config, Tick } from "./types.js" */
+
+/** @typedef {{ [Type in Event["type"]]: (event: Event & { type: Type }) => void }} Handlers one for each type of event */
 
 const RESORT_MS = 1_000;
 
@@ -55,8 +56,7 @@ const elements = {
 
 const notices = new Notices($("notices"), $("no-notices"));
 const figures = new Figures($("bar"), notices);
-const positions = new Positions((symbol, missed) => figures.gaps.add(symbol, missed));
-const intake = new Intake({ handle, parse, request: () => frame.request() });
+const intake = new Intake({ handle, request: () => frame.request() });
 const board = new Board(() => frame.request());
 const table = new Table(elements.table, elements.row, board, {
   onRemove: (symbol) => choice.remove(symbol),
@@ -67,189 +67,166 @@ const table = new Table(elements.table, elements.row, board, {
   onCount: showCount,
   request: () => frame.request(),
 });
-const frame = new Frame([() => intake.flush(), () => table.paint(), () => detail.paint()]);
+const frame = new Frame([() => intake.flush(), () => stale.mark(), () => table.paint(), () => detail.paint()]);
 const names = new Names(config.instruments_url, (symbol, name) => board.rename(symbol, name));
-const freshness = new Freshness(board, positions);
-const connection = new Connection(webSocketUrl(config.websocket_path), config.closures, {
-  onState,
-  onMessage,
-  ping,
-  wasRefused,
-});
+const feed = new Feed(
+  webSocketUrl(config.websocket_path),
+  { probe },
+  {
+    onEvent,
+    onStatus,
+    onChange: (symbol) => stale.changed(symbol),
+    onRate: showRate,
+    onRefused,
+    onPing,
+  },
+);
+const stale = new Stale(board, feed, () => frame.request());
 const watch = new Watch(
   () => answers(config.health_url),
-  () => connection.wake(),
+  () => feed.wake(),
 );
-const subscriptions = new Subscriptions((command) => connection.send(command), positions);
 const keep = later(keepAddress);
 const detail = new Detail($("detail"), board, () => {
   frame.request();
   keep();
 });
-const choice = new Choice({ subscriptions, positions, board, names }, () => {
+const choice = new Choice({ feed, board, names }, () => {
   $("everything").hidden = !choice.everything;
   keep();
 });
 const status = new Status($("connection"), {
   retry: $("retry"),
   signIn: document.getElementById("sign-in"),
-  onRetry: () => connection.retryNow(),
+  onRetry: () => feed.retry(),
 });
 const form = new SubscribeForm(elements.subscribe, names, subscribe);
 const heads = new Heads(elements.table, (column) => sortBy(pressed(board.sort, column)));
 const resumed = new Resumed(notices);
-let pingedAt = 0;
-let failedHandshakes = 0;
+/** @type {Set<string>} */
+const behind = new Set();
+const tellBehind = later(() => {
+  notices.add(`Behind without having been told, asked again: ${listed([...behind])}`, "warning");
+  behind.clear();
+});
+/** @type {FeedStatus["state"]} */
+let state = "idle";
 
-// Messages
+// Events
 
 /** @type {Handlers} */
 const handlers = {
   tick: take,
   snapshot: take,
-  welcome(message) {
-    figures.version(message.version);
-    connection.expectHeartbeats(Number(message.heartbeat ?? 0));
-    connection.expectExpiry(message.expires_at);
-    freshness.welcomed();
-    status.showBus(true);
-    status.showDelay("");
-    subscriptions.welcomed(message);
-  },
-  subscribed(message) {
-    subscriptions.acknowledged(message);
-    status.showDelay("");
-    resumed.add(begin(message), subscriptions.settled);
-    elements.rate.title =
-      message.max_rate === undefined ? "" : `The gateway sends ${Number(message.max_rate)} a second`;
-  },
-  introduced: begin,
-  unsubscribed: (message) => subscriptions.acknowledged(message),
-  conflated(message) {
-    positions.conflated(message);
-    figures.conflated(message);
-  },
-  gap(message) {
-    if (!choice.covers(message.symbol)) return;
-    positions.gap(message);
-    freshness.check([message.symbol]);
-  },
-  heartbeat: (message) => askAgain(positions.heartbeat(message)),
-  bus({ connected, symbols = [] }) {
-    const isThere = connected || symbols.length > 0;
-    status.showBus(isThere);
-    freshness.bus(connected, symbols);
-    if (isThere) subscriptions.askDue();
-    if (symbols.length > 0) notices.add(`${PART_AWAY} ${listed(symbols)}`, "warning");
+  gap,
+  conflated: (receipt) => figures.conflated(receipt),
+  busState({ connected, symbols }) {
+    if (symbols.size > 0) notices.add(`${PART_AWAY} ${listed([...symbols])}`, "warning");
     else notices.add(connected ? BUS_BACK : BUS_AWAY, connected ? "info" : "warning");
   },
-  access({ patterns, lost = [] }) {
-    subscriptions.ended(lost);
-    choice.drop(board.symbols().filter((symbol) => !choice.isVisible(symbol, patterns)));
-    const what = lost.length > 0 ? `No more access to ${listed(lost)}.` : "What you may see has changed.";
+  accessChanged({ lost, patterns }) {
+    feed.ended(lost);
+    choice.drop(
+      patterns === null ? [...lost] : board.symbols().filter((symbol) => !choice.isVisible(symbol, patterns)),
+    );
+    const what = lost.length > 0 ? `No more access to ${listed([...lost])}.` : "What you may see has changed.";
     notices.add(what, "warning", "access");
   },
-  auth: (message) => connection.expectExpiry(message.expires_at),
-  pong: () => figures.ping(performance.now() - pingedAt),
-  closing: ({ reconnect, wait }) => connection.expectClose({ reconnect, wait: Number(wait) }),
-  error(message) {
-    const lost = subscriptions.refused(message);
-    choice.drop(lost);
-    if (message.code === "bus_unavailable") status.showDelay((message.reason ?? message.code).replaceAll("_", " "));
-    notices.add([message.message, ...lost.slice(0, 5)].join(" \u00b7 "), "error", message.code);
-  },
+  delayed: ({ code, message }) => notices.add(message, "error", code),
+  connected: ({ version }) => figures.version(version),
+  disconnected() {}, // its status says more
 };
 
-/** @param {string} text */
-function onMessage(text) {
-  figures.meter.count();
-  intake.push(text);
+/** @param {Event} event */
+function onEvent(event) {
+  if ("price" in event) figures.meter.count();
+  intake.push(event);
 }
 
-/** @param {Message} message */
-function handle(message) {
+/** @param {Event} event */
+function handle(event) {
   // A type that the page does not know yet has no handler.
-  const handler = /** @type {((message: Message) => void) | undefined} */ (handlers[message.type]);
-  handler?.(message);
+  const handler = /** @type {((event: Event) => void) | undefined} */ (handlers[event.type]);
+  handler?.(event);
 }
 
-/** @param {Tick} message */
-function take(message) {
-  if (choice.take(message)) detail.take(message);
+/** @param {Tick} tick */
+function take(tick) {
+  if (choice.take(tick)) detail.take(tick);
+}
+
+/** @param {Gap} event */
+function gap(event) {
+  const { symbol, missed, reason } = event;
+  if (!choice.covers(symbol)) return;
+  if (reason === "heartbeat") {
+    behind.add(symbol);
+    tellBehind();
+    return;
+  }
+  resumed.gap(event);
+  figures.gaps.add(symbol, missed);
 }
 
 /**
- * The server says where streams are.
- * @param {Pick<Acknowledgement, "positions">} message
+ * @param {string[]} lost
+ * @param {CommandRefused} error
  */
-function begin(message) {
-  const outcome = positions.subscribed(message);
-  const symbols = Object.keys(message.positions ?? {});
-  for (const symbol of symbols) if (!choice.covers(symbol)) positions.forget(symbol);
-  freshness.confirmed(symbols);
-  return outcome;
+function onRefused(lost, { text, code }) {
+  choice.drop(lost);
+  notices.add([text, ...lost.slice(0, 5)].join(" \u00b7 "), "error", code);
 }
 
-/**
- * The stream is idle and this page does not have its newest tick: one was lost on the way, without a report.
- * @param {string[]} symbols
- */
-function askAgain(symbols) {
-  const wanted = symbols.filter((symbol) => choice.covers(symbol));
-  if (wanted.length === 0) return;
-  subscriptions.ask(wanted.map((symbol) => (subscriptions.has(symbol) ? symbol : EVERYTHING)));
-  notices.add(`Behind without having been told, asked again: ${listed(wanted)}`, "warning");
-}
-
-function ping() {
-  pingedAt = performance.now();
-  connection.send({ action: "ping" });
+/** @param {number} ms */
+function onPing(ms) {
+  figures.ping(ms);
+  resumed.end(feed.counts);
 }
 
 // Connection
 
-/** @param {ConnectionState} state */
-function onState(state) {
-  if (state.name !== "live") intake.flush();
-  status.show(state);
-  if (state.name === "live") failedHandshakes = 0;
-  else figures.ping(null);
-  if (state.name === "live" && state.again) freshness.heard(true);
-  if (state.name === "silent") freshness.heard(false);
-  if (state.name === "waiting" && state.refused) notices.add(whyRefused(state), "error", "refused");
-  if (state.name === "waiting" || state.name === "closed") onLoss(state);
+/** @param {FeedStatus} now */
+function onStatus(now) {
+  status.show(now);
+  if (now.state === state) return;
+  state = now.state;
+  if (state !== "live") {
+    intake.flush();
+    figures.ping(null);
+  }
+  if (state === "waiting" && now.loss !== null) onLoss(now.loss);
+  if (state === "closed") {
+    const why =
+      now.error instanceof ClosedForGood ? `${now.error.code} ${now.error.reason}`.trim() : now.error?.message;
+    notices.add(`Disconnected for good (${why}).`, "error");
+  }
   // While it connects, too: an attempt may take long to fail.
-  if (state.name === "waiting") watch.start();
-  else if (state.name !== "connecting") watch.stop();
+  if (state === "waiting") watch.start();
+  else if (state !== "connecting") watch.stop();
 }
 
-/** @param {ConnectionState & { name: "waiting" }} state */
-function whyRefused({ code, reason }) {
-  const why = reason || config.closures[code]?.reason || "";
+/** @param {Loss} loss */
+function onLoss({ code, reason, wasConnected, isRefused }) {
+  if (isRefused) notices.add(whyRefused(code, reason), "error", "refused");
+  if (!wasConnected) return;
+  resumed.begin(feed.counts);
+  notices.add(`Connection lost (${`${code} ${reason}`.trim()}). Prices stand still.`, "warning");
+}
+
+/**
+ * @param {number} code
+ * @param {string} reason
+ */
+function whyRefused(code, reason) {
+  const why = reason || config.closures[code] || "";
   return code === 1006 ? REFUSED : `The gateway refused the WebSocket: ${why} (${code})`;
 }
 
-/** @param {ConnectionState & { name: "waiting" | "closed" }} state */
-function onLoss({ name, wasLive, code, reason }) {
-  if (wasLive) lost();
-  const why = `${code} ${reason}`.trim();
-  if (name === "closed") notices.add(`Disconnected for good (${why}).`, "error");
-  else if (wasLive) notices.add(`Connection lost (${why}). Prices stand still.`, "warning");
-}
-
-function lost() {
-  freshness.lost();
-  resumed.begin();
-}
-
 // A browser does not tell a refused handshake from an absent server, so HTTP is asked: it says outright that a login is
-// wanted. An Origin that is not allowed shows by HTTP working while no handshake does, more than once, since a gateway
-// that is just starting or stopping looks the same for a moment.
-async function wasRefused() {
-  const response = await fetch(`${config.ticks_url}?page_size=1`, { cache: "no-store" }).catch(() => null);
-  if (response?.status === 401 || response?.status === 403) return true;
-  failedHandshakes = response?.ok ? failedHandshakes + 1 : 0;
-  return failedHandshakes > 2;
+// wanted. An Origin that is not allowed shows by HTTP working while no handshake does.
+async function probe() {
+  const response = await fetch(`${config.ticks_url}?page_size=1`, { cache: "no-store" });
+  return response.status;
 }
 
 // What is shown, and in which order
@@ -270,7 +247,12 @@ function sortBy(sort) {
 }
 
 function applyRate() {
-  subscriptions.limit(Number(elements.rate.value) || null);
+  feed.limit(Number(elements.rate.value) || null);
+}
+
+/** @param {number | null} rate that the gateway has taken */
+function showRate(rate) {
+  elements.rate.title = rate === null ? "" : `The gateway sends ${rate} a second`;
 }
 
 /**
@@ -334,5 +316,5 @@ choice.start(
   config.instruments.map(({ symbol }) => symbol),
 );
 if (board.has(view.chart) || choice.everything) detail.open(view.chart);
-connection.open();
+feed.open();
 new Mistreat($("mistreat"), { board, choice, config }).show();

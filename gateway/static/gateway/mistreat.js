@@ -2,9 +2,9 @@
 // what it does not get, while the others do not notice. They run only while the view is open.
 
 import { webSocketUrl } from "./address.js";
+import { EVERYTHING } from "./client.js";
 import { find } from "./dom.js";
 import { Sparkline } from "./sparkline.js";
-import { EVERYTHING } from "./subscriptions.js";
 import { grouped } from "./tally.js";
 import { STEPS, shown } from "./traces.js";
 import { Way } from "./way.js";

@@ -85,7 +85,7 @@ function tie({ quote: a }, { quote: b }) {
   return a.symbol < b.symbol ? -1 : 1;
 }
 
-/** @param {string | undefined} digits */
+/** @param {string | null | undefined} digits */
 function number(digits) {
-  return digits === undefined ? null : Number(digits);
+  return digits == null ? null : Number(digits);
 }

@@ -53,7 +53,7 @@ export class Quote {
   }
 
   get hasQuote() {
-    return this.tick !== null && (this.tick.bid !== undefined || this.tick.ask !== undefined);
+    return this.tick !== null && (this.tick.bid !== null || this.tick.ask !== null);
   }
 
   /** The price less the first price seen, in exact digits; null before the first tick. */

@@ -2,43 +2,50 @@
 
 import { counted } from "./tally.js";
 
+/** @import { Counts, Gap } from "./client.js" */
 /** @import { Notices } from "./notices.js" */
-/** @import { Positions } from "./positions.js" */
 
 export class Resumed {
   #notices;
   /**
-   * The sum of what the answers say; null while none is due.
-   * @type {ReturnType<Positions["subscribed"]> | null}
+   * What had been resumed before the connection was lost; null while nothing is due.
+   * @type {Pick<Counts, "resumed" | "late"> | null}
    */
-  #sum = null;
+  #before = null;
+  /** @type {Set<string>} */
+  #restarted = new Set();
 
   /** @param {Notices} notices */
   constructor(notices) {
     this.#notices = notices;
   }
 
-  /** The connection is lost. */
-  begin() {
-    this.#sum = { recovered: 0, late: 0, restarted: 0 };
+  /**
+   * The connection is lost.
+   * @param {Pick<Counts, "resumed" | "late">} counts
+   */
+  begin({ resumed, late }) {
+    this.#before ??= { resumed, late };
+  }
+
+  /** @param {Gap} gap */
+  gap({ symbol, reason }) {
+    if (this.#before !== null && reason === "not_recovered") this.#restarted.add(symbol);
   }
 
   /**
-   * @param {ReturnType<Positions["subscribed"]>} outcome of one answer
-   * @param {boolean} isLast
+   * All that was asked for on the new connection is answered.
+   * @param {Pick<Counts, "resumed" | "late">} counts
    */
-  add(outcome, isLast) {
-    if (this.#sum === null) return;
-    this.#sum.recovered += outcome.recovered;
-    this.#sum.late += outcome.late;
-    this.#sum.restarted += outcome.restarted;
-    if (!isLast) return;
-    const { recovered, late, restarted } = this.#sum;
-    this.#sum = null;
-    if (recovered > 0) {
-      this.#notices.add(
-        `Resumed: nothing lost of ${counted(recovered, "symbol")}, ${counted(late, "tick")} came late.`,
-      );
+  end(counts) {
+    if (this.#before === null) return;
+    const resumed = counts.resumed - this.#before.resumed;
+    const late = counts.late - this.#before.late;
+    const restarted = this.#restarted.size;
+    this.#before = null;
+    this.#restarted.clear();
+    if (resumed > 0) {
+      this.#notices.add(`Resumed: nothing lost of ${counted(resumed, "symbol")}, ${counted(late, "tick")} came late.`);
     }
     if (restarted > 0) {
       const what = `${counted(restarted, "symbol")} started over with the newest tick.`;

@@ -165,7 +165,7 @@ export class Row {
     const { change, percent, bid, ask, price } = this.#texts;
     for (const words of [change, percent, bid, ask, this.#clock, this.#age]) words.text = "";
     price.text = DASH;
-    this.#explain(this.#cells.price, undefined);
+    this.#explain(this.#cells.price, null);
     this.#time.removeAttribute("datetime");
     this.#time.title = "";
     delete this.element.dataset.trend;
@@ -184,7 +184,7 @@ export class Row {
   /**
    * Shows what the publisher sent beyond the usual fields when the pointer rests on the price.
    * @param {HTMLElement} node
-   * @param {Extra | undefined} extra
+   * @param {Extra | null} extra
    */
   #explain(node, extra) {
     const lines = Object.entries(extra ?? {}).map(([name, value]) => `${name}: ${value}`);

@@ -3,7 +3,7 @@
 
 import { find } from "./dom.js";
 
-/** @import { ConnectionState } from "./types.js" */
+/** @import { FeedStatus } from "./client.js" */
 
 const TEXTS = {
   connecting: "Connecting\u2026",
@@ -20,10 +20,8 @@ export class Status {
   #countdown;
   #retry;
   #signIn;
-  /** @type {ConnectionState} */
-  #state = { name: "connecting" };
-  #hasBus = true;
-  #delay = "";
+  /** @type {FeedStatus | null} */
+  #status = null;
 
   /**
    * @param {HTMLElement} element
@@ -38,45 +36,38 @@ export class Status {
     setInterval(() => this.#render(), 250);
   }
 
-  /** @param {ConnectionState} state */
-  show(state) {
-    this.#state = state;
-    this.#render();
-  }
-
-  /** @param {boolean} isConnected whether the gateway hears the bus that prices come from */
-  showBus(isConnected) {
-    this.#hasBus = isConnected;
-    this.#render();
-  }
-
-  /** @param {string} why the gateway refuses for the moment what it was asked for; "": it does not */
-  showDelay(why) {
-    this.#delay = why;
+  /** @param {FeedStatus} status */
+  show(status) {
+    this.#status = status;
     this.#render();
   }
 
   #render() {
-    const state = this.#state;
+    const status = this.#status;
     const name = this.#name();
     document.body.dataset.connection = name;
-    write(this.#text, name === "stale" && this.#delay ? `Waiting: ${this.#delay}` : TEXTS[name]);
-    write(this.#countdown, state.name === "waiting" ? untilRetry(state) : "");
-    this.#retry.hidden = state.name !== "waiting" && state.name !== "closed";
+    write(this.#text, name === "stale" && status?.delayed ? `Waiting: ${why(status.delayed)}` : TEXTS[name]);
+    write(this.#countdown, untilRetry(status));
+    this.#retry.hidden = status?.state !== "waiting" && status?.state !== "closed";
     if (this.#signIn !== null) this.#signIn.hidden = name !== "refused";
   }
 
   #name() {
-    const state = this.#state;
-    if (state.name === "waiting") return state.refused ? "refused" : "reconnecting";
-    return state.name === "live" && (!this.#hasBus || this.#delay) ? "stale" : state.name;
+    const status = this.#status;
+    if (status === null || status.state === "idle") return "connecting";
+    if (status.state === "waiting") return status.loss?.isRefused ? "refused" : "reconnecting";
+    return status.state === "live" && (!status.isLive || status.delayed) ? "stale" : status.state;
   }
 }
 
-/** @param {{ retryAt: number, refused: boolean }} state */
-function untilRetry({ retryAt, refused }) {
-  const seconds = Math.max(1, Math.ceil((retryAt - Date.now()) / 1000));
-  return refused ? ` \u00b7 next try in ${seconds} s` : ` in ${seconds} s`;
+/** @param {NonNullable<FeedStatus["delayed"]>} delayed */
+const why = ({ code, reason }) => (reason || code).replaceAll("_", " ");
+
+/** @param {FeedStatus | null} status */
+function untilRetry(status) {
+  if (status?.state !== "waiting" || status.retryAt === null) return "";
+  const seconds = Math.max(1, Math.ceil((status.retryAt - Date.now()) / 1000));
+  return status.loss?.isRefused ? ` \u00b7 next try in ${seconds} s` : ` in ${seconds} s`;
 }
 
 /**

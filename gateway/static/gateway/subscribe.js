@@ -1,8 +1,8 @@
 // The form that subscribes to what is typed.
 
 import { find } from "./dom.js";
-import { isSymbol } from "./subscriptions.js";
 import { Suggest } from "./suggest.js";
+import { isSymbol } from "./symbols.js";
 
 /** @import { Names } from "./names.js" */
 
