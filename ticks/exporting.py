@@ -93,7 +93,7 @@ async def beside(*arguments: str) -> AsyncIterator[bytes]:
 def _start(arguments: Sequence[str]) -> subprocess.Popen[bytes]:
     process = subprocess.Popen(  # noqa: S603 - ourselves
         [sys.executable, "-m", "django", "export_ticks", "--skip-checks", *arguments],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONIOENCODING": "utf-8"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         start_new_session=True,  # Ctrl-C in a terminal is for the gateway alone

@@ -66,8 +66,9 @@ def test_symbols_go_in_and_come_out_as_they_are(pair: tuple[GatewayProcess, Gate
     batch = [{"symbol": symbol, "price": place} for symbol, place in places.items()]
     with connect(f"{outside.ws}") as named, connect(f"{outside.ws}") as everything:
         named.send(json.dumps({"action": "subscribe", "symbols": SYMBOLS}))
-        while json.loads(named.recv(timeout=PATIENCE))["type"] != "subscribed":
+        while (answer := json.loads(named.recv(timeout=PATIENCE)))["type"] != "subscribed":
             pass
+        epoch = answer["positions"]["A_B"]["epoch"]
         everything.send('{"action":"subscribe","symbol":"*"}')
         while json.loads(everything.recv(timeout=PATIENCE))["type"] != "subscribed":
             pass
@@ -77,6 +78,13 @@ def test_symbols_go_in_and_come_out_as_they_are(pair: tuple[GatewayProcess, Gate
     with connect(f"{inside.ws}/publish") as publisher:
         publisher.send(json.dumps(batch, ensure_ascii=False))
         assert [json.loads(publisher.recv(timeout=PATIENCE))["type"] for _ in range(2)] == ["welcome", "published"]
+    with connect(f"{outside.ws}") as back:
+        since = {symbol: {"seq": 1, "epoch": epoch} for symbol in SYMBOLS}
+        back.send(json.dumps({"action": "subscribe", "symbols": SYMBOLS, "since": since}))
+        while (answer := json.loads(back.recv(timeout=PATIENCE)))["type"] != "subscribed":
+            pass
+        assert {symbol for symbol, place in answer["positions"].items() if place["recovered"]} == set(SYMBOLS)
+        assert prices_of(back, len(SYMBOLS)) == places
     for symbol, place in places.items():
         status, latest = get(outside, f"/api/v1/ticks/{quote(symbol, safe='')}")
         assert (status, latest["symbol"], latest["price"], latest["seq"]) == (200, symbol, place, 2)

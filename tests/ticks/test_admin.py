@@ -17,6 +17,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from bus.contract import BusUnavailable
+from tests.symbols import SYMBOLS
 from ticks import admin, publish
 from ticks.models import Instrument, RecordedTick
 from ticks.recorded_admin import period_of
@@ -247,6 +248,14 @@ def test_recorded_ticks_are_searched_by_symbol_and_time(search: str, found: list
     record("AAPL", "2026-05-12T15:04:05Z", "2026-05-12T16:00:00Z")
     record("MSFT", "2026-05-12T00:00:00Z", "2026-05-13T00:00:00Z")
     assert listed(admin_client, q=search) == found
+
+
+def test_symbols_of_real_feeds_are_found(admin_client: Client) -> None:
+    times = {symbol: f"2026-05-12T15:{place // 60:02}:{place % 60:02}Z" for place, symbol in enumerate(SYMBOLS)}
+    for symbol, time_ in times.items():
+        record(symbol, time_)
+    for symbol, time_ in times.items():
+        assert listed(admin_client, q=symbol) == listed(admin_client, symbol=symbol) == [time_], symbol
 
 
 def test_a_day_without_a_next_one_is_no_period() -> None:

@@ -24,8 +24,10 @@ from pytest_django.fixtures import Settings
 from bus.layers import MemoryLayer
 from tests.office import Office
 from tests.servers import GatewayProcess, children, wait_until
+from tests.symbols import SYMBOLS
 from tests.tables import SQLITE, change, rows
 from ticks import exporting, retention
+from ticks.access.export import neutral
 from ticks.models import RecordedTick
 from ticks.tick import Placed, Tick
 
@@ -108,6 +110,16 @@ def test_an_export_has_every_digit_and_no_formula() -> None:
 
 
 @pytest.mark.django_db
+def test_symbols_of_real_feeds_are_exported_as_they_are() -> None:
+    record(*(Tick(symbol, "1", OLD) for symbol in SYMBOLS))
+    rows = list(csv.DictReader(io.StringIO(run("export_ticks"), newline="")))
+    assert [row["symbol"] for row in rows] == [neutral(symbol) for symbol in SYMBOLS]
+    for symbol in SYMBOLS:
+        [row] = csv.DictReader(io.StringIO(run("export_ticks", f"--symbol={symbol}"), newline=""))
+        assert row["symbol"] == neutral(symbol)
+
+
+@pytest.mark.django_db
 def test_no_tick_is_left_out_or_comes_twice_between_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exporting, "_PAGE", 7)
     times = [OLD, NEW]
@@ -152,12 +164,14 @@ def insert(url: str, count: int) -> None:
         "SELECT 'S' || (i % 1000), '1.50', '', '', '', '', '2026-05-12T15:04:05Z', i, '5f3a9c1e', "
     )
     change(url, f"{NUMBERS[is_sqlite]} {statement} {AT[is_sqlite]} FROM n".replace("{count}", str(count)))
+    change(url, "UPDATE marketmux_ticks_recordedtick SET symbol = '茅台' WHERE seq = 1")
 
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory, migrated_database: Path) -> Iterator[Filled]:
     directory = tmp_path_factory.mktemp("filled")
-    gateway = GatewayProcess(directory, database=migrated_database, MARKETMUX_ANONYMOUS="0")
+    # In a terminal whose letters are those of Western Europe an export is UTF-8 all the same.
+    gateway = GatewayProcess(directory, database=migrated_database, MARKETMUX_ANONYMOUS="0", PYTHONIOENCODING="latin-1")
     gateway.start()
     yield Filled(gateway)
     assert "Traceback" not in gateway.output()
@@ -198,6 +212,7 @@ def test_an_export_is_whole_and_waits_in_no_memory(filled: Filled) -> None:
     assert processor_seconds(pid) - began < 10
     assert filled.get("export/?symbol=S7").text.count("\r\n") == filled.count // 1_000 + 1
     assert filled.get("export/?symbol=S7&q=S8").status_code == 400
+    assert "\r\n茅台," in filled.get("export/?symbol=%E8%8C%85%E5%8F%B0").text
 
 
 @pytest.mark.database
