@@ -175,15 +175,16 @@ def test_the_client_reads_every_field() -> None:
     }  # fmt: skip
 
 
-# The demo page
+# The JavaScript client, and the demo page, which is made of it
 
 
-def test_the_page_declares_every_field() -> None:
-    source = (ROOT / "gateway/static/gateway/types.d.ts").read_text()
-    [declared] = re.findall(r"interface TickFields \{\n(.*?)\n\}", source, re.DOTALL)
-    properties = re.findall(r"^  (\w+)(\??):", declared, re.MULTILINE)
-    assert [name for name, _ in properties] == NAMES
-    assert [name for name, mark in properties if mark] == OPTIONAL_NAMES
+def test_the_javascript_client_declares_every_field() -> None:
+    source = (ROOT / "clients/javascript/src/events.ts").read_text()
+    [declared] = re.findall(r"interface Price<N> \{\n(.*?)\n\}", source, re.DOTALL)
+    properties = re.findall(r"^  readonly (\w+): (.*);$", declared, re.MULTILINE)
+    assert {name for name, _ in properties} == {*NAMES, "seq", "trace"}
+    optional = [name for name, kind in properties if kind.endswith("| null") and name != "trace"]
+    assert optional == OPTIONAL_NAMES
 
 
 # The documents
