@@ -265,11 +265,11 @@ def test_clients_reconnect_at_once(start_gateway: StartGateway, redis_url: str, 
         f"gateway's CPU), none refused, all resumed with {place.findings.replayed:,} missed ticks, none lost"
     )
     # Two thousand in ten seconds. On a machine that does other things as well, what counts is what it took of them.
-    assert used < count / 200
+    assert used < 1 + count / 200
 
 
 @pytest.mark.parametrize(
-    ("count", "rate", "late"), [(200, 100, 0.5), pytest.param(5_000, 500, 0.1, marks=pytest.mark.soak)]
+    ("count", "rate", "late"), [(200, 100, 1.0), pytest.param(5_000, 500, 0.1, marks=pytest.mark.soak)]
 )
 def test_clients_that_come_back_cost_redis_next_to_nothing(
     start_gateway: StartGateway, redis_server: RedisServer, count: int, rate: int, late: float

@@ -154,7 +154,7 @@ def test_an_asterisk_subscribes_to_whatever_ticks_then_or_later(page: Page) -> N
     publish(page.http, {"symbol": "LATER", "price": "2.7"}, {"symbol": "AAPL", "price": "3.7"})
     page.wait_for_cell("AAPL", "price", "3.7")
     assert "LATER" not in page.symbols()
-    assert page.figure("gaps") == 0
+    assert page.figure("gaps") == 0, page.text("#notices")
 
 
 def test_a_rate_leaves_out_ticks_and_says_how_many(page: Page) -> None:

@@ -129,7 +129,7 @@ def test_another_host_is_refused(public: GatewayProcess, host: str) -> None:
 
 def test_one_logs_in_with_secure_cookies(public: GatewayProcess) -> None:
     public.manage("shell", "-c", _MAKE_ADMIN)
-    with httpx.Client(base_url=public.http, headers=HTTPS | {"Origin": PUBLIC}) as browser:
+    with httpx.Client(base_url=public.http, headers=HTTPS | {"Origin": PUBLIC}, timeout=60) as browser:
         cookies = browser.get("/admin/login/").headers.get_list("set-cookie")
         token = cookies[0].partition("=")[2].partition(";")[0]
         answer = browser.post(
