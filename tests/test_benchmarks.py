@@ -77,7 +77,7 @@ def test_durations_have_three_digits() -> None:
 
 
 def test_a_server_is_shown_with_its_part_of_the_baselines_cost() -> None:
-    ours = Outcome("marketmux", "hot", 0.2, 10.0, 25_000, 0, 3, 8, 350, 20.5, 80)
+    ours = Outcome("marketmux", "hot", 0.2, 10.0, 46.0, 25_000, 0, 3, 8, 350, 20.5, 80)
     plain = replace(ours, system="plain", cpu_per_delivery=200.0)
     assert "1/20" in server_row(ours, plain)
     assert "1/1" not in server_row(plain, plain)

@@ -48,7 +48,18 @@ def _spread(figure: Figure) -> str:
 def server_table(scenario: str) -> Table:
     table = Table(title=scenario, title_justify="left")
     table.add_column("server")
-    for heading in ("µs/delivery", "", "deliveries/s", "lost", "cores", "p50 ms", "p99 ms", "µs/client", "KB/client"):
+    for heading in (
+        "µs/delivery",
+        "",
+        "Redis µs/tick",
+        "deliveries/s",
+        "lost",
+        "cores",
+        "p50 ms",
+        "p99 ms",
+        "µs/client",
+        "KB/client",
+    ):
         table.add_column(heading, justify="right", no_wrap=True)
     return table
 
@@ -58,6 +69,7 @@ def server_row(outcome: Outcome, baseline: Outcome) -> tuple[str, ...]:
         outcome.system,
         _number(outcome.cpu_per_delivery, 2),
         _ratio(outcome.cpu_per_delivery, baseline.cpu_per_delivery) if outcome is not baseline else "",
+        _number(outcome.redis_per_tick, 1),
         f"{outcome.deliveries_per_second:,.0f}",
         f"{outcome.lost_share:.1%}",
         f"{outcome.cores:.2f}",

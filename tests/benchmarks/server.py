@@ -8,16 +8,20 @@ that a subscriber read. Figures of one run can be compared with each other: the 
 from __future__ import annotations
 
 import gc
+import itertools
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
+from multiprocessing import Event, Process
 from pathlib import Path
 from resource import getpagesize
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from gateway.loadtest import LoadTest, Options, Report
 from tests.benchmarks.measure import cpu_clock
+from tests.clients import RawClient
 from tests.servers import GatewayProcess, RedisServer
 
 __all__ = ["SCENARIOS", "SYSTEMS", "Outcome", "PlainProcess", "Scenario", "Site", "measure", "running"]
@@ -27,12 +31,16 @@ WARM_UP: Final = Options(connections=20, symbols=["WARM"], rate=50, seconds=0.4,
 SETTLE_SECONDS: Final = 0.5
 CROWD: Final = 100
 """Connections from which on the cost of one can be told."""
+STAY_SECONDS: Final = 1.0
+"""How long a client of a churn stays."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """``rate`` is ticks a second over all symbols, posted in batches of ``batch``, for ``seconds`` where it matters how
-    long; ``with_plain``: the plain application can carry this, or at least try."""
+    """``rate`` is ticks a second over all symbols, posted in batches of ``batch`` that are pipelined on one connection,
+    for ``seconds`` where it matters how long. ``churn``: as many other clients a second come, subscribe to ``per_client``
+    of the symbols, and go. ``with_plain``: the plain application can carry this, or at least try.
+    """
 
     name: str
     clients: int
@@ -43,6 +51,7 @@ class Scenario:
     with_plain: bool = True
     quick: bool = False
     seconds: float | None = None
+    churn: int = 0
 
     @property
     def deliveries_per_second(self) -> int:
@@ -66,9 +75,10 @@ class Scenario:
 
     def __str__(self) -> str:
         clients = f"{self.clients:,} clients" if self.clients > 1 else "1 client"
+        beside = f"; {self.churn} others a second come and go" if self.churn else ""
         return (
             f"{self.name}: {clients}, {self.per_client} of {self.symbols} symbols each, "
-            f"{self.rate:,} ticks/s in POSTs of {self.batch}: {self.deliveries_per_second:,} deliveries/s"
+            f"{self.rate:,} ticks/s in POSTs of {self.batch}: {self.deliveries_per_second:,} deliveries/s{beside}"
         )
 
 
@@ -81,6 +91,8 @@ SCENARIOS: Final = [
     Scenario("batches", clients=1, symbols=1, per_client=1, rate=2_000, batch=100),
     # More than the plain application could begin to carry.
     Scenario("mixed", clients=500, symbols=100, per_client=20, rate=600, batch=10, with_plain=False),
+    Scenario("churn", clients=500, symbols=100, per_client=20, rate=600, batch=10, with_plain=False, churn=50),
+    Scenario("pipelined", clients=200, symbols=100, per_client=20, rate=1_000, batch=1, with_plain=False),
     Scenario("burst", clients=100, symbols=1, per_client=1, rate=600, batch=100, with_plain=False),
     Scenario("stream", clients=1, symbols=1, per_client=1, rate=10_000, batch=100, with_plain=False),
     # As long as it takes every client to be pinged once.
@@ -93,12 +105,14 @@ class Outcome:
     """CPU in microseconds, of all processes of the server; latency in milliseconds. ``lost_share`` are the deliveries
     asked for that had not come when the grace period was over, be it that their ticks were not even taken in. ``cores`` is the CPU time of the
     run, from the first tick to the end of the grace period, by its length; ``process_mb`` what it held before the clients
-    came. A connection's figures are None where there were too few."""
+    came; ``redis_per_tick`` Redis's CPU. A connection's figures are None where there were too few. Those of a churn hold
+    what its clients cost, and the load generator's own churn takes from the same machine."""
 
     system: str
     scenario: str
     cores: float
     cpu_per_delivery: float | None
+    redis_per_tick: float | None
     deliveries_per_second: float
     lost_share: float
     p50: float | None
@@ -141,9 +155,40 @@ def measure(system: str, scenario: Scenario, site: Site) -> Outcome:
     with running(SYSTEMS[system](site.directory / f"{scenario.name}-{system}", site)) as server:
         LoadTest(_to(server, WARM_UP)).run()
         time.sleep(SETTLE_SECONDS)
-        run = Run(scenario.options(server.http, site.seconds), Usage.meter(server))
-        report = run.run()
+        run = Run(scenario.options(server.http, site.seconds), Usage.meter(server, site.redis))
+        with churning(server, scenario) if scenario.churn else nullcontext():
+            report = run.run()
     return _outcome(system, scenario, report, run)
+
+
+@contextmanager
+def churning(server: GatewayProcess, scenario: Scenario) -> Iterator[None]:
+    """Clients that come and go, from a process of their own."""
+    stop = Event()
+    process = Process(target=_churn, args=(server.host, server.port, scenario, stop))
+    process.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        process.join()
+
+
+def _churn(host: str, port: int, scenario: Scenario, stop: Any) -> None:
+    symbols = [f"S{number}" for number in range(scenario.per_client)]
+    here: deque[RawClient] = deque()
+    start = time.monotonic()
+    for number in itertools.count():
+        if stop.wait(max(0.0, start + number / scenario.churn - time.monotonic())):
+            break
+        here.append(RawClient(Address(host, port), *symbols))
+        if len(here) > scenario.churn * STAY_SECONDS:
+            here.popleft().close()
+
+
+class Address(NamedTuple):
+    host: str
+    port: int
 
 
 @contextmanager
@@ -162,16 +207,19 @@ def _to(server: GatewayProcess, options: Options) -> Options:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a server has used until now: CPU seconds of all its processes, and resident bytes of those that serve."""
+    """What a server has used until now: CPU seconds of all its processes, resident bytes of those that serve, and CPU
+    seconds of Redis."""
 
     cpu: float
     memory: int
+    redis: float
 
     @staticmethod
-    def meter(server: GatewayProcess) -> Callable[[], Usage]:
+    def meter(server: GatewayProcess, redis: RedisServer) -> Callable[[], Usage]:
         workers = server.pids or [server.pid]
         clocks = [cpu_clock(pid) for pid in {server.pid, *workers}]
-        return lambda: Usage(sum(clock() for clock in clocks), sum(map(_resident_bytes, workers)))
+        bus = cpu_clock(redis.pid)
+        return lambda: Usage(sum(clock() for clock in clocks), sum(map(_resident_bytes, workers)), bus())
 
 
 def _resident_bytes(pid: int) -> int:
@@ -202,13 +250,14 @@ class Run(LoadTest):
 
 
 def _outcome(system: str, scenario: Scenario, report: Report, run: Run) -> Outcome:
-    opened, deliveries = report.subscribers.opened, report.deliveries
+    opened, deliveries, ticks = report.subscribers.opened, report.deliveries, report.ticks
     is_crowd = opened >= CROWD
     return Outcome(
         system=system,
         scenario=scenario.name,
         cores=(run.after.cpu - run.connected.cpu) / report.cost.run_seconds,
         cpu_per_delivery=(run.after.cpu - run.connected.cpu) / deliveries.count * 1e6 if deliveries.count else None,
+        redis_per_tick=(run.after.redis - run.connected.redis) / ticks.accepted * 1e6 if ticks else None,
         deliveries_per_second=deliveries.per_second,
         lost_share=1 - deliveries.count / scenario.due(run.seconds) if scenario.rate else 0.0,
         p50=report.latency_ms.p50,
