@@ -145,6 +145,7 @@ async def test_idle_symbols_agree_with_their_heartbeats(start_gateway: StartGate
         await eventually(lambda: is_fresh(client, "AAPL", 20) and is_fresh(client, "MSFT", 20))
 
 
+@pytest.mark.soak
 async def test_a_slow_consumer_is_told_what_was_left_out(start_gateway: StartGateway) -> None:
     gateway = start_gateway(MARKETMUX_UNSENT_BYTES="4096")
     async with publisher(gateway) as http, Client(gateway.ws, max_queue=10) as client:
@@ -169,6 +170,7 @@ async def test_without_a_key_it_is_refused(start_gateway: StartGateway) -> None:
         await client.subscribe("AAPL")
 
 
+@pytest.mark.soak
 async def test_nothing_is_lost_while_a_gateway_restarts(redis_url: str, start_gateway: StartGateway) -> None:
     gateway, other = start_gateway(redis_url), start_gateway(redis_url)
     async with publisher(other) as http, Client(gateway.ws, backoff=fast()) as client:
@@ -194,6 +196,7 @@ async def test_nothing_is_lost_while_a_gateway_restarts(redis_url: str, start_ga
         assert client.counts.gaps == 0
 
 
+@pytest.mark.soak
 async def test_nothing_is_lost_when_a_worker_is_killed(redis_url: str, start_gateway: StartGateway) -> None:
     gateway, other = start_gateway(redis_url, workers=2), start_gateway(redis_url)
     async with publisher(other) as http, Client(gateway.ws, backoff=fast()) as client:
@@ -210,6 +213,7 @@ async def test_nothing_is_lost_when_a_worker_is_killed(redis_url: str, start_gat
         assert client.counts.gaps == 0
 
 
+@pytest.mark.soak
 async def test_what_is_too_old_to_be_recovered_is_a_gap(redis_url: str, start_gateway: StartGateway) -> None:
     gateway = start_gateway(redis_url, MARKETMUX_HISTORY_TICKS="5")
     other = start_gateway(redis_url, MARKETMUX_HISTORY_TICKS="5")

@@ -79,7 +79,15 @@ def test_wheel_and_sdist_are_what_an_index_takes(built: Path, wheel: Path) -> No
     assert {"LICENSE", "README.md", "pyproject.toml", "src/marketmux_client/py.typed"} <= kept
 
 
-@pytest.fixture(scope="module", params=VERSIONS)
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(
+            version, marks=() if version == f"{sys.version_info[0]}.{sys.version_info[1]}" else pytest.mark.soak
+        )
+        for version in VERSIONS
+    ],
+)
 def python(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Path:
     """A fresh environment with the wheel and what it asks for."""
     if request.param not in PYTHONS:

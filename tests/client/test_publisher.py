@@ -258,6 +258,7 @@ async def test_while_redis_is_away_batches_wait_and_none_is_published_twice(
     assert_adds_up(account)
 
 
+@pytest.mark.soak
 async def test_workers_that_are_killed_in_the_middle_of_a_batch_cost_nothing(
     gateway: GatewayProcess, address: Address
 ) -> None:

@@ -204,6 +204,7 @@ async def test_in_a_terminal_it_is_a_table_that_comes_back() -> None:
         await shown.shows("149.5", "-0.5 -0.33%", "connected, version")
 
 
+@pytest.mark.soak
 async def test_elsewhere_it_is_lines(gateway: GatewayProcess) -> None:
     process = await start("*", f"--url={gateway.ws}")
     assert process.stdout is not None

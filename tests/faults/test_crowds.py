@@ -93,6 +93,7 @@ def field(gateway: GatewayProcess, rate: float, batch: int, symbols: list[str] =
 # Those who come and go
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("total", [1_000, pytest.param(10_000, marks=pytest.mark.soak)])
 def test_connects_and_disconnects_leave_nothing_behind(start_gateway: StartGateway, redis_url: str, total: int) -> None:
     gateway = start_gateway(redis_url, MARKETMUX_LEAVE_DELAY_SECONDS="0.2")
@@ -315,6 +316,7 @@ def _redis_seconds(server: RedisServer) -> float:
 # Those who never read
 
 
+@pytest.mark.soak
 def test_who_never_reads_costs_little_memory_and_the_others_nothing(
     start_gateway: StartGateway, redis_url: str
 ) -> None:

@@ -47,6 +47,7 @@ def test_a_gateway_that_ends_is_unready_first_and_serves_on(start_gateway: Start
     assert gateway.wait() == 0
 
 
+@pytest.mark.soak
 def test_ctrl_c_has_no_delay(start_gateway: StartGateway) -> None:
     gateway = start_gateway(MARKETMUX_DRAIN_DELAY_SECONDS="60")
     gateway.wait_for_output("ready at")
@@ -54,6 +55,7 @@ def test_ctrl_c_has_no_delay(start_gateway: StartGateway) -> None:
     assert gateway.wait(20) == 0
 
 
+@pytest.mark.soak
 def test_a_worker_whose_place_is_taken_has_no_delay(start_gateway: StartGateway) -> None:
     gateway = start_gateway(MARKETMUX_DRAIN_DELAY_SECONDS="60")
     gateway.wait_for_output("ready at")

@@ -21,7 +21,7 @@ QUIET_SECONDS: Final = 17.0
 STREAMED: Final = 8
 
 
-@pytest.mark.parametrize("server", ["serve", "daphne"])
+@pytest.mark.parametrize("server", ["serve", pytest.param("daphne", marks=pytest.mark.soak)])
 def test_a_redis_that_is_300_ms_away_is_used_as_any_other(
     server: Any, start_gateway: StartGateway, redis_server: RedisServer
 ) -> None:

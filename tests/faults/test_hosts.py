@@ -152,6 +152,7 @@ async def test_what_is_on_the_other_hosts_is_served(
     figure(f"one of three hosts {fault}: {len(there)} keyed POSTs of the others' symbols were all answered 202")
 
 
+@pytest.mark.soak
 async def test_one_is_killed_and_one_stands_still(
     gateway: GatewayProcess, hosts: Hosts, http: httpx.AsyncClient
 ) -> None:
@@ -183,6 +184,7 @@ async def test_one_is_killed_and_one_stands_still(
                 pass
 
 
+@pytest.mark.soak
 async def test_nobody_waits_for_a_host_that_has_just_stopped(
     gateway: GatewayProcess, hosts: Hosts, http: httpx.AsyncClient
 ) -> None:
@@ -206,6 +208,7 @@ async def test_nobody_waits_for_a_host_that_has_just_stopped(
         _prices(waiting, hosts.symbols[0], 1)
 
 
+@pytest.mark.soak
 async def test_the_python_client_has_the_symbols_that_are_served(
     gateway: GatewayProcess, hosts: Hosts, http: httpx.AsyncClient
 ) -> None:

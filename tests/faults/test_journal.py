@@ -14,6 +14,7 @@ from tests.servers import wait_until
 from tests.tables import locked, rows
 
 
+@pytest.mark.soak
 @pytest.mark.database
 async def test_while_the_database_is_locked_keys_are_used_all_the_same(start_gateway: StartGateway) -> None:
     gateway = start_gateway()

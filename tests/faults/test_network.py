@@ -39,6 +39,7 @@ QUIET_TICKS: Final = (5_000_000, 5_000_001, 5_000_002)
 STALL_SECONDS: Final = 0.25
 
 
+@pytest.mark.soak
 async def test_a_network_that_goes_silent_for_eight_seconds(
     start_gateway: StartGateway, redis_server: RedisServer
 ) -> None:

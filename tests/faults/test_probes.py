@@ -33,6 +33,7 @@ def test_while_redis_is_away_a_gateway_lives_and_is_not_ready(
     wait_until(lambda: all(probe(gateway, "/readyz") == (200, []) for _ in range(5)))
 
 
+@pytest.mark.soak
 @pytest.mark.database
 def test_while_the_database_is_locked_a_gateway_lives_and_is_not_ready(start_gateway: StartGateway) -> None:
     gateway = start_gateway()

@@ -107,7 +107,7 @@ async def test_a_recording_process_that_fails_stops_nobody(signum: signal.Signal
     assert_all_recorded(gateway.database_url, publisher.ledger)
 
 
-@pytest.mark.parametrize("server", ["serve", "daphne"])
+@pytest.mark.parametrize("server", ["serve", pytest.param("daphne", marks=pytest.mark.soak)])
 async def test_what_waits_when_the_gateway_ends_is_recorded(server: ServerKind, start_gateway: StartGateway) -> None:
     gateway = start_gateway(server=server, MARKETMUX_RECORD="1")
     publisher = Publisher(gateway.http, SYMBOLS, rate=500, batch=10)
@@ -122,6 +122,7 @@ async def test_what_waits_when_the_gateway_ends_is_recorded(server: ServerKind, 
     await eventually(lambda: not any(is_running(pid) for pid in processes))
 
 
+@pytest.mark.soak
 @pytest.mark.database
 async def test_a_gateway_ends_in_time_while_the_database_is_locked(start_gateway: StartGateway) -> None:
     gateway = start_gateway(MARKETMUX_RECORD="1")

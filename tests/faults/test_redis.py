@@ -86,6 +86,7 @@ BUSY = 1.0
 CROWD: Final = 20
 
 
+@pytest.mark.soak
 async def test_redis_stands_still_for_twelve_seconds(start_gateway: StartGateway, redis_server: RedisServer) -> None:
     gateway = start_gateway(redis_server.url)
     publisher = Publisher(gateway.http, SYMBOLS, rate=500, batch=10)

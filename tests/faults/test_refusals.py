@@ -21,7 +21,14 @@ TROUBLES = {
 }
 
 
-@pytest.mark.parametrize("reason", TROUBLES, ids=lambda reason: reason.name)
+@pytest.mark.parametrize(
+    "reason",
+    [
+        Reason.READ_ONLY,
+        *(pytest.param(reason, marks=pytest.mark.soak) for reason in TROUBLES if reason is not Reason.READ_ONLY),
+    ],
+    ids=lambda reason: reason.name,
+)
 def test_everybody_is_told_why_redis_refuses(
     reason: Reason, start_gateway: StartGateway, redis_server: RedisServer
 ) -> None:
@@ -59,6 +66,7 @@ def test_a_question_that_redis_refuses_has_its_reason(start_gateway: StartGatewa
     assert (error["code"], error["reason"]) == ("bus_unavailable", Reason.FORBIDDEN)
 
 
+@pytest.mark.soak
 def test_serve_says_what_it_waits_for_and_what_to_do(start_gateway: StartGateway, redis_server: RedisServer) -> None:
     redis_server.call("ACL SETUSER gateway on >secret ~marketmux.0:* &marketmux.0:* +@all -@dangerous")
     gateway = start_gateway(redis_server.url.replace("//", "//gateway:secret@"), ready=False)

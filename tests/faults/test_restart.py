@@ -141,6 +141,7 @@ def ask(client: socket.socket) -> bytes:
     return client.recv(65_536)
 
 
+@pytest.mark.soak
 def test_a_kept_connection_without_a_request_is_closed_in_good_order(start_gateway: StartGateway) -> None:
     gateway = start_gateway()
     with kept_connection(gateway) as client:
@@ -149,6 +150,7 @@ def test_a_kept_connection_without_a_request_is_closed_in_good_order(start_gatew
     assert gateway.wait() == 0
 
 
+@pytest.mark.soak
 def test_a_request_on_a_kept_connection_is_answered_as_the_last_one(start_gateway: StartGateway) -> None:
     gateway = start_gateway()
     body = json.dumps(tick("AAPL", 1)).encode()
@@ -167,6 +169,7 @@ def test_a_request_on_a_kept_connection_is_answered_as_the_last_one(start_gatewa
     assert gateway.wait() == 0
 
 
+@pytest.mark.soak
 def test_a_client_that_does_not_read_does_not_hold_up_the_end(start_gateway: StartGateway) -> None:
     gateway = start_gateway(MARKETMUX_UNSENT_BYTES="4096")
     with RawClient(gateway, "AAPL", receive_buffer=4_096), httpx.Client(base_url=gateway.http) as http:
@@ -262,6 +265,7 @@ def test_a_rolling_restart_that_cannot_start_leaves_the_workers_alone(
     assert httpx.get(f"{gateway.http}/healthz").status_code == 200
 
 
+@pytest.mark.soak
 def test_sigterm_in_the_middle_of_a_rolling_restart_ends_all(start_gateway: StartGateway) -> None:
     gateway = start_gateway()
     before = gateway.pids
@@ -274,6 +278,7 @@ def test_sigterm_in_the_middle_of_a_rolling_restart_ends_all(start_gateway: Star
     assert not any(is_running(pid) for pid in pids)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.soak)])
 def test_a_worker_that_gets_sigterm_is_replaced_and_nobody_refused(
     start_gateway: StartGateway, redis_url: str, workers: int
@@ -312,6 +317,7 @@ def replace(gateway: GatewayProcess, signum: signal.Signals) -> Callers:
     return callers
 
 
+@pytest.mark.soak
 def test_what_waits_in_the_backlog_of_a_killed_worker_is_served_by_the_next(
     start_gateway: StartGateway, redis_url: str
 ) -> None:
@@ -332,6 +338,7 @@ def test_what_waits_in_the_backlog_of_a_killed_worker_is_served_by_the_next(
         assert all(client.recv(65_536).startswith(b"HTTP/1.1 200 ") for client in clients)
 
 
+@pytest.mark.soak
 async def test_a_subscriber_can_be_back_before_the_restart_is_over(start_gateway: StartGateway, redis_url: str) -> None:
     gateway = start_gateway(redis_url)
     async with httpx.AsyncClient(base_url=gateway.http) as http:

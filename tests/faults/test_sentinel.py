@@ -127,6 +127,7 @@ def _told(watcher: Watcher) -> list[bool]:
     return [is_connected for _, is_connected in watcher.bus]
 
 
+@pytest.mark.soak
 def test_sentinels_that_are_gone_cost_no_failed_start(start_gateway: StartGateway, guarded: Guarded) -> None:
     guarded.sentinels[0].kill()
     guarded.sentinels[1].pause()

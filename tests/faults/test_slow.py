@@ -150,6 +150,7 @@ async def _read_by_a_slow_line(gateway: GatewayProcess, seconds: float, last: fl
     return ages
 
 
+@pytest.mark.soak
 async def test_a_slow_line_brings_no_old_prices(start_gateway: StartGateway) -> None:
     ages = await _read_by_a_slow_line(start_gateway(), seconds=18, last=3)
     figure(f"64 kbit/s, 40 symbols, 2,000 ticks/s, after 18 s: p99 age {p99(ages):.2f} s")
@@ -163,6 +164,7 @@ async def test_a_slow_line_brings_no_old_prices_in_a_minute(start_gateway: Start
     assert p99(ages) <= 3
 
 
+@pytest.mark.soak
 async def test_who_keeps_up_gets_every_tick_far_away_and_with_pauses(start_gateway: StartGateway) -> None:
     gateway = start_gateway()
     feed = Feed(gateway, ["A"], rate=50)
@@ -181,6 +183,7 @@ def _far_reader(gateway: GatewayProcess) -> Iterator[Reader]:
             yield reader
 
 
+@pytest.mark.soak
 async def test_switched_off_nobody_is_asked(start_gateway: StartGateway) -> None:
     gateway = start_gateway(MARKETMUX_MAX_STALENESS_MS="0")
     feed = Feed(gateway, ["A"], rate=200)

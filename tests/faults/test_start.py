@@ -21,7 +21,7 @@ def is_told(client: RawClient, connected: bool) -> None:
     assert client.read_until(["bus"])[-1] == {"type": "bus", "connected": connected}
 
 
-@pytest.mark.parametrize("server", ["serve", "daphne"])
+@pytest.mark.parametrize("server", ["serve", pytest.param("daphne", marks=pytest.mark.soak)])
 def test_a_gateway_that_never_heard_from_redis_says_so(
     server: ServerKind, start_gateway: StartGateway, redis_server: RedisServer
 ) -> None:

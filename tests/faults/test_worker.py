@@ -121,6 +121,7 @@ async def test_a_worker_that_hangs_is_replaced_and_its_clients_lose_nothing(
     await asyncio.to_thread(gateway.stop)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.soak)])
 async def test_workers_are_killed_under_load_and_the_books_of_the_python_client_balance(
     start_gateway: StartGateway, redis_url: str, kills: int

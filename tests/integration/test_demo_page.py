@@ -190,6 +190,7 @@ def test_the_filter_finds_symbols_and_names(page: Page) -> None:
     page.wait_for_text("#no-rows", "No symbol matches")
 
 
+@pytest.mark.soak
 def test_an_error_of_the_server_is_shown_and_its_row_goes(
     driver: webdriver.Chrome, start_gateway: StartGateway
 ) -> None:
@@ -228,6 +229,7 @@ def test_asks_for_no_key_where_anyone_may_publish(page: Page) -> None:
 # Connection
 
 
+@pytest.mark.soak
 def test_comes_back_after_the_gateway_was_away(driver: webdriver.Chrome, start_gateway: StartGateway) -> None:
     gateway = start_gateway()
     gateway.manage("seed_instruments")
@@ -298,6 +300,7 @@ def test_prices_are_stale_while_redis_does_not_answer(
     page.wait_for_cell("AAPL", "price", "1.20")
 
 
+@pytest.mark.soak
 def test_says_what_may_be_lost_when_redis_has_lost_its_memory(
     driver: webdriver.Chrome, start_gateway: StartGateway, redis_server: RedisServer
 ) -> None:
@@ -320,6 +323,7 @@ def test_says_what_may_be_lost_when_redis_has_lost_its_memory(
     page.wait_until_stale("AAPL", False)
 
 
+@pytest.mark.soak
 def test_retries_at_once_when_asked_to(driver: webdriver.Chrome, start_gateway: StartGateway) -> None:
     gateway = start_gateway()
     page = Page(driver, gateway.http).open()
@@ -352,6 +356,7 @@ def test_strangers_are_told_to_sign_in_and_then_it_is_live(
     assert not page.find("#sign-in").is_displayed()
 
 
+@pytest.mark.soak
 def test_a_page_too_many_is_told_why_and_comes_back(driver: webdriver.Chrome, start_gateway: StartGateway) -> None:
     gateway = start_gateway(MARKETMUX_MAX_CONNECTIONS="1")
     with RawClient(gateway):
@@ -361,6 +366,7 @@ def test_a_page_too_many_is_told_why_and_comes_back(driver: webdriver.Chrome, st
     page.wait_for_state("live", RECONNECT_TIMEOUT)
 
 
+@pytest.mark.soak
 def test_a_refusal_without_a_word_is_explained(driver: webdriver.Chrome, start_gateway: StartGateway) -> None:
     gateway = start_gateway(MARKETMUX_MAX_HANDSHAKES_PER_SECOND="1")
     flood = threading.Event()

@@ -90,8 +90,15 @@ def publish(http: str, *symbols: str, price: str = "1.5") -> None:
     httpx.post(f"{http}/api/v1/ticks", json=[{"symbol": one, "price": price} for one in symbols]).raise_for_status()
 
 
-@pytest.mark.parametrize("scheme", ["dark", "light"])
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(
+    ("size", "scheme"),
+    [
+        ("phone", "dark"),
+        ("wide", "light"),
+        pytest.param("phone", "light", marks=pytest.mark.soak),
+        pytest.param("wide", "dark", marks=pytest.mark.soak),
+    ],
+)
 def test_axe_finds_nothing(page: Page, axe: str, size: str, scheme: str) -> None:
     prefer(page, scheme)
     page.resize(SIZES[size])
@@ -186,7 +193,7 @@ SMALLEST: Final = "return Math.min(...[...document.querySelectorAll('p, a, h1, l
 SMALLEST_PX: Final = SMALLEST + "parseFloat(getComputedStyle(one).fontSize)));"
 
 
-@pytest.mark.parametrize("scheme", ["dark", "light"])
+@pytest.mark.parametrize("scheme", ["dark", pytest.param("light", marks=pytest.mark.soak)])
 def test_the_other_pages_fit_a_phone_and_are_dark_or_light(page: Page, axe: str, scheme: str) -> None:
     prefer(page, scheme)
     page.resize(SIZES["phone"])

@@ -82,6 +82,7 @@ def drawn(page: Page, lane: str) -> str | None:
     return page.find(f"[data-lane={lane}] .way path").get_attribute("d")
 
 
+@pytest.mark.soak
 def test_its_clients_end_with_the_view_even_one_that_is_stopped(page: Page, fed: GatewayProcess) -> None:
     wait_until(lambda: metrics(fed)["connections"] == 4)  # the page's own, and three
     press(page, "pause")
@@ -95,6 +96,7 @@ def test_its_clients_end_with_the_view_even_one_that_is_stopped(page: Page, fed:
     assert said(page, YOURS, "state") == "live"
 
 
+@pytest.mark.soak
 def test_a_client_that_is_cut_off_gets_what_it_missed(page: Page) -> None:
     press(page, "cut")
     wait_until(lambda: said(page, YOURS, "state") == "cut off")
@@ -106,6 +108,7 @@ def test_a_client_that_is_cut_off_gets_what_it_missed(page: Page) -> None:
     wait_until(lambda: all(balances(page, lane) for lane in "abc"))
 
 
+@pytest.mark.soak
 def test_a_client_that_asks_for_less_has_receipts_for_the_rest(page: Page) -> None:
     press(page, "cap")
     wait_until(lambda: figure(page, YOURS, "capped") > 1_000)
@@ -113,6 +116,7 @@ def test_a_client_that_asks_for_less_has_receipts_for_the_rest(page: Page) -> No
     assert balances(page, YOURS)
 
 
+@pytest.mark.soak
 def test_a_client_that_is_slow_falls_behind_and_catches_up(page: Page) -> None:
     press(page, "slow")
     wait_until(lambda: said(page, YOURS, "behind") != "no")

@@ -41,6 +41,7 @@ def rows(page: Page) -> int:
 # Thousands of symbols
 
 
+@pytest.mark.soak
 def test_of_thousands_of_symbols_only_those_in_sight_are_in_the_document(page: Page) -> None:
     publish(page.http, {f"S{number:04}": f"{number}.5" for number in range(MANY)})
     page.subscribe("*")
@@ -117,6 +118,7 @@ def test_sorts_by_a_column_and_says_so(page: Page) -> None:
     wait_until(lambda: page.symbols()[:1] == ["NVDA"])
 
 
+@pytest.mark.soak
 def test_a_reload_keeps_what_is_shown_and_a_link_brings_it(page: Page) -> None:
     page.subscribe("MINE EUR/USD")
     page.unsubscribe("MSFT")
@@ -189,6 +191,7 @@ def test_instruments_are_found_by_their_names_with_the_keyboard(page: Page) -> N
 # A page that is busy
 
 
+@pytest.mark.soak
 def test_says_when_the_page_itself_is_behind(page: Page) -> None:
     assert not page.find("#behind").is_displayed()
     page.driver.execute_script("const end = performance.now() + 1_500; while (performance.now() < end);")
@@ -200,6 +203,7 @@ def test_says_when_the_page_itself_is_behind(page: Page) -> None:
 # Coming back
 
 
+@pytest.mark.soak
 def test_comes_back_at_once_when_the_gateway_is_back(driver: webdriver.Chrome, start_gateway: StartGateway) -> None:
     gateway = start_gateway()
     added = driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": UNLUCKY})
@@ -221,6 +225,7 @@ NO_HEALTH = """
 EVENTS = ["window.dispatchEvent(new Event('online'))", "document.dispatchEvent(new Event('visibilitychange'))"]
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("event", EVENTS)
 def test_comes_back_at_once_with_the_network_or_the_tab(
     driver: webdriver.Chrome, start_gateway: StartGateway, event: str

@@ -105,6 +105,7 @@ def test_a_tick_changes_characters_and_no_nodes(page: Page) -> None:
     assert max(frame["charts"] for frame in frames(page)) <= CHARTS
 
 
+@pytest.mark.soak
 def test_rows_stay_where_they_are_when_the_order_changes(page: Page) -> None:
     opened(page, "&sort=-updated")
     page.find("h1").click()  # no row is in use

@@ -57,6 +57,7 @@ def test_nothing_is_left_to_check_or_to_migrate(project: Project) -> None:
     assert "No changes" in project.manage("makemigrations", "--check", "--dry-run")
 
 
+@pytest.mark.soak
 def test_it_may_have_apps_called_ticks_and_gateway_of_its_own(tmp_path: Path) -> None:
     project = Project(tmp_path / "crowded")
     project.append("settings.py", f'{SETTINGS}\nINSTALLED_APPS += ["shop.ticks", "shop.gateway"]')

@@ -41,6 +41,7 @@ async def test_every_server_delivers(start_gateway: StartGateway, server: Server
     assert "Traceback" not in gateway.output()
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("io_uring", ["1", "0"])
 async def test_many_clients_that_come_and_go_get_their_own_symbol(start_gateway: StartGateway, io_uring: str) -> None:
     """As many as are written to at once; who comes is given the descriptors of those who left."""
@@ -239,6 +240,7 @@ def _read_to_the_end(client: RawClient, last: int) -> list[Any]:
     return messages
 
 
+@pytest.mark.soak
 async def test_a_client_that_does_not_read_for_too_long_is_closed(start_gateway: StartGateway) -> None:
     gateway = start_gateway(MARKETMUX_SLOW_CLIENT_SECONDS="1")
     async with httpx.AsyncClient(base_url=gateway.http) as http:
@@ -277,6 +279,7 @@ def _flood(client: RawClient) -> None:
 
 
 # On Redis tests/faults/test_crowds.py shows the same with a thousand.
+@pytest.mark.soak
 @pytest.mark.parametrize("bus", ["memory", pytest.param("redis", marks=pytest.mark.soak)])
 async def test_when_thousands_have_come_and_gone_nothing_is_left(
     start_gateway: StartGateway, bus: str, request: pytest.FixtureRequest

@@ -58,6 +58,7 @@ def test_a_target_in_absolute_form_publishes(gateway: GatewayProcess) -> None:
     assert status(answer) == 202
 
 
+@pytest.mark.soak
 def test_thousands_of_bad_handshakes_are_a_few_lines_of_log(start_gateway: StartGateway) -> None:
     gateway = start_gateway()
     before = len(gateway.output())

@@ -97,6 +97,7 @@ def at(text: str, port: int, websocket: str = "") -> str:
     )
 
 
+@pytest.mark.soak
 def test_twenty_lines_show_users_of_another_project_their_own_symbols(
     start_gateway: StartGateway, start_project: Callable[[int, str, str], str], driver: webdriver.Chrome
 ) -> None:

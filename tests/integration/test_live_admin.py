@@ -16,6 +16,7 @@ from tests.office import Office
 from tests.servers import GatewayProcess, RedisServer, wait_until
 
 AXE = Path(__file__).resolve().parents[2] / "node_modules/axe-core/axe.min.js"
+PHONE, DESK = (390, 844), (1280, 900)
 ISSUE = """
 answer = {
     "root": login(User.objects.create(username="root", is_staff=True, is_superuser=True)),
@@ -93,8 +94,15 @@ def test_it_says_so_when_it_has_stopped(page: Page) -> None:
     page.wait_for_text("#live-state", "There is no answer.")
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("size", [(390, 844), (1280, 900)], ids=["phone", "desk"])
+@pytest.mark.parametrize(
+    ("size", "theme"),
+    [
+        pytest.param(PHONE, "dark", id="phone-dark"),
+        pytest.param(DESK, "light", id="desk-light"),
+        pytest.param(PHONE, "light", id="phone-light", marks=pytest.mark.soak),
+        pytest.param(DESK, "dark", id="desk-dark", marks=pytest.mark.soak),
+    ],
+)
 def test_everybody_can_read_it(page: Page, theme: str, size: tuple[int, int]) -> None:
     page.driver.get(f"{page.http}/admin/")
     page.resize(size)

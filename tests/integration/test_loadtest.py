@@ -173,6 +173,7 @@ def test_ctrl_c_ends_early_with_the_report(gateway: GatewayProcess) -> None:
     assert outcome.report["deliveries"]["count"] == outcome.report["deliveries"]["expected"] > 0
 
 
+@pytest.mark.soak
 def test_connections_that_are_cut_are_reported(start_gateway: StartGateway) -> None:
     gateway = start_gateway()
     command = Command(gateway.http, "-c", "5", "--symbol", "AAPL", "--seconds", "3")
@@ -185,6 +186,7 @@ def test_connections_that_are_cut_are_reported(start_gateway: StartGateway) -> N
     assert outcome.report["ok"] is False
 
 
+@pytest.mark.soak
 def test_a_key_opens_a_gateway_that_asks_for_one(start_gateway: StartGateway) -> None:
     gateway = start_gateway(MARKETMUX_ANONYMOUS="0")
     key = gateway.manage("create_key", "load test").rpartition("Api-Key ")[2].strip()

@@ -44,7 +44,7 @@ async def guess(
     )
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("door", [pytest.param(DOORS[0], marks=pytest.mark.soak), DOORS[1]])
 async def test_after_some_wrong_passwords_an_address_is_refused(gateway: GatewayProcess, door: str) -> None:
     async with httpx.AsyncClient(base_url=gateway.http) as http:
         # The fifth wrong one is told that it was the last.
@@ -72,6 +72,7 @@ async def test_after_some_wrong_passwords_an_address_is_refused(gateway: Gateway
     assert "wrong 1" not in log
 
 
+@pytest.mark.soak
 async def test_guesses_at_once_cost_the_worker_next_to_nothing(gateway: GatewayProcess) -> None:
     (worker,) = gateway.pids
     hashes: Counter[int] = Counter()

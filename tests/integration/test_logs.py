@@ -73,6 +73,7 @@ def test_a_handshake_that_is_refused_is_a_line_too(start_gateway: StartGateway) 
     wait_until(lambda: [line["outcome"] for line in accesses(gateway) if "outcome" in line] == ["refused"])
 
 
+@pytest.mark.soak
 def test_without_it_there_is_no_line(start_gateway: StartGateway) -> None:
     gateway = start_gateway(MARKETMUX_LOG_LEVELS="gateway=DEBUG,bus=ERROR")
     for _ in range(3):

@@ -204,7 +204,7 @@ async def _ask(socket: ClientConnection, **message: Any) -> dict[str, Any]:
     return answer
 
 
-@pytest.fixture(scope="module", params=[1, 2], ids=["one worker", "two workers"])
+@pytest.fixture(scope="module", params=[1, pytest.param(2, marks=pytest.mark.soak)], ids=["one worker", "two workers"])
 def door(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,

@@ -96,6 +96,7 @@ def not_less(before: Counted, after: Counted) -> Counted:
     return after
 
 
+@pytest.mark.soak
 def test_a_worker_that_hangs_does_not_hold_up_the_rest(start_gateway: StartGateway, redis_url: str) -> None:
     gateway = two_workers(start_gateway, redis_url, hung_seconds="120")
     before = counters(gateway)
@@ -115,6 +116,7 @@ def answered(gateway: GatewayProcess) -> dict[str, float]:
             return by_worker(samples(gateway, timeout=5), "worker_up")
 
 
+@pytest.mark.soak
 def test_a_supervisor_that_stands_still_is_said_and_not_waited_for(start_gateway: StartGateway) -> None:
     gateway = start_gateway()
     os.kill(gateway.pid, signal.SIGSTOP)
@@ -147,6 +149,7 @@ def quantile(found: Counter[float], share: float) -> float:
 TRIES: Final = 6
 
 
+@pytest.mark.soak
 def test_the_age_of_sent_ticks_is_what_a_load_test_measures(start_gateway: StartGateway) -> None:
     """Within a tenth, at p50 and p99. Passes linger, so that there is something to measure beside the load test's own
     reading, which takes longest while all else stands still: so one try of a few is enough.

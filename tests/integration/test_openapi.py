@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import httpx
+import pytest
 from selenium import webdriver
 
 from tests.conftest import StartGateway
@@ -51,6 +52,7 @@ def test_whatever_is_asked_is_answered_as_documented(gateway: GatewayProcess, tm
     assert "Traceback" not in gateway.output()
 
 
+@pytest.mark.soak
 def test_who_has_no_key_is_refused_as_documented(start_gateway: StartGateway, tmp_path: Path) -> None:
     gateway = start_gateway(MARKETMUX_ANONYMOUS="0")
     key = next(word for word in gateway.manage("create_key", "feed").split() if word.startswith("mmx_"))

@@ -79,6 +79,7 @@ def test_the_demo_page_keeps_it(browser: Page) -> None:
     browser.open()
 
 
+@pytest.mark.soak
 def test_every_page_of_the_admin_keeps_it(browser: Page) -> None:
     log_in(browser)
     wanted = {"/admin/"}

@@ -45,6 +45,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         pytest.skip(str(error))
 
 
+@pytest.mark.soak
 def test_requests_leave_no_connection_behind(site: Site) -> None:
     """What stays are those of threads that stay."""
     assert {site.page().status_code for _ in range(10)} == {200}

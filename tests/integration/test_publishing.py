@@ -38,7 +38,7 @@ async def read_ticks(client: ClientConnection, count: int) -> list[tuple[int, in
 
 
 @pytest.mark.parametrize("bus", ["memory", "redis"])
-@pytest.mark.parametrize("server", ["serve", "daphne", "uvicorn"])
+@pytest.mark.parametrize("server", ["serve", "daphne", pytest.param("uvicorn", marks=pytest.mark.soak)])
 async def test_a_stream_is_published_in_order_and_acknowledged_by_count(
     start_gateway: StartGateway, server: Any, bus: str, request: pytest.FixtureRequest
 ) -> None:

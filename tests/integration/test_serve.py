@@ -83,6 +83,7 @@ def test_listens_on_ipv6(start_gateway: StartGateway) -> None:
     assert httpx.get(f"http://[::1]:{gateway.port}/healthz", headers={"host": "localhost"}).status_code == 200
 
 
+@pytest.mark.soak
 def test_takes_as_many_open_files_as_it_may(start_gateway: StartGateway) -> None:
     gateway = start_gateway()
     limits = Path(f"/proc/{gateway.pids[0]}/limits").read_text().splitlines()
@@ -119,6 +120,7 @@ def test_a_busy_port_is_one_clear_line(start_gateway: StartGateway) -> None:
         assert refusal(gateway).startswith(said)
 
 
+@pytest.mark.soak
 def test_a_port_that_other_workers_share_is_busy(start_gateway: StartGateway, redis_url: str) -> None:
     first = start_gateway(redis_url, workers=2)
     second = start_gateway(redis_url, workers=2, arguments=(f"--port={first.port}",), ready=False)
@@ -184,6 +186,7 @@ def test_two_workers_share_the_port(start_gateway: StartGateway, redis_url: str)
     assert serving_workers(gateway) == set(gateway.pids)
 
 
+@pytest.mark.soak
 def test_workers_share_a_made_up_secret_key(start_gateway: StartGateway, redis_url: str) -> None:
     gateway = start_gateway(redis_url, workers=2, SECRET_KEY="")
     keys = {_environment_of(pid)["SECRET_KEY"] for pid in gateway.pids}
@@ -191,6 +194,7 @@ def test_workers_share_a_made_up_secret_key(start_gateway: StartGateway, redis_u
     assert len(keys.pop()) >= 50
 
 
+@pytest.mark.soak
 def test_a_killed_worker_is_replaced(start_gateway: StartGateway, redis_url: str) -> None:
     gateway = start_gateway(redis_url, workers=2)
     gateway.wait_for_output("ready at")
@@ -202,6 +206,7 @@ def test_a_killed_worker_is_replaced(start_gateway: StartGateway, redis_url: str
     assert gateway.output().count("was killed by SIGKILL; starting another") == 1
 
 
+@pytest.mark.soak
 def test_clients_wait_for_the_replacement_rather_than_being_refused(start_gateway: StartGateway) -> None:
     gateway = start_gateway()
     os.kill(gateway.pids[0], signal.SIGKILL)

@@ -82,6 +82,7 @@ async def clients(pair: Pair, key: dict[str, str]) -> AsyncIterator[tuple[httpx.
 # Ticks
 
 
+@pytest.mark.soak
 async def test_a_batch_that_does_not_fit_is_refused_and_told_when_to_come_back(pair: Pair) -> None:
     async with clients(pair, pair.key(ticks_per_second=2)) as (http, _):
         first = await http.post("/api/v1/ticks", json=[tick("AAPL", 1)] * 2)

@@ -103,7 +103,13 @@ def served(site: Path) -> Iterator[str]:
     server.server_close()
 
 
-@pytest.mark.parametrize("path", ["", "tutorial/", "architecture/", "reference/protocol/"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        *(pytest.param(path, marks=pytest.mark.soak) for path in ("tutorial/", "architecture/", "reference/protocol/")),
+    ],
+)
 def test_a_browser_asks_nobody_else(served: str, driver: webdriver.Chrome, path: str) -> None:
     driver.get(served + path)
     asked = driver.execute_script("return performance.getEntriesByType('resource').map((one) => one.name)")

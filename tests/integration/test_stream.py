@@ -26,7 +26,7 @@ def post(gateway: GatewayProcess, *ticks: tuple[str, int], headers: dict[str, st
     httpx.post(f"{gateway.http}/api/v1/ticks", json=body, headers=headers, timeout=30).raise_for_status()
 
 
-@pytest.fixture(scope="module", params=[1, 2], ids=["one worker", "two workers"])
+@pytest.fixture(scope="module", params=[1, pytest.param(2, marks=pytest.mark.soak)], ids=["one worker", "two workers"])
 def gateway(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, shared_redis: RedisServer
 ) -> Iterator[GatewayProcess]:
@@ -296,6 +296,7 @@ for (const kind of ['subscribed', 'tick', 'closing', 'heartbeat']) {
 """
 
 
+@pytest.mark.soak
 def test_a_browser_comes_back_where_it_was(driver: webdriver.Chrome, tmp_path: Path, redis_server: RedisServer) -> None:
     gateway = GatewayProcess(tmp_path, redis_url=redis_server.url)
     gateway.start()
@@ -323,6 +324,7 @@ def test_a_browser_comes_back_where_it_was(driver: webdriver.Chrome, tmp_path: P
         gateway.stop()
 
 
+@pytest.mark.soak
 def test_a_browser_that_comes_while_the_bus_is_away_comes_again(
     driver: webdriver.Chrome, tmp_path: Path, redis_server: RedisServer
 ) -> None:

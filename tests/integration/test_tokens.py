@@ -35,7 +35,9 @@ def options(token: str, way: str) -> dict[str, Any]:
     return {"subprotocols": ["marketmux", f"marketmux.token.{token}"]}
 
 
-@pytest.mark.parametrize("server", ["serve", "daphne", "uvicorn"])
+@pytest.mark.parametrize(
+    "server", ["serve", *(pytest.param(other, marks=pytest.mark.soak) for other in ("daphne", "uvicorn"))]
+)
 async def test_a_token_opens_the_websockets_of_every_server_and_is_echoed_and_logged_nowhere(
     start_gateway: StartGateway, server: Any
 ) -> None:
@@ -76,6 +78,7 @@ async def test_a_refused_handshake_is_told_why(start_gateway: StartGateway) -> N
         assert response.headers["www-authenticate"] == "Api-Key"
 
 
+@pytest.mark.soak
 async def test_clients_that_come_back_with_tokens_cost_redis_nothing(
     start_gateway: StartGateway, redis_server: RedisServer
 ) -> None:

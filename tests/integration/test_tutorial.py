@@ -46,6 +46,7 @@ def publish(gateway: GatewayProcess, price: str = "150.250") -> str:
     return subprocess.run(command, shell=True, capture_output=True, text=True, check=True).stdout  # noqa: S602
 
 
+@pytest.mark.soak
 def test_the_page_is_live_stale_and_live_again(
     start_gateway: StartGateway, board: int, tmp_path: Path, driver: webdriver.Chrome
 ) -> None:

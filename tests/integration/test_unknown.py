@@ -27,7 +27,7 @@ CLIENTS = 16
 Way = Callable[[httpx.AsyncClient, GatewayProcess, str], Awaitable[int]]
 
 
-@pytest.fixture(scope="module", params=[1, 2])
+@pytest.fixture(scope="module", params=[pytest.param(1, marks=pytest.mark.soak), 2])
 def workers(request: pytest.FixtureRequest) -> int:
     workers: int = request.param
     return workers

@@ -116,6 +116,7 @@ def _kill_until_lost(gateway: GatewayProcess, subscriber: Subscriber, number: in
     wait_until(lambda: subscriber.books["disconnects"] >= number, PATIENCE, "it never noticed")
 
 
+@pytest.mark.soak
 def test_books_balance_when_workers_are_killed(redis_url: str, start_gateway: StartGateway) -> None:
     killed(redis_url, start_gateway, 2)
 

@@ -178,6 +178,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory, migrated_database: Path) ->
     gateway.stop()
 
 
+@pytest.mark.soak
 @pytest.mark.database
 def test_the_pages_cost_the_process_that_serves_ticks_little(filled: Filled) -> None:
     pid = filled.gateway.pids[0]
@@ -192,6 +193,7 @@ def test_the_pages_cost_the_process_that_serves_ticks_little(filled: Filled) -> 
     assert max(len(page.content) for page in pages) < 200_000
 
 
+@pytest.mark.soak
 def test_an_export_is_whole_and_waits_in_no_memory(filled: Filled) -> None:
     pid = filled.gateway.pids[0]
     filled.get()
