@@ -25,7 +25,7 @@ export function socketMaker(
 ): (token: string | undefined) => Socket {
   const Maker = chosen ?? here.WebSocket;
   if (Maker === undefined) {
-    throw new TypeError("no WebSocket here: give one, of the package ws");
+    throw new TypeError("no WebSocket: give that of ws");
   }
   const hasHeaders = Object.keys(headers).length > 0;
   if (hasHeaders && here.document !== undefined) {

@@ -247,7 +247,7 @@ export class Session {
     this.#quietLooks += 1;
     if (this.#quietLooks > LOOKS * (this.#heartbeat > 0 ? 1 : 2)) {
       const seconds = (this.#quietLooks * this.#silence) / LOOKS;
-      this.close(LOST, `nothing came for ${seconds.toFixed(1)} s`);
+      this.close(LOST, `nothing came for ${Math.round(seconds)} s`);
     } else if (this.#quietLooks === LOOKS) {
       this.#handlers.onHeard(false);
       if (this.#heartbeat <= 0) this.#handlers.onQuiet();

@@ -80,6 +80,8 @@ export class Subscriptions<N> {
   #handlers;
   #due = new Set<string>();
   #stray = new Set<string>();
+  /** What this connection has by name: the gateway says nothing of it when it is asked for every symbol. */
+  #named = new Set<string>();
   #requests: Request[] = [];
   #wake: (() => void) | null = null;
   #isConnected = false;
@@ -168,6 +170,7 @@ export class Subscriptions<N> {
     this.#due = new Set(this.wanted.keys());
     this.#requests = this.#requests.filter(({ action }) => action !== "undo");
     this.#stray.clear();
+    this.#named.clear();
     this.#pings = [];
     this.#shown = null;
     this.#isConnected = true;
@@ -297,7 +300,7 @@ export class Subscriptions<N> {
     const since = (symbol: string) => this.#books.since(symbol);
     // Symbols without room start over, which those asked for by name should not.
     const others = () =>
-      [...this.#books.symbols()].sort((a, b) => Number(this.wanted.has(b)) - Number(this.wanted.has(a)));
+      [...new Set([...this.wanted.keys(), ...this.#books.symbols()])].filter((symbol) => !this.#named.has(symbol));
     const make = () => subscribe(symbols, options, since, others, session.messageBytes);
     return this.#ask(
       session,
@@ -315,7 +318,10 @@ export class Subscriptions<N> {
         this.wanted.set(symbol, options);
       }
     }
-    for (const symbol of command.symbols) this.#stray.delete(symbol);
+    for (const symbol of command.symbols) {
+      this.#stray.delete(symbol);
+      this.#named.add(symbol);
+    }
     if (command.symbols.includes(EVERYTHING)) this.#hasSnapshots = options.snapshot;
     this.#books.subscribed(places(message), command.since, options.snapshot);
     // Here, and not where the answer is awaited: its ticks may come right behind it.
@@ -324,11 +330,7 @@ export class Subscriptions<N> {
 
   #askToEnd(session: Session, symbols: readonly string[], request: Request): Promise<readonly string[]> {
     const make = () => unsubscribe(symbols, session.messageBytes);
-    const settle = (command: Command) => {
-      for (const symbol of command.symbols) this.#stray.delete(symbol);
-      this.#letGo(command.symbols);
-    };
-    return this.#ask(session, make, settle, request);
+    return this.#ask(session, make, (command) => this.#letGo(command.symbols), request);
   }
 
   /**
@@ -394,6 +396,8 @@ export class Subscriptions<N> {
     for (const symbol of symbols) {
       this.wanted.delete(symbol);
       this.#due.delete(symbol);
+      this.#stray.delete(symbol);
+      this.#named.delete(symbol);
     }
     const stays = (symbol: string) => this.covers(symbol) && maySee(symbol);
     this.#books.keep(stays);

@@ -720,7 +720,7 @@ var here = globalThis;
 function socketMaker(url, chosen, headers) {
   const Maker = chosen ?? here.WebSocket;
   if (Maker === void 0) {
-    throw new TypeError("no WebSocket here: give one, of the package ws");
+    throw new TypeError("no WebSocket: give that of ws");
   }
   const hasHeaders = Object.keys(headers).length > 0;
   if (hasHeaders && here.document !== void 0) {
@@ -1022,7 +1022,7 @@ var Session = class _Session {
     this.#quietLooks += 1;
     if (this.#quietLooks > LOOKS * (this.#heartbeat > 0 ? 1 : 2)) {
       const seconds = this.#quietLooks * this.#silence / LOOKS;
-      this.close(LOST, `nothing came for ${seconds.toFixed(1)} s`);
+      this.close(LOST, `nothing came for ${Math.round(seconds)} s`);
     } else if (this.#quietLooks === LOOKS) {
       this.#handlers.onHeard(false);
       if (this.#heartbeat <= 0) this.#handlers.onQuiet();
@@ -1112,6 +1112,8 @@ var Subscriptions = class {
   #handlers;
   #due = /* @__PURE__ */ new Set();
   #stray = /* @__PURE__ */ new Set();
+  /** What this connection has by name: the gateway says nothing of it when it is asked for every symbol. */
+  #named = /* @__PURE__ */ new Set();
   #requests = [];
   #wake = null;
   #isConnected = false;
@@ -1188,6 +1190,7 @@ var Subscriptions = class {
     this.#due = new Set(this.wanted.keys());
     this.#requests = this.#requests.filter(({ action }) => action !== "undo");
     this.#stray.clear();
+    this.#named.clear();
     this.#pings = [];
     this.#shown = null;
     this.#isConnected = true;
@@ -1300,7 +1303,7 @@ var Subscriptions = class {
   /** Subscribes to as many of `symbols` as go into a command; returns them. */
   #askFor(session, symbols, options, request) {
     const since = (symbol) => this.#books.since(symbol);
-    const others = () => [...this.#books.symbols()].sort((a, b) => Number(this.wanted.has(b)) - Number(this.wanted.has(a)));
+    const others = () => [.../* @__PURE__ */ new Set([...this.wanted.keys(), ...this.#books.symbols()])].filter((symbol) => !this.#named.has(symbol));
     const make = () => subscribe(symbols, options, since, others, session.messageBytes);
     return this.#ask(
       session,
@@ -1317,18 +1320,17 @@ var Subscriptions = class {
         this.wanted.set(symbol, options);
       }
     }
-    for (const symbol of command.symbols) this.#stray.delete(symbol);
+    for (const symbol of command.symbols) {
+      this.#stray.delete(symbol);
+      this.#named.add(symbol);
+    }
     if (command.symbols.includes(EVERYTHING)) this.#hasSnapshots = options.snapshot;
     this.#books.subscribed(places(message), command.since, options.snapshot);
     if (request?.isAborted) this.#undo(request);
   }
   #askToEnd(session, symbols, request) {
     const make = () => unsubscribe(symbols, session.messageBytes);
-    const settle = (command) => {
-      for (const symbol of command.symbols) this.#stray.delete(symbol);
-      this.#letGo(command.symbols);
-    };
-    return this.#ask(session, make, settle, request);
+    return this.#ask(session, make, (command) => this.#letGo(command.symbols), request);
   }
   /**
    * Sends a command, built again each time, until it is not refused for passing reasons; returns its symbols. Gives up, and
@@ -1383,6 +1385,8 @@ var Subscriptions = class {
     for (const symbol of symbols) {
       this.wanted.delete(symbol);
       this.#due.delete(symbol);
+      this.#stray.delete(symbol);
+      this.#named.delete(symbol);
     }
     const stays = (symbol) => this.covers(symbol) && maySee(symbol);
     this.#books.keep(stays);

@@ -7,6 +7,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from itertools import chain
 from typing import Any, Final, Literal
 
 import websockets
@@ -66,6 +67,8 @@ class Subscriptions:
         self.wanted: dict[str, Options] = {}
         self._due: dict[str, None] = {}
         self._stray: set[str] = set()
+        self._named: set[str] = set()
+        """What this connection has by name: the gateway says nothing of it when it is asked for every symbol."""
         self._requests: deque[Request] = deque()
         self._wake = asyncio.Event()
         self._is_connected = False
@@ -144,6 +147,7 @@ class Subscriptions:
         self._due = dict.fromkeys(self.wanted)
         self._requests = deque(request for request in self._requests if request.action != "undo")
         self._stray.clear()
+        self._named.clear()
         self._has_to_ping = False
         self._token = None
         self._is_connected = True
@@ -255,6 +259,7 @@ class Subscriptions:
                     request.before.setdefault(symbol, self.wanted.get(symbol))
                     self.wanted[symbol] = options
             self._stray.difference_update(command.symbols)
+            self._named.update(command.symbols)
             if EVERYTHING in command.symbols:
                 self._has_snapshots = options.snapshot
             self._books.subscribed(message["positions"], command.since, snapshot=options.snapshot)
@@ -270,13 +275,13 @@ class Subscriptions:
     def _subscribe_command(self, session: Session, symbols: list[str], options: Options) -> Command:
         def named_first() -> list[str]:
             # Symbols without room start over, which those asked for by name should not.
-            return sorted(self._books.symbols(), key=lambda symbol: symbol not in self.wanted)
+            known = dict.fromkeys(chain(self.wanted, self._books.symbols()))
+            return [symbol for symbol in known if symbol not in self._named]
 
         return commands.subscribe(symbols, options, self._books.since, named_first, session.message_bytes)
 
     async def _ask_to_end(self, session: Session, symbols: list[str]) -> tuple[str, ...]:
         def settle(command: Command, _message: dict[str, Any]) -> None:
-            self._stray.difference_update(command.symbols)
             self._let_go(command.symbols)
 
         return await self._ask(session, lambda: commands.unsubscribe(symbols, session.message_bytes), settle)
@@ -331,6 +336,8 @@ class Subscriptions:
 
     def _let_go(self, symbols: Iterable[str], may_see: Callable[[str], bool] = lambda _: True) -> None:
         for symbol in symbols:
+            self._stray.discard(symbol)
+            self._named.discard(symbol)
             self.wanted.pop(symbol, None)
             self._due.pop(symbol, None)
 
