@@ -55,9 +55,13 @@ class Hosts(CommonMiddleware):
         return None if request.path_info in PROBES else super().process_request(request)
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-        if isinstance(response, HttpResponse) and "json" in response.get("Content-Type", ""):
+        if isinstance(response, HttpResponse) and _is_json(response):
             response.content += b"" if response.content.endswith(b"\n") or not response.content else b"\n"
         return super().process_response(request, response)
+
+
+def _is_json(response: HttpResponse) -> bool:
+    return "json" in response.get("Content-Type", "") and "Content-Encoding" not in response
 
 
 class Policy(CSPMiddleware):

@@ -19,6 +19,7 @@ from gateway.edge.metrics import render as render_metrics
 from gateway.protocol.asyncapi import Deployment, document, encode
 from gateway.server.exchange import FIGURES
 from ticks import origins
+from ticks.compression import compressed
 from ticks.conf import conf
 
 __all__ = ["asyncapi", "metrics", "upgrade_required", "websockets_page"]
@@ -35,6 +36,7 @@ async def upgrade_required(request: HttpRequest) -> HttpResponse:
 
 
 @read_only
+@compressed
 async def metrics(request: HttpRequest) -> HttpResponse:
     """What all workers hold and have done, for Prometheus; where there is a token, for who has it."""
     refusal = _metrics_refusal(request)
@@ -65,9 +67,10 @@ def _plain(text: str, status: int, headers: dict[str, str] | None = None) -> Htt
 
 
 @read_only
+@compressed
 async def asyncapi(request: HttpRequest) -> HttpResponse:
     """The WebSocket protocol as an AsyncAPI document."""
-    response = HttpResponse(encode(document(_deployment(request))), content_type="application/json")
+    response = HttpResponse(encode(document(_deployment(request))) + b"\n", content_type="application/json")
     patch_cache_control(response, public=True, max_age=_ASYNCAPI_MAX_AGE)
     return response
 

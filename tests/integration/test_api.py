@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import time
 from collections.abc import Iterator
@@ -268,3 +269,51 @@ def test_a_redis_that_is_stopped_is_a_503_within_a_second_and_nothing_is_publish
         wait_until(is_accepted)
         latest = http.get("/api/v1/ticks/A").json()
         assert (latest["price"], latest["seq"]) == (3, 2)
+
+
+COMPRESSED = [
+    "/api/v1/ticks?page_size=1000",
+    "/api/v1/ticks?after=",
+    "/api/v1/openapi.json",
+    "/api/v1/asyncapi.json",
+    "/metrics",
+]
+
+
+@pytest.mark.parametrize("path", COMPRESSED)
+def test_long_answers_come_compressed_to_who_takes_that(http: httpx.Client, path: str) -> None:
+    post(http, [{"symbol": f"Z{number}", "price": number} for number in range(100)])
+    plain, _ = raw(http, "GET", path, "gzip;q=0, identity")
+    assert "content-encoding" not in plain.headers
+    answer, body = raw(http, "GET", path, "br, gzip")
+    assert answer.headers["content-encoding"] == "gzip"
+    assert int(answer.headers["content-length"]) == len(body) < int(plain.headers["content-length"]) / 2
+    whole = gzip.decompress(body)
+    assert whole.endswith(b"\n")
+    assert "metrics" in path or len(whole) == int(plain.headers["content-length"])
+    for each in (plain, answer):
+        assert "accept-encoding" in each.headers["vary"].lower()
+    head, nothing = raw(http, "HEAD", path, "gzip")
+    assert (head.status_code, head.headers["content-encoding"], nothing) == (200, "gzip", b"")
+
+
+def test_pages_and_tokens_are_never_compressed(http: httpx.Client) -> None:
+    post(http, [{"symbol": f"Z{number}", "price": number} for number in range(100)])
+    pages = ["/", "/admin/login/", "/api/v1/ticks", "/api/v1/docs", "/api/v1/docs/websockets", "/api/v1/access"]
+    for path in pages:
+        answer, _ = raw(http, "GET", path, "gzip", accept="text/html")
+        assert (answer.status_code, answer.headers.get("content-encoding")) == (200, None), path
+    token, _ = raw(http, "POST", "/api/v1/tokens", "gzip")
+    assert "content-encoding" not in token.headers
+
+
+def test_a_short_answer_comes_as_it_is(http: httpx.Client) -> None:
+    answer, body = raw(http, "GET", "/api/v1/ticks?page_size=1", "gzip")
+    assert "content-encoding" not in answer.headers
+    assert len(json.loads(body)["results"]) <= 1
+
+
+def raw(http: httpx.Client, method: str, path: str, encoding: str, accept: str = "*/*") -> tuple[httpx.Response, bytes]:
+    """An answer, and its body as it came."""
+    with http.stream(method, path, headers={"accept-encoding": encoding, "accept": accept}) as response:
+        return response, b"".join(response.iter_raw())
