@@ -33,8 +33,9 @@ def compressed(view: Any) -> Any:
         if not getattr(response, "is_rendered", True) or len(response.content) < _WORTH:
             return response  # a page of DRF's is not rendered yet
         if _TAKES.search(request.META.get("HTTP_ACCEPT_ENCODING", "")):
-            return await asyncio.to_thread(gzip.process_response, request, response)
-        patch_vary_headers(response, ("Accept-Encoding",))
+            await asyncio.to_thread(gzip.process_response, request, response)
+        else:
+            patch_vary_headers(response, ("Accept-Encoding",))
         return response
 
     return awaited
