@@ -165,7 +165,7 @@ async def test_anybody_may_read_it(async_client: AsyncClient, settings: Settings
 async def test_it_may_be_cached(async_client: AsyncClient) -> None:
     response = await async_client.get(PATH)
     assert response.headers["Cache-Control"] == "public, max-age=300"
-    assert response.headers["Vary"] == "origin"  # for pages of other sites
+    assert response.headers["Vary"] == "Accept-Encoding, origin"  # which is for pages of other sites
     assert not response.cookies
 
 
