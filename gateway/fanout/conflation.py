@@ -8,7 +8,7 @@ from itertools import accumulate, chain
 from operator import sub
 from typing import Protocol
 
-from gateway.protocol.messages import conflated_frame
+from gateway.protocol.messages import conflated_frame, skipping
 
 __all__ = ["Conflation", "KeepAll", "KeepNewest"]
 
@@ -22,14 +22,11 @@ class Conflation(Protocol):
     def open(self, overflow: Callable[[], None], /) -> None:
         """``overflow`` closes the client: called when more would have to be kept than is allowed."""
 
-    def park(self, symbol: str, frames: Sequence[bytes]) -> None:
-        """Takes the next ticks of ``symbol``, at least one."""
-
-    def skip(self, symbol: str, count: int) -> None:
-        """Notes that ``count`` ticks were left out because of the client's rate; the tick after them is parked next."""
+    def park(self, symbol: str, frames: Sequence[bytes], skipped: int = 0) -> None:
+        """Takes the next ticks of ``symbol``, at least one; ``skipped`` before them were left out because of a rate."""
 
     def take(self, symbol: str | None = None, room: int = sys.maxsize) -> list[bytes]:
-        """Hands out what waits, of one symbol or of all, each with receipts for what was left out before it.
+        """Hands out what waits, of one symbol or of all, each of which says what was left out before it.
 
         ``room``: in bytes; it stops behind the first message that fills it.
         """
@@ -69,7 +66,7 @@ class KeepNewest:
 
     def open(self, overflow: Callable[[], None], /) -> None: ...
 
-    def park(self, symbol: str, frames: Sequence[bytes]) -> None:
+    def park(self, symbol: str, frames: Sequence[bytes], skipped: int = 0) -> None:
         # Paid for every tick and client that is behind.
         try:
             newest = self._waiting[symbol]
@@ -77,10 +74,7 @@ class KeepNewest:
             newest = self._waiting[symbol] = _Newest()
         newest.frame = frames[-1]
         newest.count += len(frames)
-
-    def skip(self, symbol: str, count: int) -> None:
-        if count:
-            self._waiting.setdefault(symbol, _Newest()).rated += count
+        newest.rated += skipped
 
     def take(self, symbol: str | None = None, room: int = sys.maxsize) -> list[bytes]:
         taken: dict[str, _Newest] = {}
@@ -89,11 +83,10 @@ class KeepNewest:
                 break
             taken[each] = self._waiting.pop(each)
             room -= len(taken[each].frame)
-        rated = {each: newest.rated for each, newest in taken.items() if newest.rated}
         slow = {each: newest.count - 1 for each, newest in taken.items() if newest.count > 1}
         self.skipped += sum(slow.values())
-        receipts = [conflated_frame(reason, counts) for reason, counts in (("rate", rated), ("slow", slow)) if counts]
-        return receipts + [newest.frame for newest in taken.values()]
+        receipts = [conflated_frame("slow", slow)] if slow else []
+        return receipts + [skipping(newest.frame, newest.rated) for newest in taken.values()]
 
     def forget(self, symbol: str) -> bool:
         return self._waiting.pop(symbol, None) is not None
@@ -124,18 +117,15 @@ class KeepAll:
     def open(self, overflow: Callable[[], None], /) -> None:
         self._overflow = overflow
 
-    def park(self, symbol: str, frames: Sequence[bytes]) -> None:
+    def park(self, symbol: str, frames: Sequence[bytes], skipped: int = 0) -> None:
         if self._overflow is None:
             return  # it is closed already
         self._size += sum(map(len, frames))
         if self._size > self._limit:
             self._overflow()
         else:
-            self._frames.setdefault(symbol, []).extend(frames)
-
-    def skip(self, symbol: str, count: int) -> None:
-        if count:
-            self.park(symbol, [conflated_frame("rate", {symbol: count})])
+            first, *rest = frames
+            self._frames.setdefault(symbol, []).extend([skipping(first, skipped), *rest])
 
     def take(self, symbol: str | None = None, room: int = sys.maxsize) -> list[bytes]:
         taken: list[bytes] = []

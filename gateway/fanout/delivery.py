@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from gateway.fanout.outbox import Outbox
 from gateway.fanout.stream import Stream
 from gateway.fanout.subscriptions import Subscriptions
-from gateway.fanout.writer import Writer
+from gateway.fanout.writer import Writer, gather
 
 __all__ = ["Delivery"]
 
@@ -100,7 +100,7 @@ class Delivery:
                 stream.asked = turn
                 asks = True
             ready = stream.ready.outboxes
-            _gather(ready.values(), data, touched)
+            gather(ready.values(), data, touched)
             delivered += len(frames) * len(ready)
             size += len(data) * len(ready)
             if stream.behind:
@@ -108,12 +108,10 @@ class Delivery:
             if stream.resuming or self._everything.has_unrated:
                 others = self._others(stream, frames)
                 size += len(data) * len(others)
-                _gather(others, data, touched)
+                gather(others, data, touched)
         self._writer.delivered += delivered
         self._writer.bytes += size
-        self._writer.write_each(touched, [outbox.collect() for outbox in touched])
-        if asks:
-            self._writer.freshness.ask(touched)
+        self._writer.write_gathered(touched, asks)
         # Only now: a client that falls behind has nothing gathered any more.
         for stream, frames in due.items():
             self._offer(stream, frames)
@@ -131,11 +129,3 @@ class Delivery:
             self._moved.append(outbox)
         else:
             self._subscriptions.move(outbox)
-
-
-def _gather(outboxes: Iterable[Outbox], data: bytes, touched: list[Outbox]) -> None:
-    for outbox in outboxes:
-        gathered = outbox.gathered
-        if not gathered:
-            touched.append(outbox)
-        gathered.append(data)

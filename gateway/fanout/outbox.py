@@ -146,8 +146,7 @@ class Outbox:
 
     def park(self, symbol: str, frames: Sequence[bytes], skipped: int = 0) -> None:
         """Keeps ticks for a client that is behind; ``skipped`` were left out before them because of its rate."""
-        self.waiting.skip(symbol, skipped)
-        self.waiting.park(symbol, frames)
+        self.waiting.park(symbol, frames, skipped)
         self._go_on()
 
     async def caught_up(self) -> None:

@@ -1,18 +1,17 @@
 """Conflation by choice: one symbol at one rate, for all the clients that chose that rate.
 
 The first tick after quiet goes out at once, and then at most one every interval, the newest, so the last one always
-arrives. Before a tick that others were left out for comes a receipt that says how many. Choosing the newest, the timer
-and the frame are work for all of them together.
+arrives. It says how many others were left out before it. Choosing the newest, the timer and the frame are work for all
+of them together.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 
 from gateway.fanout.outbox import Outbox
-from gateway.fanout.writer import Writer
-from gateway.protocol.messages import conflated_frame
+from gateway.fanout.writer import Writer, gather
+from gateway.protocol.messages import skipping
 
 __all__ = ["Pace"]
 
@@ -33,12 +32,12 @@ class Pace:
     __slots__ = (
         "_count",
         "_followers",
-        "_interval",
         "_known",
         "_newest",
         "_retired",
+        "_schedule",
+        "_step",
         "_symbol",
-        "_timer",
         "_turn",
         "_writer",
         "members",
@@ -55,7 +54,7 @@ class Pace:
         """``followers`` are asked for when a tick goes out. ``retired`` is called when nobody needs it any more."""
         self._symbol = symbol
         self._writer = writer
-        self._interval = 1 / rate
+        self._schedule = writer.schedule(rate)
         self._followers = followers
         self._retired = retired
         self.members: dict[Outbox, None] = {}
@@ -63,7 +62,8 @@ class Pace:
         """How many of the ticks that wait came before a client did: it knows them from its snapshot."""
         self._newest = b""
         self._count = 0
-        self._timer: asyncio.TimerHandle | None = None
+        self._step: int | None = None
+        """At which it may send again; None if it may now."""
         self._turn = 0
         """In which it asked its members last how far they have read."""
         writer.paces += 1
@@ -95,7 +95,7 @@ class Pace:
         """``count`` more ticks came, of which ``newest`` is the last."""
         self._newest = newest
         self._count += count
-        if self._timer is None:
+        if self._step is None:
             self._send()
 
     def flush(self) -> None:
@@ -107,14 +107,16 @@ class Pace:
         """Lets go of a client that goes on another way, with what waits for it."""
         known = self._known.get(outbox, 0)
         if self._count > known:
-            self._send_to(outbox, self._count - known - 1)
+            touched: list[Outbox] = []
+            self._send_to(outbox, self._count - known - 1, touched)
+            self._writer.write_gathered(touched, asks=False)
         self.remove(outbox)
 
     def stop(self) -> None:
         """Lets go of what waits."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if self._step is not None:
+            self._schedule.forget(self, self._step)
+            self._step = None
         self._count = 0
         self._known.clear()
 
@@ -124,43 +126,49 @@ class Pace:
         self._writer.paces -= 1
         self._retired()
 
-    def _on_time(self) -> None:
-        self._timer = None
+    def turn(self, step: int, touched: list[Outbox]) -> bool:
+        """An interval is over."""
+        if self._step != step:
+            return False  # it was stopped in this very pass
+        self._step = None
         if self._count:
-            self._send()
-        elif not self.members:
+            return self._gather(step, touched)
+        if not self.members:
             self.retire()  # followers need none until the next tick
+        return False
 
     def _send(self) -> None:
+        touched: list[Outbox] = []
+        asks = self._gather(None, touched)
+        self._writer.write_gathered(touched, asks)
+
+    def _gather(self, step: int | None, touched: list[Outbox]) -> bool:
         newest, count, known = self._newest, self._count, self._known
         self._known = {}
         self.stop()
         outboxes = [*self.members, *self._followers()]
         if not outboxes:
             self.retire()
-            return
-        self._timer = asyncio.get_running_loop().call_later(self._interval, self._on_time)
+            return False
+        self._step = self._schedule.rest(self, step)
         ready = []
         for outbox in outboxes:
             told = known.get(outbox, 0)
             if not told and not outbox.behind:
                 ready.append(outbox)
             elif told < count:
-                self._send_to(outbox, count - told - 1)
+                self._send_to(outbox, count - told - 1, touched)
         self._writer.skipped += (count - 1) * len(ready)
         self._writer.delivered += len(ready)
-        self._writer.write_each(ready, [self._receipt(count - 1) + newest] * len(ready))
-        if self._turn != self._writer.freshness.turn:
-            self._turn = self._writer.freshness.turn
-            self._writer.freshness.ask(ready)
+        gather(ready, skipping(newest, count - 1), touched)
+        asks = self._turn != self._writer.freshness.turn
+        self._turn = self._writer.freshness.turn
+        return asks
 
-    def _send_to(self, outbox: Outbox, skipped: int) -> None:
+    def _send_to(self, outbox: Outbox, skipped: int, touched: list[Outbox]) -> None:
         self._writer.skipped += skipped
         if outbox.behind:
             outbox.park(self._symbol, [self._newest], skipped)
         else:
             self._writer.delivered += 1
-            outbox.write(self._receipt(skipped) + self._newest)
-
-    def _receipt(self, skipped: int) -> bytes:
-        return conflated_frame("rate", {self._symbol: skipped}) if skipped else b""
+            gather([outbox], skipping(self._newest, skipped), touched)

@@ -10,10 +10,11 @@ from operator import not_
 from gateway.fanout.freshness import Freshness
 from gateway.fanout.gauges import Gauges
 from gateway.fanout.outbox import Outbox
+from gateway.fanout.schedule import Schedule
 from gateway.wires.io_uring import ROOM, Ring
 from gateway.wires.wire import Send
 
-__all__ = ["Crowd", "Writer"]
+__all__ = ["Crowd", "Writer", "gather"]
 
 
 class Crowd:
@@ -67,6 +68,13 @@ class Writer:
         self.skipped = 0
         """Ticks left out because of the rate a client chose."""
         self.paces = 0
+        self._schedules: dict[float, Schedule] = {}
+
+    def schedule(self, rate: float) -> Schedule:
+        """Of all that goes out at a rate, of which there are few."""
+        if rate not in self._schedules:
+            self._schedules[rate] = Schedule(rate, self.write_gathered)
+        return self._schedules[rate]
 
     def write_all(self, crowd: Crowd, data: bytes) -> list[tuple[Send, int]]:
         """Writes the same to a whole crowd, which must not change meanwhile.
@@ -93,6 +101,12 @@ class Writer:
         for index, sent in ring.send_each(descriptors, messages):
             outboxes[index].took(messages[index], sent)
 
+    def write_gathered(self, touched: list[Outbox], asks: bool) -> None:
+        """Writes to each what was gathered for it; ``asks``: also how far they have read."""
+        self.write_each(touched, [outbox.collect() for outbox in touched])
+        if asks:
+            self.freshness.ask(touched)
+
     def counts(self) -> dict[str, int]:
         return {
             "delivered_total": self.delivered,
@@ -103,6 +117,15 @@ class Writer:
             "stale_total": self.freshness.stale,
             "io_uring": int(self._ring is not None),
         }
+
+
+def gather(outboxes: Iterable[Outbox], data: bytes, touched: list[Outbox]) -> None:
+    """Adds to what is written to each at the end of a pass; ``touched``: who gets anything."""
+    for outbox in outboxes:
+        gathered = outbox.gathered
+        if not gathered:
+            touched.append(outbox)
+        gathered.append(data)
 
 
 def _call(sends: Iterable[Send], data: bytes) -> list[tuple[Send, int]]:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-__all__ = ["EVERYTHING", "Since", "decode", "is_tick", "place_of", "price_of", "stamp_of", "subscribe"]
+__all__ = ["EVERYTHING", "Since", "decode", "is_tick", "place_of", "price_of", "skipped_by", "stamp_of", "subscribe"]
 
 EVERYTHING: Final = "*"
 """The subscription to every symbol."""
@@ -19,6 +19,8 @@ _SYMBOL_AT = len(b'{"type":"tick","symbol":"')
 _TIMESTAMP = b'"timestamp":"'
 _PRICE = b'"price":'
 _SEQ = b',"seq":'
+_SKIPPED = b',"skipped":'
+_TAIL = len(_SKIPPED) + 20
 
 
 def stamp_of(payload: bytes) -> bytes:
@@ -37,13 +39,20 @@ def is_tick(payload: bytes) -> bool:
 
 
 def place_of(payload: bytes) -> tuple[bytes, int]:
-    """Symbol and seq of a tick as the gateway writes it: the symbol first, the seq last; seq 0 if it has none.
+    """Symbol and seq of a tick as the gateway writes it: the symbol first, the seq behind it; seq 0 if it has none.
 
     For every delivery of a run that verifies, so this does not decode either. Symbols need no escapes in JSON.
     """
     symbol = payload[_SYMBOL_AT : payload.find(b'"', _SYMBOL_AT)]
     at = payload.rfind(_SEQ)
-    return symbol, int(payload[at + len(_SEQ) : -1]) if at > 0 else 0
+    return symbol, int(payload[at + len(_SEQ) : -1].partition(b",")[0]) if at > 0 else 0
+
+
+def skipped_by(payload: bytes) -> int:
+    """How many ticks before it a tick says were left out because of a rate."""
+    at = payload.rfind(_SKIPPED, -_TAIL)
+    digits = payload[at + len(_SKIPPED) : -1]  # not of an extra, behind which there is a brace
+    return int(digits) if at > 0 and digits.isdigit() else 0
 
 
 def price_of(payload: bytes) -> bytes:

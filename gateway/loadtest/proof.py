@@ -1,9 +1,9 @@
 """What the sequence proves: that a client got every tick, or was told which it did not get.
 
 Every client of a run that verifies keeps a :class:`Book`: where it stands in each symbol's stream. The seq that must
-come next is one more than the last; a receipt (``conflated``) moves it on by what was skipped on purpose, a ``gap`` by
-what the gateway lost and announced. A tick beyond it means an unannounced loss, one before it a duplicate or one out
-of order. So the books balance only if the gateway's account of what it did not deliver is exact.
+come next is one more than the last; a receipt (``conflated``, or ``skipped`` in a tick) moves it on by what was skipped
+on purpose, a ``gap`` by what the gateway lost and announced. A tick beyond it means an unannounced loss, one before it
+a duplicate or one out of order. So the books balance only if the gateway's account of what it did not deliver is exact.
 
 What all books find goes into one :class:`Findings`. At the end, when the market is quiet, every client's last seq and
 price are compared with the gateway's own last tick, and that with the last one accepted from the publisher.
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from gateway.loadtest.ledger import Ledger
-from gateway.loadtest.messages import EVERYTHING, Since, decode, is_tick, place_of, price_of
+from gateway.loadtest.messages import EVERYTHING, Since, decode, is_tick, place_of, price_of, skipped_by
 from gateway.loadtest.target import Target
 from gateway.loadtest.websocket import TEXT, Frame
 
@@ -147,6 +147,8 @@ class Book:
             return True
         symbol, seq = place_of(payload)
         place = self._places.get(symbol)
+        if skipped := skipped_by(payload):
+            self._take_receipt("rate", {symbol.decode(): skipped})
         if place is None or seq != place.next or place.last is None:
             place = self._check(symbol, seq, place)
             if place is None:

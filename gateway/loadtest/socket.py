@@ -143,6 +143,7 @@ class Socket:
         for first, payload in whole:
             if stamp := messages.stamp_of(payload):
                 self._tally.tick(self._cursors, stamp, now)
+                self._tally.conflated += messages.skipped_by(payload)
             elif self._stream.is_open:
                 self._take_other(first, payload, now)
         return rest

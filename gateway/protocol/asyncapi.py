@@ -91,8 +91,8 @@ _INFO: Final = {
         "Market data over WebSockets: ticks in from publishers, out to every subscriber.\n\n"
         "Whatever a client holds is the latest price, or it has been told otherwise. Each symbol's ticks are numbered "
         "(`seq`). Between one tick or snapshot that a client got and the next, in one epoch, `next.seq - last.seq - 1` "
-        "is the sum of what `conflated` says was skipped and `gap` says was missed. Ignore types and fields you do not "
-        "know: more will come.\n\n"
+        "is the sum of what `conflated` and the next one say was skipped and `gap` says was missed. Ignore types and "
+        "fields you do not know: more will come.\n\n"
         "`GET /api/v1/stream` sends what subscribers are sent as server-sent events; the OpenAPI document has it."
     ),
     "license": {"name": "MIT"},

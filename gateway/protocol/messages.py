@@ -17,7 +17,7 @@ from msgspec import Meta
 from bus.contract import Reason
 from gateway.protocol.codes import CLOSURES, Closure, ErrorCode, ProtocolError
 from gateway.protocol.commands import Action
-from gateway.protocol.frames import text_frame
+from gateway.protocol.frames import rewritten, text_frame
 from gateway.protocol.values import (
     SENT_FIELDS,
     Count,
@@ -47,6 +47,7 @@ __all__ = [
     "pong_frame",
     "published_frame",
     "publisher_welcome_frame",
+    "skipping",
     "snapshot_frame",
     "subscribed_frame",
     "symbols_frame",
@@ -222,12 +223,15 @@ class Trace(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     traceparent: Annotated[str, Meta(description="Of W3C Trace Context, if the tick was posted with one.")] = ""
 
 
-def _priced(name: str, summary: str, *place: tuple[str, Any]) -> type[msgspec.Struct]:
+def _priced(name: str, summary: str, *place: tuple[str, Any] | tuple[str, Any, Any]) -> type[msgspec.Struct]:
     fields = [*SENT_FIELDS, *place, ("trace", Trace | None, None)]
     return msgspec.defstruct(name, fields, bases=(Event,), kw_only=True, namespace={"__doc__": summary})
 
 
-Tick = _priced("Tick", "A tick of a symbol, in the epoch the client was told last.", ("seq", Seq))
+_LEFT_OUT: Final = "How many ticks before it were left out because of the `max_rate` that the client chose."
+_Left = Annotated[int, Meta(ge=0, description=_LEFT_OUT)]
+_TICK: Final = "A tick of a symbol, in the epoch the client was told last."
+Tick = _priced("Tick", _TICK, ("seq", Seq), ("skipped", _Left, 0))
 _LAST: Final = "The last tick of a symbol, for a client that did not get it as a `tick`."
 Snapshot = _priced("Snapshot", _LAST, ("seq", Seq), ("epoch", Epoch))
 
@@ -242,13 +246,13 @@ class Gap(Event):
 
 
 class Conflated(Event):
-    """A receipt: how many ticks were skipped on purpose before the next of each symbol."""
+    """A receipt: how many ticks were skipped on purpose before the next of each symbol, besides what that says."""
 
     reason: Annotated[
         str,
         Meta(
             title="ConflationReason",
-            description="`slow`: the client did not read fast enough. `rate`: it chose a `max_rate`.",
+            description="`slow`: the client did not read fast enough. `rate`: of its `max_rate`, if no tick says so.",
             extra_json_schema={"enum": ["slow", "rate"]},
         ),
     ]
@@ -304,7 +308,7 @@ class PublisherError(Event, tag="error", kw_only=True):
 # Frames
 
 _PRICE: Final = re.compile(rb'\{"type":"(?:tick|snapshot)","symbol":"([^"]+)","price":[^,]+,"timestamp":"([^"]+)"')
-_PLACE: Final = re.compile(rb'"seq":([0-9]+)(?:,"epoch":"[0-9a-f]*")?\}\Z')
+_PLACE: Final = re.compile(rb'"seq":([0-9]+)(?:,"epoch":"[0-9a-f]*"|,"skipped":[0-9]+)?\}\Z')
 # As the encoders below have them.
 
 
@@ -314,6 +318,11 @@ def tick_frame(body: str, seq: int) -> bytes:
     On the hot path, as is :func:`snapshot_frame`: the body is not encoded again.
     """
     return text_frame(f'{{"type":"tick",{body},"seq":{seq}}}'.encode())
+
+
+def skipping(frame: bytes, count: int) -> bytes:
+    """The frame of a tick, which also says how many before it were left out because of a rate."""
+    return rewritten(frame, lambda text: b'%b,"skipped":%d}' % (text[:-1], count)) if count else frame
 
 
 def snapshot_frame(body: str, seq: int, epoch: str) -> bytes:

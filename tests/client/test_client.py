@@ -319,8 +319,8 @@ async def test_a_consumer_can_subscribe_inside_its_loop_though_the_queue_is_full
 async def test_what_is_missing_is_said_before_the_tick_behind_it(gateway: FakeGateway, client: Client) -> None:
     peer = await gateway.peer()
     await subscribe(client, peer, "AAPL")
-    await peer.send(snapshot(1041), {"type": "conflated", "reason": "rate", "skipped": {"AAPL": 3}})
-    await peer.tick(1045, 1047)
+    await peer.send(snapshot(1041), tick(1045).replace("}", ',"skipped":3}'))
+    await peer.tick(1047)
     await peer.send({"type": "gap", "symbol": "AAPL", "missed": 8, "seq": 1055, "epoch": EPOCH})
     await peer.tick(1056)
     assert (await until(client, Tick, seq=1056))[2:] == [

@@ -255,6 +255,8 @@ class Watcher(asyncio.Protocol):
     def _take(self, message: dict[str, Any], now: float) -> None:
         match message:
             case {"type": "tick", "symbol": str(symbol), "seq": int(seq), "price": price}:
+                if message.get("skipped"):
+                    self._note(symbol, Note(now, "skipped", ticks=message["skipped"]))
                 self._note(symbol, Note(now, "tick", seq, "", int(price)))
             case {"type": "snapshot", "symbol": str(symbol), "seq": int(seq), "epoch": str(epoch), "price": price}:
                 self._note(symbol, Note(now, "snapshot", seq, epoch, int(price)))

@@ -266,10 +266,12 @@ class Books:
     def _on_tick(self, message: dict[str, Any]) -> str:
         symbol, seq = message["symbol"], message["seq"]
         place = self.places[symbol]
-        owed = self._owed.pop(symbol, 0)
+        skipped = message.get("skipped", 0)
+        self.skipped["rate"] += skipped
+        owed = self._owed.pop(symbol, 0) + skipped
         assert seq - place.seq - 1 == owed, f"{symbol}{seq} after {place}, with {owed} accounted for"
         self._hold(symbol, Since(place.epoch, seq), message["price"])
-        return f"{symbol}{seq}"
+        return f"{symbol}{seq}+{skipped}" if skipped else f"{symbol}{seq}"
 
     def _hold(self, symbol: str, place: Since, price: int) -> None:
         self.places[symbol] = place
@@ -335,7 +337,8 @@ class FakeClient:
         self.outbox.reply(symbols_frame(Action.UNSUBSCRIBE, self.hub.symbols(self.outbox), None))
 
     def news(self) -> list[str]:
-        """What came since this was last asked, checked: ``A7`` a tick, ``=A7`` a snapshot, and so on."""
+        """What came since this was last asked, checked: ``A7`` a tick, ``A7+2`` one that stands for
+        two others, ``=A7`` a snapshot, and so on."""
         read, self._read = self._read, len(self.wire.texts)
         return self.books.read(self.wire.texts[read:])
 

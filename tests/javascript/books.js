@@ -6,8 +6,8 @@ import { Books } from "../../clients/javascript/src/books.ts";
 const A = "AAPL";
 
 const steps = {
-  tick: (books, seq) => books.tick({ type: "tick", symbol: A, seq }),
-  snapshot: (books, seq, epoch) => books.snapshot({ type: "snapshot", symbol: A, seq, epoch }),
+  tick: (books, seq) => books.quote({ type: "tick", symbol: A, seq }),
+  snapshot: (books, seq, epoch) => books.quote({ type: "snapshot", symbol: A, seq, epoch }),
   conflated: (books, reason, count) => books.conflated(reason, [[A, count]]),
   gap: (books, missed, seq, epoch) => books.gap(A, missed, seq, epoch),
   heartbeat: (books, seq) => books.heartbeat([[A, seq]]),

@@ -11,7 +11,7 @@
 //
 // unless a Gap between the two has null for `missed`, after which the account starts over.
 
-import type { Event, GapReason, Quote, Snapshot, Tick } from "./events.ts";
+import type { Event, GapReason, Quote } from "./events.ts";
 
 /** A place in a stream. */
 export interface Position {
@@ -104,17 +104,24 @@ export class Books<N> {
     }
   }
 
-  tick(tick: Tick<N>): void {
-    this.#take(tick, this.#accounts.get(tick.symbol), "");
-  }
-
-  snapshot(snapshot: Snapshot<N>): void {
-    const { symbol, seq, epoch } = snapshot;
-    let account = this.#accounts.get(symbol);
-    if (account?.epoch && account.epoch !== epoch) {
+  quote(quote: Quote<N>): void {
+    const { symbol, seq } = quote;
+    const epoch = quote.type === "tick" ? "" : quote.epoch;
+    let account = this.#accounts.get(symbol) ?? this.#open(symbol, epoch, seq - 1);
+    if (epoch && account.epoch && account.epoch !== epoch) {
       account = this.#startOver(symbol, account, "unexplained", epoch, seq - 1);
     }
-    this.#take(snapshot, account, epoch);
+    if (seq <= account.seq) {
+      account.receipts.clear();
+      this.counts.repeated += 1;
+      return;
+    }
+    const missing = this.#settle(symbol, account, seq - account.seq - 1);
+    account.epoch ||= epoch;
+    this.#report(symbol, missing, "unexplained", seq - 1, account.epoch);
+    account.seq = account.held = seq;
+    this.#last.set(symbol, quote);
+    this.#emit(quote);
   }
 
   /** A receipt. It is passed on with the tick that it was sent ahead of. */
@@ -173,22 +180,6 @@ export class Books<N> {
     const account = new Account(epoch, seq);
     this.#accounts.set(symbol, account);
     return account;
-  }
-
-  #take(quote: Quote<N>, known: Account | undefined, epoch: string): void {
-    const { symbol, seq } = quote;
-    const account = known ?? this.#open(symbol, epoch, seq - 1);
-    if (seq <= account.seq) {
-      account.receipts.clear();
-      this.counts.repeated += 1;
-      return;
-    }
-    const missing = this.#settle(symbol, account, seq - account.seq - 1);
-    account.epoch ||= epoch;
-    this.#report(symbol, missing, "unexplained", seq - 1, account.epoch);
-    account.seq = account.held = seq;
-    this.#last.set(symbol, quote);
-    this.#emit(quote);
   }
 
   /** Passes on the receipts that explain a jump over so many ticks; returns how many are left unexplained. */

@@ -8,7 +8,7 @@ import { BadMessage, ClientClosed, ClosedForGood, Refused } from "./errors.ts";
 import type { BusState, Disconnected, Event, Quote } from "./events.ts";
 import { Inbox } from "./inbox.ts";
 import { Listeners } from "./listeners.ts";
-import { counts, floatOr, type MakeNumber, type Message, quote, string, stringOr, strings } from "./messages.ts";
+import { counts, float, floatOr, type MakeNumber, type Message, quote, string, stringOr, strings } from "./messages.ts";
 import { onReturn, type SocketConstructor, socketMaker } from "./platform.ts";
 import { NotConnected, now, Session } from "./session.ts";
 import { changed, type FeedStatus, HAS_BUS, idle, type Loss } from "./status.ts";
@@ -436,8 +436,8 @@ export class Client<N = string> implements AsyncIterable<Event<N>> {
     if (this.#subscriptions.isStray(message)) return;
     if (type === "tick" || type === "snapshot") {
       const price = quote(message, this.#number);
-      if (price.type === "tick") this.#books.tick(price);
-      else this.#books.snapshot(price);
+      if (message.skipped) this.#books.conflated("rate", [[price.symbol, float(message.skipped)]]);
+      this.#books.quote(price);
     } else if (type === "conflated") this.#books.conflated(string(message.reason), counts(message.skipped));
     else if (type === "gap") {
       const { symbol, missed, seq, epoch } = message;

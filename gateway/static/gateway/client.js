@@ -142,16 +142,24 @@ var Books = class {
       account.isSynced = false;
     }
   }
-  tick(tick) {
-    this.#take(tick, this.#accounts.get(tick.symbol), "");
-  }
-  snapshot(snapshot) {
-    const { symbol, seq, epoch } = snapshot;
-    let account = this.#accounts.get(symbol);
-    if (account?.epoch && account.epoch !== epoch) {
+  quote(quote2) {
+    const { symbol, seq } = quote2;
+    const epoch = quote2.type === "tick" ? "" : quote2.epoch;
+    let account = this.#accounts.get(symbol) ?? this.#open(symbol, epoch, seq - 1);
+    if (epoch && account.epoch && account.epoch !== epoch) {
       account = this.#startOver(symbol, account, "unexplained", epoch, seq - 1);
     }
-    this.#take(snapshot, account, epoch);
+    if (seq <= account.seq) {
+      account.receipts.clear();
+      this.counts.repeated += 1;
+      return;
+    }
+    const missing = this.#settle(symbol, account, seq - account.seq - 1);
+    account.epoch ||= epoch;
+    this.#report(symbol, missing, "unexplained", seq - 1, account.epoch);
+    account.seq = account.held = seq;
+    this.#last.set(symbol, quote2);
+    this.#emit(quote2);
   }
   /** A receipt. It is passed on with the tick that it was sent ahead of. */
   conflated(reason, skipped) {
@@ -202,21 +210,6 @@ var Books = class {
     const account = new Account(epoch, seq);
     this.#accounts.set(symbol, account);
     return account;
-  }
-  #take(quote2, known, epoch) {
-    const { symbol, seq } = quote2;
-    const account = known ?? this.#open(symbol, epoch, seq - 1);
-    if (seq <= account.seq) {
-      account.receipts.clear();
-      this.counts.repeated += 1;
-      return;
-    }
-    const missing = this.#settle(symbol, account, seq - account.seq - 1);
-    account.epoch ||= epoch;
-    this.#report(symbol, missing, "unexplained", seq - 1, account.epoch);
-    account.seq = account.held = seq;
-    this.#last.set(symbol, quote2);
-    this.#emit(quote2);
   }
   /** Passes on the receipts that explain a jump over so many ticks; returns how many are left unexplained. */
   #settle(symbol, account, jump) {
@@ -1732,8 +1725,8 @@ var Client = class {
     if (this.#subscriptions.isStray(message)) return;
     if (type === "tick" || type === "snapshot") {
       const price = quote(message, this.#number);
-      if (price.type === "tick") this.#books.tick(price);
-      else this.#books.snapshot(price);
+      if (message.skipped) this.#books.conflated("rate", [[price.symbol, float(message.skipped)]]);
+      this.#books.quote(price);
     } else if (type === "conflated") this.#books.conflated(string(message.reason), counts(message.skipped));
     else if (type === "gap") {
       const { symbol, missed, seq, epoch } = message;

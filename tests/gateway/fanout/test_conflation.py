@@ -15,18 +15,18 @@ from tests.gateway.fakes import FakeWire
 
 
 def frames(*names: str) -> list[bytes]:
-    return [text_frame(name.encode()) for name in names]
+    return [text_frame(b'{"tick":"%b"}' % name.encode()) for name in names]
 
 
 def taken(conflation: Conflation, symbol: str | None = None) -> list[str]:
-    """Receipts as ``slow A+2``."""
+    """Receipts as ``slow A+2``, ticks that stand for others as ``a3+2``."""
     return [_word(text) for text in texts(b"".join(conflation.take(symbol)))]
 
 
 def _word(text: str) -> str:
-    if not text.startswith("{"):
-        return text
     receipt = json.loads(text)
+    if "tick" in receipt:
+        return f"{receipt['tick']}+{receipt['skipped']}" if "skipped" in receipt else str(receipt["tick"])
     return " ".join([receipt["reason"], *(f"{symbol}+{count}" for symbol, count in receipt["skipped"].items())])
 
 
@@ -64,13 +64,11 @@ def test_what_waits_of_one_symbol_can_be_taken_or_forgotten(conflation: Conflati
 
 
 @pytest.mark.parametrize("conflation", [KeepNewest(), KeepAll(1_000)])
-def test_what_a_rate_left_out_is_told_before_the_tick(conflation: Conflation) -> None:
+def test_what_a_rate_left_out_is_told_with_the_tick(conflation: Conflation) -> None:
     conflation.open(lambda: pytest.fail("It is not full."))
-    conflation.skip("A", 4)
-    conflation.park("A", frames("a5"))
-    conflation.skip("B", 0)
+    conflation.park("A", frames("a5"), 4)
     conflation.park("B", frames("b1"))
-    assert taken(conflation) == ["rate A+4", "a5", "b1"]
+    assert taken(conflation) == ["a5+4", "b1"]
     assert conflation.skipped == 0
 
 

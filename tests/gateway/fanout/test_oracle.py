@@ -128,9 +128,9 @@ class Reader:
         self.places[symbol] = Since(epoch, seq)
         self.prices[symbol] = price
 
-    def on_tick(self, symbol: str, seq: int, price: int, **_: Any) -> None:
+    def on_tick(self, symbol: str, seq: int, price: int, skipped: int = 0, **_: Any) -> None:
         place = self.places[symbol]
-        assert seq == place.seq + self.skipped.pop(symbol, 0) + 1
+        assert seq == place.seq + self.skipped.pop(symbol, 0) + skipped + 1
         self.places[symbol] = Since(place.epoch, seq)
         self.prices[symbol] = price
 

@@ -38,9 +38,9 @@ def frame(text: str) -> bytes:
     return text_frame(text.encode())
 
 
-def park(outbox: Outbox, symbol: str, newest: bytes, count: int) -> None:
-    """``count`` ticks."""
-    outbox.waiting.park(symbol, [frame("older")] * (count - 1) + [newest])
+def park(outbox: Outbox, symbol: str, newest: bytes, count: int, skipped: int = 0) -> None:
+    """``count`` ticks; ``skipped`` before them were left out because of a rate."""
+    outbox.waiting.park(symbol, [frame("older")] * (count - 1) + [newest], skipped)
 
 
 def receipt(reason: str, **skipped: int) -> str:
@@ -84,16 +84,14 @@ async def test_nothing_skipped_needs_no_receipt(wire: FakeWire, outbox: Outbox) 
     assert wire.texts == ["a1", "a2"]
 
 
-async def test_ticks_left_out_by_rate_and_by_a_full_socket_have_a_receipt_each(wire: FakeWire, outbox: Outbox) -> None:
+async def test_ticks_left_out_by_rate_and_by_a_full_socket_are_told_apart(wire: FakeWire, outbox: Outbox) -> None:
     wire.full = True
     outbox.write(frame("a1"))
     for newest in ("a5", "a9"):
-        outbox.waiting.skip("A", 3)
-        park(outbox, "A", frame(newest), 1)
-    outbox.waiting.skip("B", 0)
+        park(outbox, "A", frame(json.dumps({"tick": newest}, separators=(",", ":"))), 1, 3)
     park(outbox, "B", frame("b1"), 1)
     wire.drain()
-    assert wire.texts == ["a1", receipt("rate", A=6), receipt("slow", A=1), "a9", "b1"]
+    assert wire.texts == ["a1", receipt("slow", A=1), '{"tick":"a9","skipped":6}', "b1"]
     assert outbox.waiting.skipped == 1
 
 
@@ -125,14 +123,13 @@ async def test_a_report_comes_between_the_ticks_before_it_and_those_behind_it(wi
     wire.full = True
     outbox.write(frame("a1"))
     park(outbox, "B", frame("b1"), 1)
-    outbox.waiting.skip("A", 2)
-    park(outbox, "A", frame("a5"), 2)
+    park(outbox, "A", frame('{"tick":"a5"}'), 2, 2)
     outbox.report("A", frame("gap 1"))
     outbox.report("A", frame("gap 2"))
     park(outbox, "A", frame("a9"), 3)
     wire.drain()
     assert wire.texts == [
-        "gap 0", "a1", receipt("rate", A=2), receipt("slow", A=1), "a5", "gap 1", "gap 2", receipt("slow", A=2), "b1", "a9"
+        "gap 0", "a1", receipt("slow", A=1), '{"tick":"a5","skipped":2}', "gap 1", "gap 2", receipt("slow", A=2), "b1", "a9"
     ]  # fmt: skip
     assert outbox.waiting.skipped == 3
 
@@ -140,8 +137,7 @@ async def test_a_report_comes_between_the_ticks_before_it_and_those_behind_it(wi
 async def test_what_was_unsubscribed_is_not_sent_any_more(wire: FakeWire, outbox: Outbox) -> None:
     wire.full = True
     outbox.write(frame("a1"))
-    outbox.waiting.skip("A", 5)
-    park(outbox, "A", frame("a2"), 5)
+    park(outbox, "A", frame("a2"), 5, 5)
     park(outbox, "B", frame("b1"), 1)
     assert outbox.waiting.forget("A")
     assert not outbox.waiting.forget("A")

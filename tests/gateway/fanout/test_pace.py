@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
+from typing import Any
 
 import pytest
 
@@ -17,7 +19,7 @@ QUICK = 100.0
 
 
 class Member:
-    """A client of a pace; ``got`` has the ticks by number, and the numbers of receipts as text."""
+    """A client of a pace; ``got`` has the ticks by number, and what was left out before them as text."""
 
     def __init__(self) -> None:
         self.wire = FakeWire()
@@ -25,15 +27,13 @@ class Member:
 
     @property
     def got(self) -> list[int | str]:
-        messages = map(json.loads, self.wire.texts)
-        return [message if isinstance(message, int) else _receipt(message) for message in messages]
+        return [word for text in self.wire.texts for word in _words(json.loads(text))]
 
 
-def _receipt(message: dict[str, object]) -> str:
-    assert message["type"] == "conflated"
-    skipped = message["skipped"]
-    assert isinstance(skipped, dict)
-    return f"{message['reason']} {skipped['A']}"
+def _words(message: dict[str, Any]) -> list[int | str]:
+    if message.get("type") == "conflated":
+        return [f"{message['reason']} {message['skipped']['A']}"]
+    return [f"rate {message['skipped']}", message["seq"]] if "skipped" in message else [message["seq"]]
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def writer() -> Writer:
 
 
 def tick(number: int) -> bytes:
-    return text_frame(str(number).encode())
+    return text_frame(b'{"seq":%d}' % number)
 
 
 def pace_of(writer: Writer, rate: float, *members: Member) -> Pace:
@@ -66,6 +66,34 @@ async def test_the_first_goes_out_at_once_and_then_the_newest(writer: Writer) ->
     assert member.got == [1, "rate 3", 5]
     assert (writer.delivered, writer.skipped) == (2, 3)
     pace.stop()
+
+
+async def test_what_is_due_at_about_the_same_time_is_one_write(writer: Writer) -> None:
+    member = Member()
+    paces = [Pace(symbol, 2, writer) for symbol in "ABC"]
+    for pace in paces:
+        pace.add(member.outbox)
+        pace.offer(tick(1), 1)
+        pace.offer(tick(3), 2)
+    await until(lambda: all(pace.is_settled for pace in paces))
+    assert member.got == [1, 1, 1, "rate 1", 3, "rate 1", 3, "rate 1", 3]
+    assert len(member.wire.writes) <= 5  # a write for each at first, and then one, or two at the edge of a step
+    for pace in paces:
+        pace.stop()
+
+
+async def test_two_ticks_are_never_closer_than_the_rate_allows(writer: Writer) -> None:
+    member = Member()
+    pace = pace_of(writer, 20, member)
+    loop = asyncio.get_running_loop()
+    times: list[float] = []
+    member.wire.on_send = lambda: times.append(loop.time())
+    for number in range(1, 400):
+        pace.offer(tick(number), 1)
+        await asyncio.sleep(0.001)
+    pace.stop()
+    assert all(later - earlier > 1 / 20 - 0.002 for earlier, later in itertools.pairwise(times[1:]))
+    assert len(times) > 2
 
 
 async def test_after_quiet_a_tick_goes_out_at_once_again(writer: Writer) -> None:
@@ -126,7 +154,7 @@ async def test_a_member_behind_is_parked_and_both_reasons_are_told(writer: Write
     assert slow.got == [1]
     assert member.got == [1, "rate 2", 4, "rate 4", 9]
     slow.wire.drain()
-    assert slow.got == [1, "rate 6", "slow 1", 9]
+    assert slow.got == [1, "slow 1", "rate 6", 9]
     pace.stop()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.loadtest.messages import decode, place_of, price_of, stamp_of
+from gateway.loadtest.messages import decode, place_of, price_of, skipped_by, stamp_of
 
 TICK = b'{"type":"tick","symbol":"AAPL","price":150.250,"timestamp":"2026-05-12T15:04:05.123456789Z","size":1}'
 
@@ -13,6 +13,14 @@ def test_the_timestamp_is_cut_out_of_a_tick_only() -> None:
     assert stamp_of(TICK) == b"2026-05-12T15:04:05.123456789Z"
     assert stamp_of(b'{"type":"conflated","timestamp":"x"}') == b""
     assert stamp_of(TICK.replace(b"tick", b"snapshot", 1)) == b""
+
+
+def test_what_a_tick_stands_for_is_cut_out_of_its_end_only() -> None:
+    numbered = TICK.replace(b"}", b',"seq":1042}')
+    assert place_of(skipping := numbered.replace(b"}", b',"skipped":9}')) == (b"AAPL", 1042)
+    assert skipped_by(skipping) == 9
+    extra = TICK.replace(b"}", b',"extra":{"a":1,"skipped":5},"seq":7}')
+    assert (skipped_by(numbered), skipped_by(extra), place_of(extra)) == (0, 0, (b"AAPL", 7))
 
 
 def test_symbol_seq_and_price_are_cut_out_of_a_tick() -> None:

@@ -108,6 +108,13 @@ def test_a_tick_without_a_seq_is_a_breach() -> None:
 # What the gateway owns up to
 
 
+def test_a_tick_explains_a_jump_itself() -> None:
+    client = Client()
+    assert client.read(tick(11), tick(15) | {"skipped": 3}, tick(17) | {"skipped": 2}) == 3
+    assert client.findings.conflated == {"rate": 5}
+    assert client.breaches() == ["receipts of more than was skipped"]
+
+
 def test_receipts_explain_a_jump_exactly() -> None:
     client = Client()
     client.skipped(3)

@@ -24,6 +24,7 @@ from gateway.protocol.messages import (
     pong_frame,
     published_frame,
     publisher_welcome_frame,
+    skipping,
     snapshot_frame,
     subscribed_frame,
     symbols_frame,
@@ -145,6 +146,12 @@ def test_the_wire_is_exactly_this(frame: bytes, text: str) -> None:
     json.loads(text)
 
 
+def test_a_tick_that_stands_for_no_others_is_the_very_frame() -> None:
+    frame = tick_frame(TICK.json(), 7)
+    assert skipping(frame, 0) is frame
+    assert text_of(skipping(frame, 300)) == text_of(frame)[:-1] + ',"skipped":300}'
+
+
 def test_a_closure_has_a_code_of_its_own_and_a_reason_that_fits_a_close_frame() -> None:
     assert len({closure.code for closure in CLOSURES}) == len(CLOSURES)
     assert all(len(closure.reason.encode()) <= 123 for closure in CLOSURES)
@@ -154,7 +161,7 @@ def test_a_closure_has_a_code_of_its_own_and_a_reason_that_fits_a_close_frame() 
 def test_the_fast_frames_are_those_of_the_declarations(tick: Tick) -> None:
     """Their fields are all there, in the declared order and of the declared kinds."""
     for declared, frame in (
-        (messages.Tick, tick_frame(tick.json(), 7)),
+        (messages.Tick, skipping(tick_frame(tick.json(), 7), 2)),
         (messages.Snapshot, snapshot_frame(tick.json(), 7, "5f3a9c1e")),
     ):
         text = text_of(frame)

@@ -102,7 +102,10 @@ class Books:
 
     # Messages
 
-    def tick(self, tick: Tick) -> None:
+    def tick(self, tick: Tick, skipped: int = 0) -> None:
+        """``skipped``: how many before it were left out for a rate."""
+        if skipped:
+            self.conflated("rate", {tick.symbol: skipped})
         account = self._accounts.get(tick.symbol)
         if account is not None and tick.seq == account.seq + 1 and not account.receipts:
             account.seq = account.held = tick.seq

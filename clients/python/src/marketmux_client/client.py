@@ -329,7 +329,7 @@ class Client:
         if self._subscriptions.is_stray(message):
             pass
         elif kind == "tick":
-            self._books.tick(messages.tick(message))
+            self._books.tick(messages.tick(message), message.get("skipped", 0))
         elif kind == "snapshot":
             self._books.snapshot(messages.snapshot(message))
         elif kind == "conflated":
