@@ -1,3 +1,3 @@
 """The WebSocket side of MarketMux: the channel layers, the hub, and the clients' protocol."""
 
-VERSION = "0.1.0"
+VERSION = "0.2.0"

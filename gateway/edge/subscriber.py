@@ -31,7 +31,8 @@ from gateway.protocol.messages import (
     error_frame,
     pong_frame,
     subscribed_frame,
-    symbols_frame,
+    subscriptions_frame,
+    unsubscribed_frame,
     welcome_frame,
 )
 from gateway.protocol.values import EVERYTHING
@@ -161,11 +162,13 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
                 self.budget.charge(_AUTH_COST * TOKEN_BYTES)
                 await refresh(self, command.token, Scope.SUBSCRIBE, Audience.WS, command.request_id)
                 self.answer(authenticated_frame(expiry(self.grant), command.request_id))
-            case action:
-                if action is Action.UNSUBSCRIBE:
-                    self.hub.unsubscribe(self.outbox, command.symbols)
-                    self.give_back()
-                self.answer(symbols_frame(action, self.hub.symbols(self.outbox), command.request_id))
+            case Action.UNSUBSCRIBE:
+                ended = self.hub.unsubscribe(self.outbox, command.symbols)
+                self.give_back()
+                self.answer(unsubscribed_frame(ended, command.request_id))
+                self.hub.outage.tell(self.outbox)
+            case Action.LIST:
+                self.answer(subscriptions_frame(self.hub.symbols(self.outbox), command.request_id))
                 self.hub.outage.tell(self.outbox)
 
     async def subscribe(self, command: Command) -> None:
@@ -221,13 +224,12 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
             self.hub.unsubscribe(self.outbox, command.symbols)  # the grant was narrowed meanwhile
             raise
         # No await in between: the ticks that follow the positions come next.
-        symbols = self.hub.symbols(self.outbox)
-        answer = subscribed_frame(symbols, reception.positions, command.request_id, command.rate)
+        answer = subscribed_frame(command.symbols, reception.positions, command.request_id, command.rate)
         self.answer(answer, reception.frames)
         self.answered(reception.positions)
         self.budget.charge(reception.rest * _POSITION_BYTES)
         self.hub.outage.tell(self.outbox)
-        if self.is_idle and symbols:
+        if self.is_idle:
             self.is_idle = False
             await stand(self.scope, self.base_send, Standing.GUEST, client_address(self.scope))
 

@@ -181,8 +181,8 @@ class Hub:
         self.recovery.count(len(resumed), len(resumed & missed.keys()))
         return Reception(positions, b"".join(frames), rest)
 
-    def unsubscribe(self, outbox: Outbox, symbols: Iterable[str]) -> None:
-        """Ends the client's subscriptions to those of ``symbols`` that it has."""
+    def unsubscribe(self, outbox: Outbox, symbols: Iterable[str]) -> list[str]:
+        """Ends the client's subscriptions to those of ``symbols`` that it has; returns these."""
         held = self.symbols(outbox)
         leaving = [symbol for symbol in dict.fromkeys(symbols) if symbol in held]
         for symbol in leaving:
@@ -191,6 +191,7 @@ class Hub:
         if EVERYTHING in leaving:
             self.introductions.end(outbox)
         self._memberships.release(leaving)
+        return leaving
 
     def limit(self, outbox: Outbox, patterns: Patterns) -> list[str]:
         """The client may see what the patterns cover, and nothing else: ends its other subscriptions; returns those.

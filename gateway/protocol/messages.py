@@ -16,7 +16,6 @@ from msgspec import Meta
 
 from bus.contract import Reason
 from gateway.protocol.codes import CLOSURES, Closure, ErrorCode, ProtocolError
-from gateway.protocol.commands import Action
 from gateway.protocol.frames import rewritten, text_frame
 from gateway.protocol.values import (
     SENT_FIELDS,
@@ -50,9 +49,10 @@ __all__ = [
     "skipping",
     "snapshot_frame",
     "subscribed_frame",
-    "symbols_frame",
+    "subscriptions_frame",
     "tick_frame",
     "traced",
+    "unsubscribed_frame",
     "welcome_frame",
 ]
 
@@ -151,7 +151,7 @@ Positions = Annotated[
 class Subscribed(Event):
     """Answers `subscribe`. Snapshots, or the ticks that were missed, come right behind it."""
 
-    symbols: Symbols
+    symbols: Annotated[Symbols, Meta(description="Those that the command named.")]
     positions: Positions
     id: RequestId | None = None
     max_rate: Annotated[float | None, Meta(description="The rate that was taken, where the command had one.")] = None
@@ -166,14 +166,14 @@ class Introduced(Event):
 class Unsubscribed(Event):
     """Answers `unsubscribe`."""
 
-    symbols: Symbols
+    symbols: Annotated[Symbols, Meta(description="Those that the command named and the client was subscribed to.")]
     id: RequestId | None = None
 
 
 class Subscriptions(Event):
     """Answers `list`."""
 
-    symbols: Symbols
+    symbols: Annotated[Symbols, Meta(description="All that the client is subscribed to now.")]
     id: RequestId | None = None
 
 
@@ -357,13 +357,9 @@ introduced_frame: Final = _framed(Introduced)
 pong_frame: Final = _framed(Pong)
 publisher_welcome_frame: Final = _framed(PublisherWelcome)
 subscribed_frame: Final = _framed(Subscribed)
+subscriptions_frame: Final = _framed(Subscriptions)
+unsubscribed_frame: Final = _framed(Unsubscribed)
 welcome_frame: Final = _framed(Welcome)
-_ANSWERS: Final = {Action.UNSUBSCRIBE: _framed(Unsubscribed), Action.LIST: _framed(Subscriptions)}
-
-
-def symbols_frame(action: Action, symbols: Collection[str], request_id: RequestId | None) -> bytes:
-    """The answer to ``unsubscribe`` or ``list``, with all the client is subscribed to now."""
-    return _ANSWERS[action](symbols, request_id)
 
 
 def closing_frame(closure: Closure) -> bytes:

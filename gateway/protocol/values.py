@@ -47,7 +47,7 @@ Subscribable = Annotated[
         description=f"A symbol, or `{EVERYTHING}` for every symbol, those included that have not ticked yet.",
     ),
 ]
-Symbols = Annotated[Collection[Subscribable], Meta(description="All that the client is subscribed to now.")]
+Symbols = Collection[Subscribable]
 
 _SEQ: Final = "A place in a symbol's stream: +1 per tick, from 1. 0 is the place before the first."
 Seq = Annotated[int, Meta(title="Seq", ge=0, description=_SEQ)]

@@ -19,9 +19,8 @@ from gateway.fanout.memberships import Memberships
 from gateway.fanout.outbox import Outbox
 from gateway.fanout.recent import NO_ROOM, Room
 from gateway.protocol.codes import Closure
-from gateway.protocol.commands import Action
 from gateway.protocol.frames import texts
-from gateway.protocol.messages import subscribed_frame, symbols_frame
+from gateway.protocol.messages import subscribed_frame, unsubscribed_frame
 from gateway.protocol.values import EVERYTHING
 from gateway.wires.io_uring import Ring
 from gateway.wires.wire import Queue, Sender
@@ -209,6 +208,7 @@ class Books:
         self.skipped: Counter[str] = Counter()
         """By reason."""
         self.missed = 0
+        self._held: set[str] = set()
         self._prices = prices
         self._owed: Counter[str] = Counter()
         self._promised: dict[str, int] = {}
@@ -227,6 +227,7 @@ class Books:
         return words
 
     def _on_subscribed(self, message: dict[str, Any]) -> str:
+        self._held.update(message.get("symbols", ()))
         for symbol, position in message["positions"].items():
             assert len(position["epoch"]) >= 8
             self._owed.pop(symbol, None)
@@ -246,8 +247,9 @@ class Books:
         return " ".join(["introduced", *message["positions"]])
 
     def _on_unsubscribed(self, message: dict[str, Any]) -> str:
-        if EVERYTHING not in message["symbols"]:
-            for symbol in self.places.keys() - set(message["symbols"]):
+        self._held.difference_update(message["symbols"])
+        if EVERYTHING not in self._held:
+            for symbol in self.places.keys() - self._held:
                 del self.places[symbol]
                 self.prices.pop(symbol, None)
                 self._owed.pop(symbol, None)
@@ -327,14 +329,13 @@ class FakeClient:
     async def subscribe(self, *symbols: str, **options: Any) -> dict[str, dict[str, Any]]:
         """Returns the positions."""
         reception = await self.hub.subscribe(self.outbox, symbols, **options)
-        frame = subscribed_frame(self.hub.symbols(self.outbox), reception.positions, None)
+        frame = subscribed_frame(symbols, reception.positions, None)
         self.outbox.reply(frame + reception.frames)
         positions: dict[str, dict[str, Any]] = msgspec.to_builtins(reception.positions)
         return positions
 
     def unsubscribe(self, *symbols: str) -> None:
-        self.hub.unsubscribe(self.outbox, symbols)
-        self.outbox.reply(symbols_frame(Action.UNSUBSCRIBE, self.hub.symbols(self.outbox), None))
+        self.outbox.reply(unsubscribed_frame(self.hub.unsubscribe(self.outbox, symbols), None))
 
     def news(self) -> list[str]:
         """What came since this was last asked, checked: ``A7`` a tick, ``A7+2`` one that stands for

@@ -169,7 +169,7 @@ async def _appear(client: Conversation, http: httpx.AsyncClient) -> None:
     """A symbol appears to a client of all, of which there are more than one message takes."""
     await publish(http, [tick(f"S{number}", 1) for number in range(600)])
     answer = await client.ask({"action": "subscribe", "symbol": "*", "snapshot": False}, "subscribed")
-    assert answer["symbols"] == ["AAPL", "B", "*"]
+    assert answer["symbols"] == ["*"]
     introduced = await client.hear("introduced")
     assert len(answer["positions"]) <= 500
     assert len(answer["positions"]) + len(introduced["positions"]) == 600

@@ -118,13 +118,25 @@ async def test_a_conversation(layer: Any) -> None:
             "type": "subscribed", "symbols": ["AAPL"], "positions": {"AAPL": {"seq": 0, "epoch": epoch}}, "id": 1
         }  # fmt: skip
         answer = await client.ask(action="subscribe", symbols=["EUR/USD", "AAPL", "^GSPC"])
-        assert answer["symbols"] == ["AAPL", "EUR/USD", "^GSPC"]
+        assert answer["symbols"] == ["EUR/USD", "AAPL", "^GSPC"]
         assert list(answer["positions"]) == ["EUR/USD", "AAPL", "^GSPC"]
         assert (await client.ask(action="unsubscribe", symbol="AAPL", id="x")) == {
-            "type": "unsubscribed", "symbols": ["EUR/USD", "^GSPC"], "id": "x"
+            "type": "unsubscribed", "symbols": ["AAPL"], "id": "x"
         }  # fmt: skip
         assert (await client.ask(action="list"))["symbols"] == ["EUR/USD", "^GSPC"]
         assert await client.ask(action="ping", id=9) == {"type": "pong", "id": 9}
+
+
+async def test_an_answer_says_what_changed_however_much_is_held(layer: Any) -> None:
+    async with Client() as client:
+        await client.subscribe(*(f"S{number}" for number in range(500)))
+        answer = await client.ask(action="subscribe", symbols=["NEW", "S7", "NEW"], snapshot=False)
+        assert (answer["symbols"], list(answer["positions"])) == (["NEW", "S7"], ["NEW", "S7"])
+        answer = await client.ask(action="unsubscribe", symbols=["S8", "OTHER", "S7", "S8"])
+        assert answer["symbols"] == ["S8", "S7"], "those that it had"
+        assert (await client.ask(action="unsubscribe", symbol="S7"))["symbols"] == []
+        held = (await client.ask(action="list"))["symbols"]
+        assert held == [*(f"S{number}" for number in range(500) if number not in {7, 8}), "NEW"]
 
 
 async def test_a_published_tick_reaches_its_subscribers_with_its_digits(layer: Any) -> None:
@@ -195,7 +207,7 @@ async def test_everything_is_every_symbol_now_and_later(layer: Any) -> None:
         await publish.publish([tick("MSFT", 1)])
         assert (await client.receive())["symbol"] == "MSFT"
         assert await client.socket.receive_nothing(0.05)
-        assert (await client.ask(action="unsubscribe", symbol="*"))["symbols"] == ["MSFT"]
+        assert (await client.ask(action="unsubscribe", symbol="*"))["symbols"] == ["*"]
         await publish.publish([tick("AAPL", 3), tick("MSFT", 2)])
         assert await client.seqs(1) == [("tick", "MSFT", 2)]
 
@@ -377,7 +389,8 @@ async def test_the_limit_of_symbols_holds_and_a_refused_subscribe_changes_nothin
         error = await client.ask(action="subscribe", symbols=["B", "C", "D"], id=5)
         assert (error["code"], error["id"]) == ("too_many_symbols", 5)
         assert (await client.ask(action="list"))["symbols"] == ["A", "B"]
-        assert (await client.ask(action="subscribe", symbols=["A", "*"]))["symbols"] == ["A", "B", "*"]
+        assert (await client.ask(action="subscribe", symbols=["A", "*"]))["symbols"] == ["A", "*"]
+        assert (await client.ask(action="list"))["symbols"] == ["A", "B", "*"]
         assert (await client.ask(action="subscribe", symbol="C"))["code"] == "too_many_symbols"
 
 
@@ -434,7 +447,8 @@ async def test_a_thousand_symbols_one_by_one_are_taken_from_whoever_keeps_the_li
         for number in range(1_000):
             answer = await client.ask(action="subscribe", symbol=f"S{number}")
             assert answer["type"] == "subscribed"
-        assert len(answer["symbols"]) == 1_000
+            assert len(answer["symbols"]) == 1
+        assert len((await client.ask(action="list"))["symbols"]) == 1_000
 
 
 async def test_what_a_client_held_is_gone_with_it(hasty: None, layer: Any) -> None:

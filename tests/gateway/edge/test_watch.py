@@ -156,7 +156,8 @@ async def test_a_socket_that_loses_a_part_is_told_and_gets_no_more_of_it() -> No
         await publish.publish([Tick(symbol, "1", "2026-05-12T15:04:05Z") for symbol in ("BTC-USD", "AAPL")])
         assert (await socket.receive())["symbol"] == "AAPL"
         assert (await socket.ask(action="subscribe", symbol="BTC-USD"))["code"] == "access_denied"
-        assert (await socket.ask(action="subscribe", symbol="MSFT"))["symbols"] == ["AAPL", "MSFT"]
+        assert (await socket.ask(action="subscribe", symbol="MSFT"))["symbols"] == ["MSFT"]
+        assert (await socket.ask(action="list"))["symbols"] == ["AAPL", "MSFT"]
 
 
 async def test_a_publisher_that_loses_a_part_is_told_and_publishes_no_more_of_it() -> None:

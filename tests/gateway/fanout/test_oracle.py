@@ -182,9 +182,8 @@ class Client:
     async def subscribe(self, symbols: list[str], snapshot: bool, rate: float | None, since: dict[str, Since]) -> None:
         self.reader.asked.append(since)
         reception = await self.node.hub.subscribe(self.outbox, symbols, snapshot=snapshot, rate=rate, since=since)
-        held = self.node.hub.symbols(self.outbox)
         request = len(self.reader.asked) - 1
-        self.outbox.reply(subscribed_frame(held, reception.positions, request) + reception.frames)
+        self.outbox.reply(subscribed_frame(symbols, reception.positions, request) + reception.frames)
 
 
 symbols = st.lists(st.sampled_from([*SYMBOLS, "*"]), min_size=1, max_size=3, unique=True)

@@ -38,9 +38,10 @@ from gateway.protocol.messages import (
     skipping,
     snapshot_frame,
     subscribed_frame,
-    symbols_frame,
+    subscriptions_frame,
     tick_frame,
     traced,
+    unsubscribed_frame,
     welcome_frame,
 )
 from tests.conformance import PUBLISHERS, SUBSCRIBERS, Conformance, parsed
@@ -83,16 +84,16 @@ def invalid_ticks() -> ProtocolError:
 
 FRAMES: Final = {
     SUBSCRIBERS: [
-        welcome_frame("0.1.0", Limits(1000, 65_536, 100), 1.0),
-        welcome_frame("0.1.0", Limits(1000, 65_536, 100), 1.0, "2026-05-12T15:04:05.000000Z"),
+        welcome_frame("0.2.0", Limits(1000, 65_536, 100), 1.0),
+        welcome_frame("0.2.0", Limits(1000, 65_536, 100), 1.0, "2026-05-12T15:04:05.000000Z"),
         authenticated_frame("2026-05-12T16:04:05.000000Z", 4),
         subscribed_frame(["AAPL"], {"AAPL": Position(1041, EPOCH)}, 1),
         subscribed_frame(["AAPL"], {"AAPL": Position(1043, EPOCH, True)}, 2),
         subscribed_frame(["AAPL"], {"AAPL": Position(7, NEW_EPOCH, False)}, 2),
         subscribed_frame(["AAPL"], {"AAPL": Position(1041, EPOCH)}, None, 5.0),
         introduced_frame({"AAPL": Position(1041, EPOCH), "EUR/USD": Position(0, EPOCH)}),
-        symbols_frame(Action.UNSUBSCRIBE, [], None),
-        symbols_frame(Action.LIST, ["AAPL"], "x"),
+        unsubscribed_frame(["AAPL"], None),
+        subscriptions_frame(["AAPL"], "x"),
         pong_frame(0),
         tick_frame(body("150.250"), 1042),
         tick_frame(body("150.255", "15:04:06"), 1043),
@@ -123,7 +124,7 @@ FRAMES: Final = {
         ),
     ],
     PUBLISHERS: [
-        publisher_welcome_frame("0.1.0", PublisherLimits(1000, 1_048_576)),
+        publisher_welcome_frame("0.2.0", PublisherLimits(1000, 1_048_576)),
         authenticated_frame(None, 5),
         published_frame(100, 100, 5000),
         error_frame(invalid_ticks()),

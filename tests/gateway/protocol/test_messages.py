@@ -9,7 +9,6 @@ import pytest
 
 from gateway.protocol import messages
 from gateway.protocol.codes import CLOSURES, FLOODING, SERVICE_RESTART, Closure, ErrorCode, ProtocolError
-from gateway.protocol.commands import Action
 from gateway.protocol.frames import texts
 from gateway.protocol.messages import (
     Limits,
@@ -27,8 +26,9 @@ from gateway.protocol.messages import (
     skipping,
     snapshot_frame,
     subscribed_frame,
-    symbols_frame,
+    subscriptions_frame,
     tick_frame,
+    unsubscribed_frame,
     welcome_frame,
 )
 from ticks.decode import decode
@@ -75,8 +75,8 @@ INVALID = mistakes(b'{"symbol":"AAPL"}')
             '{"type":"snapshot","symbol":"EUR/USD","price":1.0850,"timestamp":"2026-05-12T15:04:05.123456789Z","bid":1.0849,"ask":1.0851,"size":1000000,"seq":7,"epoch":"5f3a9c1e"}',
         ),
         (
-            welcome_frame("0.1.0", Limits(1000, 65_536, 100), 1.0),
-            '{"type":"welcome","version":"0.1.0","limits":{"symbols":1000,"message_bytes":65536,"commands_per_second":100},"heartbeat":1.0}',
+            welcome_frame("0.2.0", Limits(1000, 65_536, 100), 1.0),
+            '{"type":"welcome","version":"0.2.0","limits":{"symbols":1000,"message_bytes":65536,"commands_per_second":100},"heartbeat":1.0}',
         ),
         (
             subscribed_frame(["AAPL", "EUR/USD"], {"AAPL": Position(1041, "5f3a9c1e")}, 1),
@@ -118,16 +118,16 @@ INVALID = mistakes(b'{"symbol":"AAPL"}')
             closing_frame(Closure(4009, "x", reconnect=False, wait=2.5)),
             '{"type":"closing","code":4009,"reason":"x","reconnect":false,"wait":2.5}',
         ),
-        (symbols_frame(Action.UNSUBSCRIBE, [], None), '{"type":"unsubscribed","symbols":[]}'),
-        (symbols_frame(Action.LIST, ["A"], "x"), '{"type":"subscriptions","symbols":["A"],"id":"x"}'),
+        (unsubscribed_frame([], None), '{"type":"unsubscribed","symbols":[]}'),
+        (subscriptions_frame({"A": None}.keys(), "x"), '{"type":"subscriptions","symbols":["A"],"id":"x"}'),
         (pong_frame(0), '{"type":"pong","id":0}'),
         (
             error_frame(ProtocolError(ErrorCode.INVALID_SYMBOL, 'Not "x".', 3)),
             '{"type":"error","code":"invalid_symbol","message":"Not \\"x\\".","id":3}',
         ),
         (
-            publisher_welcome_frame("0.1.0", PublisherLimits(1000, 1_048_576)),
-            '{"type":"welcome","version":"0.1.0","limits":{"ticks":1000,"message_bytes":1048576}}',
+            publisher_welcome_frame("0.2.0", PublisherLimits(1000, 1_048_576)),
+            '{"type":"welcome","version":"0.2.0","limits":{"ticks":1000,"message_bytes":1048576}}',
         ),
         (published_frame(100, 100, 5000), '{"type":"published","messages":100,"ticks":5000,"id":100}'),
         (
