@@ -56,7 +56,8 @@ class Membership:
                 self.withdraw(new)
                 raise
             self._patterns.update(names.patterns)
-            self.unsubscribe([channel for channel in self.joined if self._is_covered(channel)])
+            if names.patterns:  # to look through all that is joined is work for each symbol of each client else
+                self.unsubscribe([channel for channel in self.joined if self._is_covered(channel)])
             return new
 
     async def leave(self, names: Names) -> None:

@@ -150,6 +150,7 @@ class EventStream(TickConsumer):
         for symbol, since in self.asked.since.items():
             self.places.move(symbol, since.seq, since.epoch)
         super().answer(frames, ticks)
+        self.flush()
 
     def answered(self, positions: Mapping[str, Position]) -> None:
         for symbol, position in positions.items():

@@ -36,6 +36,7 @@ from gateway.protocol.messages import (
     welcome_frame,
 )
 from gateway.protocol.values import EVERYTHING
+from gateway.server.inbox import waiting
 from gateway.server.visitors import Standing, stand
 from gateway.wires.asgi import SendEvent
 from gateway.wires.choose import wire_for
@@ -61,6 +62,9 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 carried_out: Final = Histogram(SECONDS)
 """From a command to its answer, of all clients of this process."""
 
+_MOST_UNSENT: Final = 16_384
+"""Bytes of answers that wait for those of the commands behind."""
+
 _AUTH_COST: Final = 10
 """Commands that looking at a token counts as, on top of one."""
 
@@ -83,6 +87,8 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
         node = get_node()
         self.hub = node.hub
         self.outbox = node.open(wire)
+        self.answers: list[bytes] = []
+        self.unsent = 0
         if not self.grant.subscribe.is_all:
             self.hub.limit(self.outbox, self.grant.subscribe)
         watch = get_watch()
@@ -130,17 +136,26 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
     async def converse(self, receive: Receive) -> None:
         """Carries out one command at a time until the client disconnects.
 
-        While answers wait for a client that is behind no command is carried out, since its answer would too.
+        Those that have come together are answered in one write, which goes out before anything is awaited: no tick may
+        come in between. While answers wait for a client that is behind no command is carried out, since its answer
+        would too.
         """
-        while (event := await receive())["type"] != "websocket.disconnect":
+        take = waiting(receive)
+        while True:
+            event = None if self.outbox.behind else take()
+            if event is None:
+                self.flush()
+                if self.outbox.behind:
+                    await self.outbox.caught_up()
+                event = await receive()
+            if event["type"] == "websocket.disconnect":
+                return
             began = perf_counter()
             try:
                 await self.obey(self.command(event))
             except ProtocolError as error:
                 self.refuse(error)
             carried_out.add(perf_counter() - began)
-            if self.outbox.behind:
-                await self.outbox.caught_up()
 
     def command(self, event: dict[str, Any]) -> Command:
         if not self.budget.spend():
@@ -153,12 +168,15 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
         return parse(text)
 
     async def obey(self, command: Command) -> None:
+        if self.hub.traces:
+            self.flush()  # what was answered before goes out as it was asked for
         match command.action:
             case Action.SUBSCRIBE:
                 await self.subscribe(command)
             case Action.PING:
-                self.outbox.reply(pong_frame(command.request_id))
+                self.reply(pong_frame(command.request_id))
             case Action.AUTH:
+                self.flush()
                 self.budget.charge(_AUTH_COST * TOKEN_BYTES)
                 await refresh(self, command.token, Scope.SUBSCRIBE, Audience.WS, command.request_id)
                 self.answer(authenticated_frame(expiry(self.grant), command.request_id))
@@ -166,10 +184,10 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
                 ended = self.hub.unsubscribe(self.outbox, command.symbols)
                 self.give_back()
                 self.answer(unsubscribed_frame(ended, command.request_id))
-                self.hub.outage.tell(self.outbox)
+                self.tell_outage()
             case Action.LIST:
                 self.answer(subscriptions_frame(self.hub.symbols(self.outbox), command.request_id))
-                self.hub.outage.tell(self.outbox)
+                self.tell_outage()
 
     async def subscribe(self, command: Command) -> None:
         self.check_covered(command)
@@ -182,7 +200,9 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
                 command.request_id,
             )
         try:
-            self.holding += await shares.hold(self.grant, "symbols", new)
+            if shares.most(self.grant, "symbols") is not None:
+                self.flush()
+                self.holding += await shares.hold(self.grant, "symbols", new)
         except OverShare as error:
             detail = f"{error.message} Nothing was subscribed."
             raise ProtocolError(
@@ -201,15 +221,17 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
             shares.let_go(self.holder, "symbols", surplus)
 
     async def receive_ticks(self, command: Command) -> None:
+        options: dict[str, Any] = {
+            "snapshot": command.snapshot,
+            "rate": command.rate,
+            "since": command.since,
+            "trace": command.trace,
+        }
         try:
-            reception = await self.hub.subscribe(
-                self.outbox,
-                command.symbols,
-                snapshot=command.snapshot,
-                rate=command.rate,
-                since=command.since,
-                trace=command.trace,
-            )
+            reception = self.hub.subscribe_at_once(self.outbox, command.symbols, **options)
+            if reception is None:
+                self.flush()
+                reception = await self.hub.subscribe(self.outbox, command.symbols, **options)
         except BusUnavailable as error:
             # Only debug: the listener has logged that the bus is away, and thousands of clients may retry meanwhile.
             logger.debug("Could not join the groups of %d symbols: %s", len(command.symbols), error)
@@ -228,9 +250,10 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
         self.answer(answer, reception.frames)
         self.answered(reception.positions)
         self.budget.charge(reception.rest * _POSITION_BYTES)
-        self.hub.outage.tell(self.outbox)
+        self.tell_outage()
         if self.is_idle:
             self.is_idle = False
+            self.flush()
             await stand(self.scope, self.base_send, Standing.GUEST, client_address(self.scope))
 
     def check_covered(self, command: Command) -> None:
@@ -242,14 +265,34 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
     def answer(self, frames: bytes, ticks: bytes = b"") -> None:
         """Sends what a command is to be answered; a long answer counts as several commands."""
         self.budget.charge(len(frames))
-        self.outbox.reply(frames + ticks)
+        self.reply(frames + ticks)
+
+    def reply(self, frames: bytes) -> None:
+        self.answers.append(frames)
+        self.unsent += len(frames)
+        if self.unsent > _MOST_UNSENT:
+            self.flush()
+
+    def flush(self) -> None:
+        """Sends the answers that wait."""
+        if self.answers:
+            self.outbox.reply(b"".join(self.answers))
+            self.answers.clear()
+            self.unsent = 0
+
+    def tell_outage(self) -> None:
+        if self.hub.outage.is_news:
+            self.flush()
+            self.hub.outage.tell(self.outbox)
 
     def answered(self, positions: Mapping[str, Position]) -> None:
         """Where the client is now in what it subscribed to."""
 
     def refuse(self, error: ProtocolError) -> None:
-        self.outbox.reply(error_frame(error))
+        self.reply(error_frame(error))
         if error.code is ErrorCode.MESSAGE_TOO_BIG:
+            self.flush()
             self.outbox.close(TOO_BIG)
         elif self.budget.exhausted:
+            self.flush()
             self.outbox.close(FLOODING)

@@ -178,6 +178,11 @@ class Outage:
     def is_on(self) -> bool:
         return bool(self.away)
 
+    @property
+    def is_news(self) -> bool:
+        """Whether there may be a client that is to be told something."""
+        return bool(self.away or self._told)
+
     def begin(self, host: int = 0) -> Iterator[None]:
         """A host went away."""
         self._everything = None

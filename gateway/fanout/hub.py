@@ -13,7 +13,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping
 from time import perf_counter
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from bus.contract import Packet, Since
 from bus.histogram import Histogram
@@ -36,6 +37,10 @@ from gateway.wires.io_uring import Ring
 from ticks.access.patterns import ALL, Patterns
 
 __all__ = ["Hub", "Reception"]
+
+
+NOTHING: Final[Mapping[str, Since]] = MappingProxyType({})
+"""A client that was not here before."""
 
 
 class Reception(NamedTuple):
@@ -142,7 +147,7 @@ class Hub:
         *,
         snapshot: bool = True,
         rate: float | None = None,
-        since: Mapping[str, Since] | None = None,
+        since: Mapping[str, Since] = NOTHING,
         trace: bool = False,
     ) -> Reception:
         """Subscribes the client to ``symbols``, again if it is already; all of them or, on an error, none.
@@ -150,8 +155,8 @@ class Hub:
         Ticks behind the positions that are returned reach the outbox from the moment this returns, so what is returned
         must be sent at once. Of everything it is told of the rest then, a slice at a time. Raises what the bus raised.
         """
-        asked, may_see = since or {}, self.subscriptions.everything.may_see
-        since = {symbol: place for symbol, place in asked.items() if may_see(outbox, symbol)}
+        may_see = self.subscriptions.everything.may_see
+        asked, since = since, {symbol: place for symbol, place in since.items() if may_see(outbox, symbol)}
         wanted = dict.fromkeys(symbols)
         await self._memberships.acquire(wanted)
         try:
@@ -164,6 +169,36 @@ class Hub:
         except BaseException:
             self._memberships.release(wanted)
             raise
+        return self._take_in(outbox, wanted, snapshot, rate, trace, asked=asked, since=since, missed=missed)
+
+    def subscribe_at_once(
+        self,
+        outbox: Outbox,
+        symbols: Iterable[str],
+        *,
+        snapshot: bool = True,
+        rate: float | None = None,
+        since: Mapping[str, Since] = NOTHING,
+        trace: bool = False,
+    ) -> Reception | None:
+        """The same; None, and nothing has been done, if that takes longer."""
+        wanted = dict.fromkeys(symbols)
+        if since or EVERYTHING in wanted or not self._memberships.acquire_at_once(wanted):
+            return None
+        return self._take_in(outbox, wanted, snapshot, rate, trace)
+
+    def _take_in(
+        self,
+        outbox: Outbox,
+        wanted: Collection[str],
+        snapshot: bool,
+        rate: float | None,
+        trace: bool,
+        *,
+        asked: Mapping[str, Since] = NOTHING,
+        since: Mapping[str, Since] = NOTHING,
+        missed: Mapping[str, bytes] = MappingProxyType({}),
+    ) -> Reception:
         # Only now: it may have lost some of them meanwhile, as its grant was narrowed.
         self._memberships.release([symbol for symbol in wanted if symbol in self.symbols(outbox)])
         for symbol in wanted:

@@ -66,12 +66,10 @@ class Memberships:
 
         If the bus refuses, the error is raised and nothing is held.
         """
-        for symbol in symbols:
-            self._holds[symbol] = self._holds.get(symbol, 0) + 1
-            self._expiring.pop(symbol, None)
-        missing = [symbol for symbol in symbols if symbol not in self._joined]
-        if not missing:
+        if self.acquire_at_once(symbols):
             return
+        self._hold(symbols)
+        missing = [symbol for symbol in symbols if symbol not in self._joined]
         try:
             await asyncio.gather(*(asyncio.shield(self._promise(symbol)) for symbol in missing))
             if self._turn is not None:
@@ -79,6 +77,18 @@ class Memberships:
         except BaseException:
             self.release(symbols)
             raise
+
+    def acquire_at_once(self, symbols: Collection[str]) -> bool:
+        """The same if their groups are joined; False, and nothing is held, if they are not."""
+        if not self._joined.issuperset(symbols):
+            return False
+        self._hold(symbols)
+        return True
+
+    def _hold(self, symbols: Collection[str]) -> None:
+        for symbol in symbols:
+            self._holds[symbol] = self._holds.get(symbol, 0) + 1
+            self._expiring.pop(symbol, None)
 
     def release(self, symbols: Collection[str]) -> None:
         """Gives back one hold of every symbol; a group nobody holds is left after the delay."""

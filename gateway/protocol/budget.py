@@ -41,7 +41,8 @@ class Budget:
 
         No more than a second's worth is owed, so that a second later there is one to be had again, as clients are told.
         """
-        self._tokens = max(1.0 - self._per_second, self._tokens - size // TOKEN_BYTES)
+        if size >= TOKEN_BYTES:
+            self._tokens = max(1.0 - self._per_second, self._tokens - size // TOKEN_BYTES)
 
     @property
     def exhausted(self) -> bool:

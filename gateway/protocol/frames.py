@@ -1,4 +1,4 @@
-"""Server-to-client WebSocket frames (RFC 6455): unmasked, unfragmented text, and pings.
+"""Server-to-client WebSocket frames (RFC 6455): unmasked, unfragmented text, and pings; and clients' short messages.
 
 A tick is framed once, and the same bytes go to every subscriber. No I/O here.
 """
@@ -8,7 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-__all__ = ["NUMBER_BYTES", "PING", "ping_frame", "rewritten", "split", "text_frame", "texts"]
+__all__ = [
+    "NUMBER_BYTES",
+    "PING",
+    "begins_short",
+    "ping_frame",
+    "rewritten",
+    "short_texts",
+    "split",
+    "text_frame",
+    "texts",
+]
 
 PING: Final = b"\x89\x00"
 """Asks a client whether it is there."""
@@ -53,6 +63,33 @@ def rewritten(frames: bytes, rewrite: Callable[[bytes], bytes]) -> bytes:
 def texts(frames: bytes) -> Iterator[str]:
     """The texts of such frames: for servers that do their own framing."""
     return (frames[start:end].decode() for _, start, end in _bounds(frames))
+
+
+def short_texts(data: bytes) -> Iterator[tuple[str, int]]:
+    """The texts that a client's bytes begin with, and where each ends: of messages that are whole, masked, in one frame
+    of under 126 bytes, and UTF-8. What is behind them takes a whole implementation of the RFC.
+    """
+    start, end = 0, len(data)
+    while end - start >= 6 and data[start] == _TEXT and 0x80 <= data[start + 1] < 0x80 + 126:
+        size = data[start + 1] - 0x80
+        payload, start = start + 6, start + 6 + size
+        if start > end:
+            return
+        mask = (data[payload - 4 : payload] * (size // 4 + 1))[:size]
+        unmasked = int.from_bytes(data[payload:start], "big") ^ int.from_bytes(mask, "big")
+        try:
+            text = unmasked.to_bytes(size, "big").decode()
+        except UnicodeDecodeError:
+            return
+        yield text, start
+
+
+def begins_short(data: bytes) -> bool:
+    """Whether these bytes, of which :func:`short_texts` finds nothing, may be the beginning of what it finds."""
+    if data[:1] != b"\x81" or len(data) < 2:
+        return data == b"\x81"
+    size = data[1] - 0x80
+    return 0 <= size < 126 and len(data) < 6 + size
 
 
 def _bounds(frames: bytes) -> Iterator[tuple[int, int, int]]:

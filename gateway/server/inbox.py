@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
 
 from gateway.server.turns import Turns
 
-__all__ = ["MOST_BYTES", "MOST_EVENTS", "Inbox", "Reader"]
+__all__ = ["MOST_BYTES", "MOST_EVENTS", "Inbox", "Reader", "waiting"]
 
 MOST_EVENTS: Final = 64
 MOST_BYTES: Final = 1_048_576
@@ -81,6 +82,14 @@ class Inbox:
             finally:
                 self._waiting = None
                 self._until = time.perf_counter() + TURN_SECONDS  # it comes in the turn in which it was read
+        return self._pop()
+
+    def get_nowait(self) -> dict[str, Any] | None:
+        """The next event if it has come and the turn in which the last one was taken goes on."""
+        is_now = self._reader is None or time.perf_counter() <= self._until
+        return self._pop() if self._events and is_now else None
+
+    def _pop(self) -> dict[str, Any]:
         event = self._events.pop(0)
         self._size -= _size(event)
         if self._held and len(self._events) <= MOST_EVENTS // 4 and self._size <= MOST_BYTES // 4:
@@ -88,6 +97,12 @@ class Inbox:
             if self._reader is not None:
                 self._reader.release()
         return event
+
+
+def waiting(receive: Callable[[], Awaitable[dict[str, Any]]]) -> Callable[[], dict[str, Any] | None]:
+    """Takes what an application need not wait for. ``receive``: of ASGI; other servers than ours do not tell."""
+    inbox = getattr(receive, "__self__", None)
+    return inbox.get_nowait if isinstance(inbox, Inbox) else lambda: None
 
 
 def _size(event: dict[str, Any]) -> int:

@@ -13,7 +13,7 @@ from daphne.ws_protocol import WebSocketProtocol
 
 from gateway.protocol.budget import Budget
 from gateway.protocol.codes import FLOODING, NO_ROOM, Closure
-from gateway.protocol.frames import NUMBER_BYTES, PING
+from gateway.protocol.frames import NUMBER_BYTES, PING, begins_short, short_texts
 from gateway.protocol.problems import closing_answer
 from gateway.server.outgoing import Outgoing, unacknowledged_for
 from gateway.server.refusals import refusals
@@ -54,6 +54,8 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
     """Pings of ours that the client has not answered."""
     inside_message = False
     current_frame: Any = None
+    data = b""
+    """What came and was not looked at yet."""
     _begun: float | None = None
     """When the message, or frame, began of which not all has come yet."""
     _frames: Budget | None = None
@@ -184,17 +186,41 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
         self._heard = time.monotonic()
-        if not self._is_flooding and not self._is_answer(data):
+        if self._is_flooding:
+            return
+        if self._is_between_messages:
+            if not self.data and self._is_answer(data):
+                return
+            is_cut = len(data) >= _READ_BYTES
+            data, self.data = self._take_short(self.data + data), b""
+            if is_cut and begins_short(data):  # by us: the rest is read next
+                data, self.data = b"", data
+        if data:
             self._dataReceived(data)  # Autobahn's, without what its Twisted side writes to the log
-            self._after_reading()
+        self._after_reading()
+
+    @property
+    def _is_between_messages(self) -> bool:
+        """Whether what comes next begins a message, or is a control frame, and is to be looked at."""
+        if self.held or self.inside_message or self.current_frame is not None:
+            return False
+        return self.state == int(self.STATE_OPEN) and not self.muted
 
     def _is_answer(self, data: bytes) -> bool:
         """Takes a pong that answers the outbox and comes by itself, at a fraction of what Autobahn's way costs."""
         if len(data) != len(_ANSWER) + 8 or not data.startswith(_ANSWER) or self.outbox is None:
             return False
-        if self.held or self.data or self.current_frame is not None or self.state != self.STATE_OPEN:
-            return False
         return self.outbox.answered(int.from_bytes(data[2:6]) ^ int.from_bytes(data[6:10]))
+
+    def _take_short(self, data: bytes) -> bytes:
+        """Takes short messages, at a tenth of what Autobahn's way costs; returns what is behind them."""
+        taken = 0
+        for text, end in short_texts(data):
+            self.application_queue.put_nowait({"type": "websocket.receive", "text": text})
+            taken, self._begun = end, None
+            if self.held:  # the inbox is full
+                break
+        return data[taken:]
 
     def _after_reading(self) -> None:
         for payload in self._pings:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -21,10 +21,14 @@ from bus.contract import BusUnavailable
 from bus.layers import MemoryLayer, RedisLayer
 from bus.memory import MemoryBus
 from gateway.edge.process import get_node
+from gateway.edge.subscriber import TickConsumer
 from gateway.protocol.commands import RATES
+from gateway.server.inbox import Inbox
 from marketmux.asgi import application
-from tests.gateway.fakes import until
+from tests.gateway.fakes import FakeWire, until
 from ticks import publish
+from ticks.access.grant import Grant
+from ticks.access.patterns import ALL
 from ticks.grammar import now
 from ticks.tick import Tick, group_name
 
@@ -137,6 +141,59 @@ async def test_an_answer_says_what_changed_however_much_is_held(layer: Any) -> N
         assert (await client.ask(action="unsubscribe", symbol="S7"))["symbols"] == []
         held = (await client.ask(action="list"))["symbols"]
         assert held == [*(f"S{number}" for number in range(500) if number not in {7, 8}), "NEW"]
+
+
+async def test_commands_that_come_together_are_answered_in_one_write(layer: Any) -> None:
+    names = [f"S{number}" for number in range(40)]
+    async with Client() as other:
+        await other.subscribe(*names)
+        async with Crowded({"action": "subscribe", "symbol": name} for name in names) as crowded:
+            await until(lambda: len(crowded.wire.texts) == 41)
+            assert [json.loads(text).get("symbols") for text in crowded.wire.texts[1:]] == [[name] for name in names]
+            # The welcome; the first answer, behind which the server is told who it is; the others.
+            assert len(crowded.wire.writes) == 3
+
+
+async def test_an_answer_goes_out_before_the_next_command_waits_for_the_bus(layer: Any) -> None:
+    async with Client() as other:
+        await other.subscribe("OLD")
+        commands = [
+            {"action": "ping"},
+            {"action": "subscribe", "symbol": "OLD"},
+            {"action": "subscribe", "symbol": "NEW"},
+        ]
+        async with Crowded(commands) as crowded:
+            await until(lambda: len(crowded.wire.texts) >= 3)
+            await publish.publish([tick("OLD", 1)])
+            await until(lambda: len(crowded.wire.texts) == 5)
+            kinds = [json.loads(text)["type"] for text in crowded.wire.texts]
+            assert kinds[:3] == ["welcome", "pong", "subscribed"]
+            assert sorted(kinds[3:]) == ["subscribed", "tick"]
+
+
+class Crowded:
+    """A client whose commands have all come when its consumer begins."""
+
+    def __init__(self, commands: Iterable[dict[str, Any]]) -> None:
+        self.wire = FakeWire()
+        inbox = Inbox()
+        for command in commands:
+            inbox.put_nowait({"type": "websocket.receive", "text": json.dumps(command)})
+        consumer = TickConsumer()
+        consumer.scope = {"type": "websocket", "grant": Grant(subscribe=ALL)}
+        consumer.base_send = self._send
+        self._serving = consumer.serve(inbox.get, self.wire)
+
+    async def _send(self, event: dict[str, Any]) -> None:
+        raise AssertionError(f"{event} is for another server")
+
+    async def __aenter__(self) -> Crowded:
+        self._task = asyncio.create_task(self._serving)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+        await asyncio.wait([self._task])
 
 
 async def test_a_published_tick_reaches_its_subscribers_with_its_digits(layer: Any) -> None:

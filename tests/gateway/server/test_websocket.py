@@ -10,6 +10,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from websockets.frames import Frame, Opcode
 
 from gateway.protocol.codes import FLOODING, SERVICE_RESTART, Closure
 from gateway.protocol.frames import PING
@@ -28,6 +29,11 @@ RESTART = (
     + SERVICE_RESTART.code.to_bytes(2)
     + (SERVICE_RESTART.reason.encode())
 )
+
+
+def masked(payload: bytes) -> bytes:
+    """A message in a frame of its own."""
+    return Frame(Opcode.TEXT, payload).serialize(mask=True)
 
 
 class Application:
@@ -374,3 +380,45 @@ async def test_no_connection_keeps_a_copy_of_the_options(client: Client) -> None
     options = set(type(client.websocket).__mro__[1].CONFIG_ATTRS)  # type: ignore[attr-defined]
     assert options
     assert options.isdisjoint(vars(client.websocket))
+
+
+@pytest.mark.parametrize("size", [1, 7, 512, 513, 100_000])
+async def test_messages_are_taken_in_their_order_however_they_are_cut(
+    size: int, application: Application, client: Client
+) -> None:
+    texts = [f"{number}{'x' * (number % 140)}" for number in range(300)]
+    frames = [masked(text.encode()) for text in texts]
+    frames[50:50] = [frame(ASK, b"?")]
+    frames[100:100] = [bytes([TEXT, *masked(b"be")[1:]]), bytes([0x80, *masked(b"hind")[1:]])]
+    texts[99:99] = ["behind"]
+    data = b"".join(frames)
+    for start in range(0, len(data), size):
+        client.send(data[start : start + size])
+        await asyncio.sleep(0)
+    await until(lambda: len(application.taken) == len(texts))
+    assert application.taken == texts
+    assert not client.has_ended
+
+
+async def test_a_short_message_costs_a_few_calls(application: Application, client: Client) -> None:
+    data = b"".join(masked(b'{"action":"list"}') for _ in range(40))
+    calls = 0
+
+    def count(_frame: Any, event: str, _argument: Any) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    sys.setprofile(count)
+    try:
+        client.send(data)
+    finally:
+        sys.setprofile(None)
+    await until(lambda: len(application.taken) == 40)
+    assert calls < 10 * 40, "the whole way takes fifty each"
+
+
+async def test_a_message_that_is_no_text_is_refused_behind_others(application: Application, client: Client) -> None:
+    client.send(masked(b"one") + masked(b"\xff\xfe"))
+    await until(lambda: application.taken)
+    assert application.taken == ["one"]
+    assert client.has_ended or client.received()
