@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from heapq import nlargest
 from itertools import islice
 from typing import Final
 
@@ -15,90 +14,106 @@ from gateway.protocol.messages import bus_frame, heartbeat_frame
 from gateway.protocol.values import EVERYTHING
 from ticks.grammar import now as timestamp_now
 
-__all__ = ["Heartbeat", "Outage"]
+__all__ = ["ROUNDS", "Heartbeat", "Outage"]
 
-_SLICE: Final = 250
-"""Clients written to in one go where it is not urgent."""
+ROUNDS: Final = 5
+"""In a period. A client hears nothing for a period and a round at most."""
+_SLICE: Final = 500
+"""Clients written to in one go where it is not urgent: two milliseconds."""
 _MOST: Final = 500
 """Symbols of a message."""
-_STREAMS: Final = 5_000
-"""Streams looked at in one go."""
+_LOOKS: Final = 5_000
+"""Streams or clients looked at in one go."""
 _FEW: Final = 100
-"""Streams that are looked at for a client that need not hear anything."""
+"""Streams that are looked at for a client that takes everything."""
 
 
 class Heartbeat:
-    """Tells a client that hears nothing that there is nothing, and where its streams have come to rest."""
+    """Tells a client that hears nothing that there is nothing, and where its streams have come to rest.
+
+    It comes in rounds, a few a period, so that who was told something at any time is told again a period later, and not
+    at all while ticks come more often than that.
+    """
 
     def __init__(self, subscriptions: Subscriptions, writer: Writer) -> None:
         self._subscriptions = subscriptions
         self._everything = subscriptions.everything
         self._writer = writer
+        self._round = ROUNDS
         self.sent = 0
 
     def beat(self, period: float) -> Iterator[None]:
-        """Sends heartbeats, ``period`` seconds after the last ones, a slice of streams and clients at a time.
+        """One round, of which there are ``ROUNDS`` in ``period`` seconds, a slice of streams and clients at a time.
 
         May be laid aside between the slices.
         """
+        self._round += 1
         active, resting = yield from self._sort_streams()
-        clients = self._subscriptions.clients
+        silent = yield from self._find_silent()
         now = timestamp_now()
-        told = yield from self._tell_all(now, list(resting.values()))
-        plain = frame = heartbeat_frame(now)
-        latest: dict[str, int] = {}
-        concerned = list(clients) if resting else self._maybe_idle(active.values())
-        for start in range(0, len(concerned), _SLICE):
+        if resting:
+            yield from self._tell_all(now, resting)
+            yield from self._tell_holders(now, resting)
+            silent = [outbox for outbox in silent if outbox.silent >= ROUNDS]
+        clients, plain = self._subscriptions.clients, heartbeat_frame(now)
+        for start in range(0, len(silent), _SLICE):
             if start:
                 yield
-            outboxes, frames = [], []
-            for outbox in concerned[start : start + _SLICE]:
+            outboxes = []
+            for outbox in silent[start : start + _SLICE]:
                 held = clients.get(outbox)
-                if held is None or outbox.behind or outbox in told:
+                if held is None or outbox.behind or outbox.silent < ROUNDS:
                     continue
-                seqs = (
-                    {} if EVERYTHING in held else self._seqs([resting[each] for each in resting.keys() & held.keys()])
-                )
-                if seqs:
-                    # Most often clients of the same symbols follow each other.
-                    if seqs != latest:
-                        latest, frame = seqs, _frames(now, seqs)
+                outbox.silent = self._rounds_since_a_tick(outbox, held, active, period)
+                if outbox.silent >= ROUNDS:
                     outboxes.append(outbox)
-                    frames.append(frame)
-                elif not self._is_kept_busy(outbox, held, active, period):
-                    outboxes.append(outbox)
-                    frames.append(plain)
-            self._writer.write_each(outboxes, frames)
-            self.sent += len(outboxes)
+            self._tell(outboxes, [plain] * len(outboxes))
 
-    def _sort_streams(self) -> Generator[None, None, tuple[dict[str, Stream], dict[str, Stream]]]:
-        """The streams that have ticked since the last heartbeat, and those that have come to rest."""
-        active: dict[str, Stream] = {}
-        resting: dict[str, Stream] = {}
+    def _tell(self, outboxes: Sequence[Outbox], frames: Sequence[bytes]) -> None:
+        self._writer.write_each(outboxes, frames)
+        self.sent += len(outboxes)
+        for outbox in outboxes:
+            outbox.silent = 0
+
+    def _sort_streams(self) -> Generator[None, None, tuple[Sequence[Stream], Sequence[Stream]]]:
+        """A few streams that have ticked within the period, and all that have come to rest."""
+        now, earliest = self._round, self._round - ROUNDS
+        active: list[Stream] = []
+        resting: list[Stream] = []
         for count, stream in enumerate(list(self._subscriptions.streams.values()), 1):
             if stream.seq != stream.beat:
-                stream.beat = stream.seq
-                stream.is_quiet = False
-                active[stream.symbol] = stream
-            elif not stream.is_quiet and stream.is_settled:
-                stream.is_quiet = True
+                stream.beat, stream.ticked = stream.seq, now
+            if stream.ticked > earliest:
+                if len(active) < _FEW:
+                    active.append(stream)
+            elif stream.ticked and stream.is_settled:
+                stream.ticked = 0
                 if stream.seq:
-                    resting[stream.symbol] = stream
-            if not count % _STREAMS:
+                    resting.append(stream)
+            if not count % _LOOKS:
                 yield
         return active, resting
 
-    def _tell_all(self, now: str, resting: Sequence[Stream]) -> Generator[None, None, set[Outbox]]:
-        """Tells those who take everything where streams have come to rest; returns whom it told of any."""
-        told: set[Outbox] = set()
+    def _find_silent(self) -> Generator[None, None, list[Outbox]]:
+        """Counts the round for all clients; returns those that may have been told nothing for a period."""
+        silent = []
+        for count, outbox in enumerate(list(self._subscriptions.clients), 1):
+            outbox.silent += 1
+            if outbox.silent >= ROUNDS:
+                silent.append(outbox)
+            if not count % _LOOKS:
+                yield
+        return silent
+
+    def _tell_all(self, now: str, resting: Sequence[Stream]) -> Iterator[None]:
+        """Tells those who take everything where streams have come to rest."""
         outboxes = list(self._everything)
         for first in range(0, len(resting), _MOST):
             for start in range(0, len(outboxes), _SLICE):
                 yield
-                told |= self._tell_some(now, resting[first : first + _MOST], outboxes[start : start + _SLICE])
-        return told
+                self._tell_some(now, resting[first : first + _MOST], outboxes[start : start + _SLICE])
 
-    def _tell_some(self, now: str, resting: Sequence[Stream], outboxes: Sequence[Outbox]) -> set[Outbox]:
+    def _tell_some(self, now: str, resting: Sequence[Stream], outboxes: Sequence[Outbox]) -> None:
         everything, clients = self._everything, self._subscriptions.clients
         all_seqs = self._seqs(resting)
         frame = heartbeat_frame(now, all_seqs) if all_seqs else b""
@@ -115,9 +130,38 @@ class Heartbeat:
                 )
                 frames[outbox] = heartbeat_frame(now, seqs) if seqs else b""
         frames = {outbox: frame for outbox, frame in frames.items() if frame}
-        self._writer.write_each(list(frames), list(frames.values()))
-        self.sent += len(frames)
-        return set(frames)
+        self._tell(list(frames), list(frames.values()))
+
+    def _tell_holders(self, now: str, resting: Iterable[Stream]) -> Iterator[None]:
+        """Tells those who hold streams by name, and not everything besides, where these have come to rest."""
+        concerned: dict[Outbox, list[Stream]] = {}
+        count = 0
+        for stream in resting:
+            for outbox in stream.subscribers():
+                concerned.setdefault(outbox, []).append(stream)
+            count += stream.held_by
+            if count >= _LOOKS:
+                count = 0
+                yield
+        latest: dict[str, int] = {}
+        frame = b""
+        clients, waiting = self._subscriptions.clients, list(concerned.items())
+        for start in range(0, len(waiting), _SLICE):
+            if start:
+                yield
+            outboxes, frames = [], []
+            for outbox, streams in waiting[start : start + _SLICE]:
+                held = clients.get(outbox, {})
+                if EVERYTHING in held or outbox.behind:
+                    continue
+                seqs = self._seqs(stream for stream in streams if stream.symbol in held)
+                # Most often clients of the same symbols follow each other.
+                if seqs != latest:
+                    latest, frame = seqs, _frames(now, seqs)
+                if seqs:
+                    outboxes.append(outbox)
+                    frames.append(frame)
+            self._tell(outboxes, frames)
 
     def _seqs(self, resting: Iterable[Stream]) -> dict[str, int]:
         """Where streams are now; not of those that have ticked meanwhile, and keep it back for a rate, or are gone."""
@@ -128,33 +172,22 @@ class Heartbeat:
             if stream.is_settled and streams.get(stream.symbol) is stream
         }
 
-    def _maybe_idle(self, active: Iterable[Stream]) -> list[Outbox]:
-        """All clients but those who are seen at a glance to get ticks from ``active``.
-
-        To look at what each of thousands is subscribed to takes longer than to go over the tables of a few streams, the
-        largest first, which between them have most clients of a busy process.
-        """
-        clients = self._subscriptions.clients
-        busy: set[Outbox] = set()
-        most = 2 * len(clients)
-        for stream in nlargest(_FEW, active, key=lambda stream: len(stream.ready.outboxes)):
-            most -= len(stream.ready.outboxes)
-            if most < 0:
-                break
-            busy.update(stream.ready.outboxes.values())
-        return [outbox for outbox in clients if outbox not in busy]
-
-    def _is_kept_busy(
-        self, outbox: Outbox, held: Mapping[str, float | None], active: Mapping[str, Stream], period: float
-    ) -> bool:
-        """Whether a client gets a tick every ``period`` seconds anyway, ``active`` being the streams that tick."""
+    def _rounds_since_a_tick(
+        self, outbox: Outbox, held: Mapping[str, float | None], active: Sequence[Stream], period: float
+    ) -> int:
+        """How many rounds ago a client was sent a tick; any within the period will do. ``ROUNDS``: there was none."""
+        streams = self._subscriptions.streams
         for symbol, rate in held.items():
             if rate is not None and rate * period < 1:
                 continue
-            some = islice(active.values(), _FEW) if symbol == EVERYTHING else ()
-            if symbol in active or any(self._everything.covers(outbox, stream) for stream in some):
-                return True
-        return False
+            if symbol != EVERYTHING:
+                rounds = self._round - streams[symbol].ticked
+            else:
+                covered = (stream.ticked for stream in active if self._everything.covers(outbox, stream))
+                rounds = self._round - next(covered, 0)
+            if rounds < ROUNDS:
+                return rounds
+        return ROUNDS
 
 
 class Outage:

@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 
 from bus.contract import Bus, BusUnavailable, Losses, Packet, Position, Since
 from bus.stall import STALL_SECONDS, boottime
+from gateway.fanout.heartbeat import ROUNDS
 from gateway.fanout.hub import Hub
 from gateway.fanout.memberships import Memberships, Turn
 from gateway.fanout.outbox import Outbox
@@ -121,7 +122,7 @@ class Node:
 
     async def _beat(self) -> None:
         while True:
-            await asyncio.sleep(self._heartbeat)
+            await asyncio.sleep(self._heartbeat / ROUNDS)
             try:
                 await _in_slices(self.hub.heartbeat.beat(self._heartbeat))
             except Exception:

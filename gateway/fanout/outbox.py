@@ -52,6 +52,7 @@ class Outbox:
         "due",
         "gathered",
         "send",
+        "silent",
         "stuffed",
         "waiting",
     )
@@ -77,6 +78,8 @@ class Outbox:
         self._caught_up: asyncio.Future[None] | None = None
         self._closed = False
         self.behind = False
+        self.silent = 0
+        """Rounds of heartbeats since it was sent something; ticks are not looked at before there were some."""
         self.stuffed = False
         """Whether the wire has something to finish."""
         self._staleness = staleness
@@ -132,6 +135,7 @@ class Outbox:
 
     def reply(self, frame: bytes) -> None:
         """Sends an answer; to a client that is behind, ahead of the ticks that wait."""
+        self.silent = 0
         if not self.behind:
             self.write(frame)
         elif not self._closed:

@@ -76,7 +76,6 @@ class Stream:
         "body",
         "epoch",
         "host",
-        "is_quiet",
         "number",
         "paces",
         "ready",
@@ -84,6 +83,7 @@ class Stream:
         "resuming",
         "seq",
         "symbol",
+        "ticked",
     )
 
     def __init__(
@@ -117,8 +117,9 @@ class Stream:
         self.asked = 0
         """The turn in which its subscribers were asked last how far they have read."""
         self.beat = 0
-        """The seq at the last heartbeat."""
-        self.is_quiet = False
+        """The seq at the last round of heartbeats."""
+        self.ticked = 0
+        """The round of heartbeats before which it ticked last; 0 when it has come to rest, and all know where."""
         self._snapshot = b""
 
     def advance(self, bodies: Sequence[str]) -> list[bytes]:

@@ -83,7 +83,7 @@ class Welcome(Event):
 
     version: str
     limits: Limits
-    heartbeat: Annotated[float, Meta(ge=0, description="Seconds between heartbeats; 0 is none.")]
+    heartbeat: Annotated[float, Meta(ge=0, description="Seconds without a message until a heartbeat; 0: none come.")]
     expires_at: ExpiresAt | None = None
 
 

@@ -731,7 +731,7 @@ async def test_opening_can_be_cancelled(gateway: FakeGateway) -> None:
 
 
 async def test_a_connection_on_which_nothing_comes_is_given_up(gateway: FakeGateway, client: Client) -> None:
-    gateway.heartbeat = 0.05
+    gateway.heartbeat = 0.3
     (await gateway.peer()).cut()
     peer = await gateway.peer()
     await until(client, Connected)
@@ -739,7 +739,7 @@ async def test_a_connection_on_which_nothing_comes_is_given_up(gateway: FakeGate
     events += await until(client, Disconnected)
     assert isinstance(events[-1], Disconnected)
     assert events[-1].code == 1006
-    assert "nothing came for" in events[-1].reason
+    assert events[-1].reason == "nothing came for 2.0 s", "five looks of a quarter of two heartbeats and a second"
     gateway.heartbeat = 10
     await gateway.peer()
     peer.done.set()

@@ -6,7 +6,7 @@ import { encode } from "./commands.ts";
 import { BadMessage, CommandRefused } from "./errors.ts";
 import { decode, float, floatOr, type Message, string, stringOr, strings } from "./messages.ts";
 
-const MISSED_HEARTBEATS = 3;
+const MISSED_HEARTBEATS = 2;
 // Seconds that a slow network may add to them.
 const MARGIN = 1;
 // How long a gateway without heartbeats may say nothing before it is asked, and then again before it is given up.
@@ -198,10 +198,10 @@ export class Session {
     }
   }
 
-  /** The connection may have died unseen, as after a change of networks: what is silent now is soon given up. */
+  /** The connection may have died unseen, as after a change of networks: if nothing comes now it is soon given up. */
   suspect(): void {
-    if (this.#heartbeat > 0 || this.#isOver || this.#quietLooks >= LOOKS) return;
-    this.#quietLooks = LOOKS;
+    if (this.#isOver || this.#quietLooks >= LOOKS) return;
+    this.#quietLooks = LOOKS - 1;
     this.#handlers.onQuiet();
   }
 

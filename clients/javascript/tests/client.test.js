@@ -322,14 +322,30 @@ describe("a connection that says nothing", () => {
     await client.close();
   });
 
-  test("is asked where there are no heartbeats, as soon as the network is back", async () => {
+  for (const heartbeat of [0, 10]) {
+    test(`is asked as soon as the network is back, with a heartbeat of ${heartbeat} s`, async () => {
+      const gateway = new Gateway();
+      gateway.welcome = { heartbeat };
+      const client = gateway.client();
+      await client.open();
+      client.wake();
+      const peer = await gateway.peer();
+      assert.equal((await peer.command()).action, "ping");
+      await client.close();
+    });
+  }
+
+  test("is given two heartbeats and a second", async (t) => {
     const gateway = new Gateway();
-    gateway.welcome = { heartbeat: 0 };
+    gateway.welcome = { heartbeat: 5 };
+    t.mock.timers.enable({ apis: ["setInterval"] });
     const client = gateway.client();
     await client.open();
-    client.wake();
-    const peer = await gateway.peer();
-    assert.equal((await peer.command()).action, "ping");
+    t.mock.timers.tick(10_999);
+    assert.equal(client.status.state, "live");
+    t.mock.timers.tick(1);
+    assert.equal(client.status.state, "silent");
+    t.mock.timers.reset();
     await client.close();
   });
 });

@@ -826,7 +826,7 @@ function sizeOf(symbol, place) {
 }
 
 // src/session.ts
-var MISSED_HEARTBEATS = 3;
+var MISSED_HEARTBEATS = 2;
 var MARGIN = 1;
 var SILENCE = 10;
 var LOOKS = 4;
@@ -972,10 +972,10 @@ var Session = class _Session {
       }).finally(() => clearTimeout(timer));
     }
   }
-  /** The connection may have died unseen, as after a change of networks: what is silent now is soon given up. */
+  /** The connection may have died unseen, as after a change of networks: if nothing comes now it is soon given up. */
   suspect() {
-    if (this.#heartbeat > 0 || this.#isOver || this.#quietLooks >= LOOKS) return;
-    this.#quietLooks = LOOKS;
+    if (this.#isOver || this.#quietLooks >= LOOKS) return;
+    this.#quietLooks = LOOKS - 1;
     this.#handlers.onQuiet();
   }
   /** Closes it, without waiting for the other side, which may take minutes. */

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gateway.fanout.heartbeat import ROUNDS
 from gateway.fanout.outbox import Outbox
 from gateway.protocol.codes import SLOW_CONSUMER
 from gateway.wires.wire import Queue
@@ -74,8 +75,9 @@ async def test_a_ping_goes_with_the_ticks_and_not_with_every_tick(bus: FakeBus, 
 async def test_who_is_sent_nothing_is_asked_nothing(bus: FakeBus, time: Time) -> None:
     client = await bus.subscriber("A")
     time.pass_by(10)
-    for _ in bus.hub.heartbeat.beat(1.0):
-        pass
+    for _ in range(ROUNDS):
+        list(bus.hub.heartbeat.beat(1.0))
+    assert client.news()[-1] == "beat"
     assert client.wire.pings == []
 
 

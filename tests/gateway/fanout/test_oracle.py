@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from bus.contract import BusUnavailable, Packet, Position, Since, Tap
 from bus.memory import MemoryBus
 from gateway.fanout.conflation import Conflation, KeepAll
+from gateway.fanout.heartbeat import ROUNDS
 from gateway.fanout.node import Node
 from gateway.fanout.outbox import Outbox
 from gateway.fanout.recent import NO_ROOM, Room
@@ -380,7 +381,7 @@ async def _step(play: Play, action: str, client: Client, argument: Any) -> None:
         case "forget":
             play.bus.forget()
         case "beat":
-            for _ in play.node.hub.heartbeat.beat(1.0):
-                pass
+            for _ in range(ROUNDS):
+                list(play.node.hub.heartbeat.beat(1.0))
         case "wait":
             await asyncio.sleep(1 / FAST)

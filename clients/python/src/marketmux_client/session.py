@@ -24,7 +24,7 @@ __all__ = ["Session", "Settle", "opened", "shut"]
 
 Settle = Callable[[dict[str, Any]], None]
 
-_MISSED_HEARTBEATS: Final = 3
+_MISSED_HEARTBEATS: Final = 2
 _MARGIN: Final = 1.0
 """Seconds that a slow network may add to them."""
 _SILENCE: Final = 10.0
