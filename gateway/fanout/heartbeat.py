@@ -139,7 +139,7 @@ class Heartbeat:
         for stream in resting:
             for outbox in stream.subscribers():
                 concerned.setdefault(outbox, []).append(stream)
-            count += stream.held_by
+            count += 1 + stream.held_by
             if count >= _LOOKS:
                 count = 0
                 yield
