@@ -113,13 +113,11 @@ class RedisBus:
     async def _probe(self, shard: Shard) -> None:
         with shard.refusals.told():
             # Kept apart, or it would be listed and counted among the streams.
-            batch = shard.publish_batch(
-                {_PROBE: [self._serializer.serialize({"type": _PROBE})]}, None, aside=f":{_PROBE}"
-            )
+            probe = shard.probe(_PROBE, self._serializer.serialize({"type": _PROBE}))
             if len(self.shards) == 1:
-                await batch
+                await probe
             else:  # who asks has no time for one of several
-                await asyncio.wait_for(batch, _PROBE_SECONDS)
+                await asyncio.wait_for(probe, _PROBE_SECONDS)
         shard.refusals.over()
 
     async def check(self, patterns: Sequence[str] = ()) -> Sequence[str]:

@@ -168,7 +168,7 @@ class Link:
         except ResponseError as error:
             with contextlib.suppress(ResponseError):
                 await self.call("DBSIZE")  # one that has lost its primary, and may not be read either, says so
-            self._misplace(error)
+            self.refused(error)
             raise self.reason.with_traceback(None) from None
 
     async def evaluate(
@@ -253,10 +253,10 @@ class Link:
         if not command.reply.done():  # its caller may have gone
             command.reply.set_result(value)
         if isinstance(value, hiredis.ReplyError):
-            self._misplace(value)
+            self.refused(value)
 
-    def _misplace(self, error: Exception) -> None:
-        """Ends the connection if Redis's error says that it is the wrong one; all others hear the same."""
+    def refused(self, error: Exception) -> None:
+        """Redis's error: ends the connection if it says that this is the wrong one; all others hear the same."""
         if self._is_open and is_misplaced(error):
             self.is_misplaced = True
             self.abort(ResponseError(str(error)))

@@ -16,24 +16,18 @@ from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
-from bus.contract import Held, Idempotency, IdempotencyConflict, LimitReached, Limits, Reason, Since, Wish
+from bus.contract import Held, Idempotency, Limits, Reason, Since, Wish
 from bus.redis import entry
 from bus.redis.address import make_pool
 from bus.redis.connection import address
 from bus.redis.failover import follow
 from bus.redis.link import Link, Script
 from bus.redis.listener import Listener, RawMessage
-from bus.redis.packing import pack
 from bus.redis.pipe import Pipe
+from bus.redis.publications import PUBLISH_SECONDS, Publications
 from bus.redis.refusals import Refusals
 
 __all__ = ["Shard"]
-
-PUBLISH_SECONDS: Final = 0.8
-"""How long Redis may take to acknowledge a batch before the publisher is told that it is unavailable."""
-
-EXECUTE_SECONDS: Final = 0.6
-"""How long after it was handed in a batch may still be executed: the rest is for the reply to come back."""
 
 ASK_SECONDS: Final = 2.0
 """How long Redis may take to answer what the gateway asks."""
@@ -94,7 +88,8 @@ class Shard:
         self._prefix = prefix
         self._history_ms = int(history_seconds * 1_000)
         counts = (limits.streams, limits.keys)
-        self._publish_options = (channel_prefix, history_ticks if self._history_ms else 0, self._history_ms, *counts)
+        options = (channel_prefix, history_ticks if self._history_ms else 0, self._history_ms, *counts)
+        self._channel_prefix = channel_prefix
         self._retain_ms = int(limits.seconds * 1_000)
         self._pool: ConnectionPool | None = None
         self._following: asyncio.Task[None] | None = None
@@ -102,6 +97,8 @@ class Shard:
         self.refusals = Refusals(lambda: address(self._get_pool()), refused)
         make_pipe = partial(Pipe, self._get_pool, opened=self._on_opened, misplaced=self._on_misplaced)
         self._publishing = make_pipe(PUBLISH_SECONDS, [_PUBLISH])
+        self._publications = Publications(self._publishing, _PUBLISH, prefix, options)
+        self._probes = Publications(self._publishing, _PUBLISH, f"{prefix}:probe", options)
         self._asking = make_pipe(ASK_SECONDS, _QUESTIONS)
         self._sending = make_pipe(host.get("socket_timeout") or SEND_SECONDS, [])
         self._pipes = (self._publishing, self._asking, self._sending)
@@ -151,76 +148,14 @@ class Shard:
         await self._sending.call("PUBLISH", channel, message)
 
     async def publish_batch(
-        self,
-        groups: Mapping[str, list[bytes]],
-        idempotency: Idempotency | None,
-        note: bytes = b"",
-        aside: str = "",
+        self, groups: Mapping[str, list[bytes]], idempotency: Idempotency | None, note: bytes = b""
     ) -> dict[str, Since] | None:
-        """Publishes and keeps the messages of each group, all or none: where they ended; None if it is a repeat.
+        """Publishes and keeps the messages of each group, all or none: where they ended; None if it is a repeat."""
+        return await self._publications.publish(groups, idempotency, note)
 
-        ``aside``: where they are kept apart from all others, behind the prefix.
-        """
-        arguments: list[bytes | str | int] = [*self._publish_options]
-        if idempotency is None:
-            arguments += ("", "", 0)
-        else:
-            arguments += (idempotency.key, idempotency.digest, max(1, int(idempotency.seconds * 1_000)))
-        arguments.append(note)
-        singles: list[str] = []
-        several: list[str] = []
-        packed: list[bytes | str | int] = []
-        place = len(arguments)
-        for group, messages in groups.items():
-            if len(messages) == 1:
-                singles.append(group)
-                arguments += (group, messages[0])
-            else:
-                several.append(group)
-                body, tail = pack(messages)
-                packed += (group, body, len(messages), tail)
-        arguments.insert(place, len(singles))
-        arguments += packed
-        reply = await self._publishing.perform(partial(self._publish, self._prefix + aside, arguments))
-        if reply is None:
-            return None
-        epoch, ends = reply[0].decode(), singles + several
-        places = {group: Since(epoch, seq) for group, seq in zip(ends, reply[1:], strict=False)}
-        others = reply[1 + len(ends) :]
-        for index, own in zip(others[::2], others[1::2], strict=True):
-            places[ends[index]] = places[ends[index]]._replace(epoch=own.decode())
-        return places
-
-    async def _publish(
-        self, prefix: str, arguments: Sequence[bytes | str | int], link: Link, give_up: float
-    ) -> list[Any] | None:
-        """The epoch, and the last seq of each group; None if it is a repeat."""
-        clock = asyncio.get_running_loop().time
-        latest = give_up - (PUBLISH_SECONDS - EXECUTE_SECONDS)
-        sent = 0.0
-
-        def timed() -> Sequence[Any]:
-            nonlocal sent
-            sent = clock()
-            return (prefix, link.run_id, int(link.clock.at(latest) * 1_000), *arguments)
-
-        def stands(reply: list[Any]) -> bool:
-            """No, if by our own clock there was time left: Redis's has jumped, and is known better now."""
-            received = clock()
-            link.clock.learn(sent, received, reply[0] / 1_000)
-            return reply[1] != b"late" or received >= latest
-
-        reply: list[Any] = await link.evaluate(_PUBLISH, timed, stands, latest)
-        outcome = reply[1]
-        if outcome == b"late":
-            raise RedisConnectionError("Redis came to the batch too late.")
-        if outcome == b"reused":
-            raise IdempotencyConflict
-        if outcome == b"streams":
-            raise LimitReached("streams")
-        if outcome == b"keys":
-            raise LimitReached("keys")
-        return None if outcome == b"repeated" else reply[2:]
+    async def probe(self, group: str, message: bytes) -> None:
+        """Publishes a message that is kept apart from all others, to find out whether it can be."""
+        await self._probes.publish({group: [message]}, None, b"")
 
     # Asking
 
@@ -272,9 +207,7 @@ class Shard:
 
     async def retain(self) -> int:
         """Drops, of a slice of the streams, those without a message for a time: how many, -1 if others just did it."""
-        return int(
-            await self._ask(_RETAIN, self._retain_ms, _SLICE, int(_SLICE_SECONDS * 900), self._publish_options[0])
-        )
+        return int(await self._ask(_RETAIN, self._retain_ms, _SLICE, int(_SLICE_SECONDS * 900), self._channel_prefix))
 
     async def _keep_retaining(self) -> None:
         """One of all gateways does it, and the others look from time to time whether it still does."""

@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 from bus.contract import Bus, BusUnavailable, Idempotency, IdempotencyConflict, Packet, Position, Since
 from bus.layers import MemoryLayer, RedisLayer
 from bus.memory import MemoryBus
-from bus.redis import names, shard
+from bus.redis import names, publications, shard
 from tests.servers import RedisServer
 
 Layer = Any
@@ -30,8 +30,13 @@ MakeLayer = Callable[..., Layer]
 async def make_layer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[MakeLayer]:
     """Makes layers, which share the bus only if it is Redis. A busy machine does not make Redis unavailable."""
     made: list[Layer] = []
-    for name, seconds in (("PUBLISH_SECONDS", 20.0), ("EXECUTE_SECONDS", 19.0), ("ASK_SECONDS", 20.0)):
-        monkeypatch.setattr(shard, name, seconds)
+    for module, name, seconds in (
+        (shard, "PUBLISH_SECONDS", 20.0),
+        (shard, "ASK_SECONDS", 20.0),
+        (publications, "PUBLISH_SECONDS", 20.0),
+        (publications, "EXECUTE_SECONDS", 19.0),
+    ):
+        monkeypatch.setattr(module, name, seconds)
 
     def make(**options: Any) -> Layer:
         if request.param == "memory":

@@ -1,21 +1,19 @@
--- Publishes a batch: sequence, last value, history and broadcast, all or nothing.
+-- Publishes batches, each for itself all or nothing: sequence, last value, history and broadcast.
 --
 -- ARGV after the first two: the time in ms after which it is too late; the prefix of groups' channels; how many ticks
 -- and how many ms the history keeps; how many streams there may be, and how many idempotency keys may come while one is
--- kept; the idempotency key or '', its digest, how many ms it is kept; a note of the publisher; how many groups have a single message, and each
--- one's name and message; and for each of the others its name, its messages in one string, their count, and where in it
--- the last one begins.
+-- kept. Then of each batch: the idempotency key or '', its digest, how many ms it is kept; a note of the publisher; how
+-- many groups have a single message, and how many have several; the name and the message of each of the former; and of
+-- each of the latter its name, its messages in one string, their count, and where in it the last one begins.
 --
--- Returns the time in ms and what became of the batch: 'late', 'repeated', 'reused', or 'streams' or 'keys' where there
--- are too many of them, if it was not published, else 'published', the epoch of those that begin now, and the last seq of
--- each group: first those with a single message, then the others. Behind them, for each group that is in another epoch,
--- which it is, counted from 0, and its epoch.
+-- Returns the time in ms, and 'late' if nothing was published, else what became of each batch: 'repeated', 'reused', or
+-- 'streams' or 'keys' where there are too many of them; what Redis complained of; or, if it was published, the epoch of
+-- those that begin now, and the last seq of each group. Behind them, for each group that is in another epoch, which it
+-- is, counted from 0, and its epoch.
 
 local latest, channels = tonumber(ARGV[3]), ARGV[4]
 local history_ticks, history_ms = tonumber(ARGV[5]), tonumber(ARGV[6])
 local max_streams, max_keys = tonumber(ARGV[7]), tonumber(ARGV[8])
-local note, singles = ARGV[12], tonumber(ARGV[13])
-local FIRST = 14
 
 if now > latest then
   return {now, 'late'}
@@ -53,64 +51,89 @@ local function keep(key, packet, before, newest, sent)
   end
 end
 
-local groups, at = {}, {}
-for i = 1, singles do
-  at[i] = FIRST + 2 * (i - 1)
-  groups[i] = ARGV[at[i]]
-end
-for i = FIRST + 2 * singles, #ARGV, 4 do
-  at[#at + 1] = i
-  groups[#at] = ARGV[i]
+-- The last packet of each group, false if it has none: as Redis has it, and then as the batches leave it.
+local known, groups = {}, {}
+local begins, at = {}, 9
+while at <= #ARGV do
+  begins[#begins + 1] = at
+  local singles = at + 6 + 2 * ARGV[at + 4]
+  local ending = singles + 4 * ARGV[at + 5]
+  at = at + 6
+  while at < ending do
+    if known[ARGV[at]] == nil then
+      known[ARGV[at]] = false
+      groups[#groups + 1] = ARGV[at]
+    end
+    at = at + (at < singles and 2 or 4)
+  end
 end
 
-local epoch, places, missing = nil, {}, 0
+local epoch, missing = '', 0
 for from = 1, #groups, CHUNK do
-  local to = math.min(from + CHUNK - 1, #groups)
-  local known
-  epoch, known = place(groups, from, to)
-  for i = 2, to - from + 2 do
-    if not known[i] then
+  local to, last = math.min(from + CHUNK - 1, #groups), nil
+  epoch, last = place(groups, from, to)
+  for i = from, to do
+    known[groups[i]] = last[i - from + 2] or false
+    if not known[groups[i]] then
       missing = missing + 1
     end
   end
-  places[from] = known
-end
-if missing > 0 and call('ZCARD', names) + missing > max_streams then
-  return {now, 'streams'}
 end
 
-if ARGV[9] ~= '' then
-  local key, kept = prefix .. ':idempotency:' .. ARGV[9], tonumber(ARGV[11])
-  if not call('SET', key, ARGV[10], 'NX', 'PX', kept) then
-    return {now, call('GET', key) == ARGV[10] and 'repeated' or 'reused'}
+-- Why a batch is not published, if it is not.
+local function refusal(at, first, singles, ending)
+  if missing > 0 then
+    local own, i = 0, first
+    while i < ending do
+      if not known[ARGV[i]] then
+        own = own + 1
+      end
+      i = i + (i < singles and 2 or 4)
+    end
+    if own > 0 and call('ZCARD', names) + own > max_streams then
+      return 'streams'
+    end
   end
-  local counter = prefix .. ':keys:' .. math.floor(now / kept)
-  local count = call('INCR', counter)
-  if count == 1 then
-    call('PEXPIRE', counter, kept)
-  end
-  if count > max_keys then
-    call('DEL', key)
-    return {now, 'keys'}
+  if ARGV[at] ~= '' then
+    local key, kept = prefix .. ':idempotency:' .. ARGV[at], tonumber(ARGV[at + 2])
+    if not call('SET', key, ARGV[at + 1], 'NX', 'PX', kept) then
+      return call('GET', key) == ARGV[at + 1] and 'repeated' or 'reused'
+    end
+    local counter = prefix .. ':keys:' .. math.floor(now / kept)
+    local count = call('INCR', counter)
+    if count == 1 then
+      call('PEXPIRE', counter, kept)
+    end
+    if count > max_keys then
+      call('DEL', key)
+      return 'keys'
+    end
   end
 end
 
 -- Packets begin, and histories are called, by the epoch of their stream: nearly always that of the one before.
-local stamp, current, head, history = struct.pack('>I8', now), nil, nil, nil
-local rest = struct.pack('>I2B', time[2] % 1000, #note) .. note
+local stamp, micros = struct.pack('>I8', now), time[2] % 1000
+local current, head, history = nil, nil, nil
 local function enter(own)
   current, head, history = own, '\193\2' .. own .. stamp, prefix .. ':history:' .. own .. ':'
 end
 
-local answer, others = {now, 'published', epoch or ''}, {}
-for from = 1, #groups, CHUNK do
-  local to = math.min(from + CHUNK - 1, #groups)
-  local known = places[from]
-  local retained, size = {}, 0
-  local new, fresh = {}, 0
-  for i = from, to do
-    local group, body = groups[i], ARGV[at[i] + 1]
-    local last = known[i - from + 2]
+local changed, is_changed = {}, {}
+
+local function publish(at)
+  local first = at + 6
+  local singles = first + 2 * ARGV[at + 4]
+  local ending = singles + 4 * ARGV[at + 5]
+  local why = refusal(at, first, singles, ending)
+  if why then
+    return why
+  end
+  local rest = struct.pack('>I2B', micros, #ARGV[at + 3]) .. ARGV[at + 3]
+  local answer, others = {epoch}, {}
+  local i = first
+  while i < ending do
+    local group, body = ARGV[i], ARGV[i + 1]
+    local last = known[group]
     local sent, before, newest, packet = 0, 0, nil, nil
     if last then
       sent, before = struct.unpack('>I8I8', last, TIME)
@@ -119,38 +142,55 @@ for from = 1, #groups, CHUNK do
         enter(own)
       end
       if own ~= epoch then
-        others[#others + 1], others[#others + 2] = i - 1, own
+        others[#others + 1], others[#others + 2] = #answer - 1, own
       end
     else
       if epoch ~= current then
         enter(epoch)
       end
-      new[fresh + 1], new[fresh + 2] = 0, group
-      fresh = fresh + 2
+      call('ZADD', names, 0, group)
     end
-    if i <= singles then
+    if i < singles then
       newest = before + 1
       packet = head .. struct.pack('>I8I4', newest, 1) .. rest .. body
       last = packet
+      i = i + 2
     else
-      newest = before + ARGV[at[i] + 2]
+      newest = before + ARGV[i + 2]
       packet = head .. struct.pack('>I8I4', before + 1, newest - before) .. rest .. body
-      last = head .. struct.pack('>I8I4', newest, 1) .. rest .. string.sub(body, ARGV[at[i] + 3])
+      last = head .. struct.pack('>I8I4', newest, 1) .. rest .. string.sub(body, ARGV[i + 3])
+      i = i + 4
     end
-    retained[size + 1], retained[size + 2] = group, last
-    size = size + 2
     if history_ticks > 0 then
       keep(history .. group, packet, before, newest, sent)
     end
     call('PUBLISH', channels .. group, packet)
-    answer[i + 3] = newest
+    known[group] = last
+    if not is_changed[group] then
+      is_changed[group] = true
+      changed[#changed + 1] = group
+    end
+    answer[#answer + 1] = newest
+  end
+  for j = 1, #others do
+    answer[#answer + 1] = others[j]
+  end
+  return answer
+end
+
+local outcomes = {now}
+for i = 1, #begins do
+  local is_done, outcome = pcall(publish, begins[i])
+  if not is_done and type(outcome) ~= 'table' then
+    outcome = redis.error_reply(outcome) -- before Redis 7 an error is a text
+  end
+  outcomes[i + 1] = outcome
+end
+for from = 1, #changed, CHUNK do
+  local retained = {}
+  for i = from, math.min(from + CHUNK - 1, #changed) do
+    retained[#retained + 1], retained[#retained + 2] = changed[i], known[changed[i]]
   end
   call('HSET', streams, unpack(retained))
-  if fresh > 0 then
-    call('ZADD', names, unpack(new))
-  end
 end
-for i = 1, #others do
-  answer[#answer + 1] = others[i]
-end
-return answer
+return outcomes
