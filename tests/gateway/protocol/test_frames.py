@@ -48,6 +48,17 @@ SHORT = ["", "a", "{}", "ab\n", "é" * 62, "x" * 125]
         sent(b"cut")[:-1],
         sent(b"cut")[:1],
     ],
+    ids=[
+        "nothing",
+        "long",
+        "fragment",
+        "ping",
+        "binary",
+        "no UTF-8",
+        "not masked",
+        "cut",
+        "its first byte",
+    ],  # masks differ
 )
 def test_short_messages_are_read_up_to_the_first_that_is_something_else(behind: bytes) -> None:
     frames = [sent(text.encode()) for text in SHORT]
