@@ -20,6 +20,7 @@ from gateway import VERSION
 from gateway.edge.auth import expiry, refresh
 from gateway.edge.process import get_node
 from gateway.edge.watch import get_watch
+from gateway.fanout.hub import Reception
 from gateway.protocol.budget import TOKEN_BYTES, Budget
 from gateway.protocol.codes import FLOODING, REVOKED, TOO_BIG, Closure, ErrorCode, ProtocolError
 from gateway.protocol.commands import Action, Command, checked_text, parse
@@ -192,7 +193,7 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
     async def subscribe(self, command: Command) -> None:
         self.check_covered(command)
         held = self.hub.symbols(self.outbox)
-        new = sum(symbol not in held for symbol in command.symbols)
+        new = len([symbol for symbol in command.symbols if symbol not in held])
         if len(held) + new > self.limits.symbols:
             raise ProtocolError(
                 ErrorCode.TOO_MANY_SYMBOLS,
@@ -215,23 +216,41 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
 
     def give_back(self) -> None:
         """Lets go of what is held for symbols that are not, or no longer, subscribed to."""
-        surplus = self.holding - len(self.hub.symbols(self.outbox)) if self.holding else 0
-        if surplus > 0:
+        if self.holding and (surplus := self.holding - len(self.hub.symbols(self.outbox))) > 0:
             self.holding -= surplus
             shares.let_go(self.holder, "symbols", surplus)
 
     async def receive_ticks(self, command: Command) -> None:
-        options: dict[str, Any] = {
-            "snapshot": command.snapshot,
-            "rate": command.rate,
-            "since": command.since,
-            "trace": command.trace,
-        }
+        reception = None
+        if not command.since:
+            reception = self.hub.subscribe_at_once(
+                self.outbox, command.symbols, snapshot=command.snapshot, rate=command.rate, trace=command.trace
+            )
+        if reception is None:
+            self.flush()
+            reception = await self.join(command)
+        # No await in between: the ticks that follow the positions come next.
+        answer = subscribed_frame(command.symbols, reception.positions, command.request_id, command.rate)
+        self.answer(answer, reception.frames)
+        self.answered(reception.positions)
+        self.budget.charge(reception.rest * _POSITION_BYTES)
+        self.tell_outage()
+        if self.is_idle:
+            self.is_idle = False
+            self.flush()
+            await stand(self.scope, self.base_send, Standing.GUEST, client_address(self.scope))
+
+    async def join(self, command: Command) -> Reception:
+        """Waits for the bus."""
         try:
-            reception = self.hub.subscribe_at_once(self.outbox, command.symbols, **options)
-            if reception is None:
-                self.flush()
-                reception = await self.hub.subscribe(self.outbox, command.symbols, **options)
+            reception = await self.hub.subscribe(
+                self.outbox,
+                command.symbols,
+                snapshot=command.snapshot,
+                rate=command.rate,
+                since=command.since,
+                trace=command.trace,
+            )
         except BusUnavailable as error:
             # Only debug: the listener has logged that the bus is away, and thousands of clients may retry meanwhile.
             logger.debug("Could not join the groups of %d symbols: %s", len(command.symbols), error)
@@ -245,18 +264,11 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
         except ProtocolError:
             self.hub.unsubscribe(self.outbox, command.symbols)  # the grant was narrowed meanwhile
             raise
-        # No await in between: the ticks that follow the positions come next.
-        answer = subscribed_frame(command.symbols, reception.positions, command.request_id, command.rate)
-        self.answer(answer, reception.frames)
-        self.answered(reception.positions)
-        self.budget.charge(reception.rest * _POSITION_BYTES)
-        self.tell_outage()
-        if self.is_idle:
-            self.is_idle = False
-            self.flush()
-            await stand(self.scope, self.base_send, Standing.GUEST, client_address(self.scope))
+        return reception
 
     def check_covered(self, command: Command) -> None:
+        if self.grant.subscribe.is_all:
+            return
         # Everything is what may be seen of it.
         if denied := self.grant.denied(Scope.SUBSCRIBE, (name for name in command.symbols if name != EVERYTHING)):
             detail = explain_denied(denied)

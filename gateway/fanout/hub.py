@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping
 from time import perf_counter
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from bus.contract import Packet, Since
 from bus.histogram import Histogram
@@ -37,10 +37,6 @@ from gateway.wires.io_uring import Ring
 from ticks.access.patterns import ALL, Patterns
 
 __all__ = ["Hub", "Reception"]
-
-
-NOTHING: Final[Mapping[str, Since]] = MappingProxyType({})
-"""A client that was not here before."""
 
 
 class Reception(NamedTuple):
@@ -147,7 +143,7 @@ class Hub:
         *,
         snapshot: bool = True,
         rate: float | None = None,
-        since: Mapping[str, Since] = NOTHING,
+        since: Mapping[str, Since] = MappingProxyType({}),
         trace: bool = False,
     ) -> Reception:
         """Subscribes the client to ``symbols``, again if it is already; all of them or, on an error, none.
@@ -169,21 +165,23 @@ class Hub:
         except BaseException:
             self._memberships.release(wanted)
             raise
-        return self._take_in(outbox, wanted, snapshot, rate, trace, asked=asked, since=since, missed=missed)
+        reception = self._take_in(outbox, wanted, snapshot, rate, trace, since=since, missed=missed)
+        positions = reception.positions
+        for symbol in asked:
+            if symbol not in since or symbol not in self.subscriptions.streams:
+                # Of everything, what has not ticked in this epoch, or may be seen no more: the client must not take its
+                # old price for the last.
+                positions[symbol] = Position(0, "", False)
+        resumed = since.keys() & positions.keys()
+        self.recovery.count(len(resumed), len(resumed & missed.keys()))
+        return reception
 
     def subscribe_at_once(
-        self,
-        outbox: Outbox,
-        symbols: Iterable[str],
-        *,
-        snapshot: bool = True,
-        rate: float | None = None,
-        since: Mapping[str, Since] = NOTHING,
-        trace: bool = False,
+        self, outbox: Outbox, symbols: Iterable[str], *, snapshot: bool, rate: float | None, trace: bool
     ) -> Reception | None:
-        """The same; None, and nothing has been done, if that takes longer."""
+        """The same for a client that was not here before; None, and nothing has been done, if it would have to wait."""
         wanted = dict.fromkeys(symbols)
-        if since or EVERYTHING in wanted or not self._memberships.acquire_at_once(wanted):
+        if EVERYTHING in wanted or not self._memberships.acquire_at_once(wanted):
             return None
         return self._take_in(outbox, wanted, snapshot, rate, trace)
 
@@ -195,26 +193,19 @@ class Hub:
         rate: float | None,
         trace: bool,
         *,
-        asked: Mapping[str, Since] = NOTHING,
-        since: Mapping[str, Since] = NOTHING,
+        since: Mapping[str, Since] = MappingProxyType({}),
         missed: Mapping[str, bytes] = MappingProxyType({}),
     ) -> Reception:
         # Only now: it may have lost some of them meanwhile, as its grant was narrowed.
-        self._memberships.release([symbol for symbol in wanted if symbol in self.symbols(outbox)])
+        held = self.symbols(outbox)
+        if again := [symbol for symbol in wanted if symbol in held]:
+            self._memberships.release(again)
         for symbol in wanted:
             self.subscriptions.set(outbox, symbol, rate)
         (self.traces.choose if trace else self.traces.end)(outbox, wanted)
         told = self.introductions.first(outbox, wanted, since)
         positions, frames = self.introductions.introduce(outbox, told, snapshot=snapshot, since=since, missed=missed)
-        rest = self.introductions.rest(outbox, snapshot=snapshot)
-        for symbol in asked:
-            if symbol not in since or symbol not in self.subscriptions.streams:
-                # Of everything, what has not ticked in this epoch, or may be seen no more: the client must not take its
-                # old price for the last.
-                positions[symbol] = Position(0, "", False)
-        resumed = since.keys() & positions.keys()
-        self.recovery.count(len(resumed), len(resumed & missed.keys()))
-        return Reception(positions, b"".join(frames), rest)
+        return Reception(positions, b"".join(frames), self.introductions.rest(outbox, snapshot=snapshot))
 
     def unsubscribe(self, outbox: Outbox, symbols: Iterable[str]) -> list[str]:
         """Ends the client's subscriptions to those of ``symbols`` that it has; returns these."""

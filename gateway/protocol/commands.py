@@ -158,6 +158,8 @@ _FIELDS: Final = {
     for action, kind in zip(Action, (Subscribe, Unsubscribe, List, Ping, Auth), strict=True)
 }
 # The names of symbols are among all of them, as commands without symbols have an error of their own for these.
+_PLAIN: Final = frozenset({"action", "id", *_NAMES})
+"""The fields of most commands."""
 
 
 class Command(NamedTuple):
@@ -196,7 +198,7 @@ def parse(text: str) -> Command:
         symbols = _symbols(action, fields)
         if action is Action.AUTH:
             return Command(action, symbols, request_id, token=_token(fields))
-        if action is not Action.SUBSCRIBE:
+        if action is not Action.SUBSCRIBE or fields.keys() <= _PLAIN:
             return Command(action, symbols, request_id)
         is_snapshot, is_trace = _flag(fields, "snapshot", True), _flag(fields, "trace", False)
         since = _since(fields, symbols)

@@ -18,7 +18,7 @@ __all__ = ["MOST_BYTES", "MOST_EVENTS", "Inbox", "Reader", "waiting"]
 
 MOST_EVENTS: Final = 64
 MOST_BYTES: Final = 1_048_576
-TURN_SECONDS: Final = 0.0005
+TURN_SECONDS: Final = 0.001
 """For how long an application is handed events in its turn: what it needs for the next is in the processor's caches."""
 
 
