@@ -27,7 +27,8 @@ from gateway.edge.watch import Watching
 from gateway.server import collector
 from ticks.access.sessions import OnlyOpenSessions
 from ticks.conf import conf
-from ticks.endpoint import TicksEndpoint
+from ticks.endpoint import Middleware, TicksEndpoint
+from ticks.shortcut import Shortcut
 from ticks.views import TickListView
 
 __all__ = ["with_gateway"]
@@ -39,7 +40,14 @@ def with_gateway(django: Any, websocket: Any = None) -> Any:
     """
     if _needs_static_files():
         django = ASGIStaticFilesHandler(django)
-    to_django = TicksEndpoint(reverse("marketmux:ticks"), TickListView.as_view(), OnlyOpenSessions(django))
+    middleware = Middleware()
+    to_django = TicksEndpoint(
+        reverse("marketmux:ticks"),
+        TickListView.as_view(),
+        OnlyOpenSessions(django),
+        middleware,
+        Shortcut(middleware).publish,
+    )
     others: Any = websocket or not_found
     routes = ProtocolTypeRouter(
         {

@@ -26,7 +26,7 @@ from ticks.fields import FIELDS, OPTIONAL, Field
 from ticks.grammar import now
 from ticks.tick import MAX_BATCH, Tick
 
-__all__ = ["decode", "decode_carefully"]
+__all__ = ["decode", "decode_carefully", "decode_fast"]
 
 
 def _member(field: Field) -> tuple[str, Any] | tuple[str, Any, Any]:
@@ -62,12 +62,13 @@ def decode(body: bytes, lines: bool = False, received: str | None = None) -> lis
     JSON.
     """
     try:
-        return _decode_fast(body, lines, received)
+        return decode_fast(body, lines, received)
     except (msgspec.DecodeError, ValueError, RecursionError):
         return decode_carefully(body, lines, received)
 
 
-def _decode_fast(body: bytes, lines: bool = False, received: str | None = None) -> list[Tick]:
+def decode_fast(body: bytes, lines: bool = False, received: str | None = None) -> list[Tick]:
+    """Like :func:`decode`; ``msgspec.DecodeError``, ``ValueError`` or ``RecursionError`` if it takes a closer look."""
     if lines:
         return _ticks([_read(line, _one) for line in _lines(body)], received)
     if body.lstrip()[:1] == b"[":

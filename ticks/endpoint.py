@@ -3,8 +3,9 @@
 Django's own handler gives every request a thread, for middleware that may block, and switching there and back costs
 several times what the view does. A publisher's POST needs none of that middleware: no session, no CSRF token, no
 page. So this endpoint does the rest of the handler's work (the body, the host, HTTPS, the response's headers) and calls
-the same view, with the same authentication, parsers and errors. All other requests go to Django, and so do those that
-a browser may have sent: with a cookie, or asking for a page.
+the same view, with the same authentication, parsers and errors. What is in order need not even come to the view
+(ticks/shortcut.py). All other requests go to Django, and so do those that a browser may have sent: with a cookie, or
+asking for a page.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ logger = logging.getLogger(__name__)
 
 Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
-View = Callable[[ASGIRequest], Any]
+View = Callable[..., Any]
+Shortcut = Callable[[dict[str, Any], bytes], Awaitable[tuple[Headers, bytes] | None]]
 
 _RECEIVE_TIMEOUT: Final = ASGIRequest.body_receive_timeout
 
@@ -60,13 +62,19 @@ class Middleware:
 
 
 class TicksEndpoint:
-    """ASGI application: answers publishers' POSTs to ``path`` with ``view``, and passes all else to ``django``."""
+    """ASGI application: answers publishers' POSTs to ``path`` with ``view``, and passes all else to ``django``.
 
-    def __init__(self, path: str, view: View, django: Application) -> None:
+    ``shortcut`` is asked first (ticks/shortcut.py). What it raises is handed to the view as ``failure``.
+    """
+
+    def __init__(
+        self, path: str, view: View, django: Application, middleware: Middleware, shortcut: Shortcut | None = None
+    ) -> None:
         self._path = path
         self._view = view
         self._django = django
-        self._middleware = Middleware()
+        self._middleware = middleware
+        self._shortcut = shortcut
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         if not self._is_from_a_publisher(scope):
@@ -74,10 +82,22 @@ class TicksEndpoint:
             await self._django(scope, _counted(receive) if is_post else receive, send)
             return
         body = await _read(receive)
-        if body is not None:
-            intake.received_bytes["http"] += len(body)
-            request = ASGIRequest(scope, BytesIO(body))
-            await _send(send, await self._answer(request), self._middleware.headers(request))
+        if body is None:
+            return
+        intake.received_bytes["http"] += len(body)
+        failure = None
+        if self._shortcut is not None:
+            try:
+                answered = await self._shortcut(scope, body)
+            except Exception as error:  # the view sorts them
+                failure = error
+            else:
+                if answered is not None:
+                    await send({"type": "http.response.start", "status": 202, "headers": answered[0]})
+                    await send({"type": "http.response.body", "body": answered[1]})
+                    return
+        request = ASGIRequest(scope, BytesIO(body))
+        await _send(send, await self._answer(request, failure), self._middleware.headers(request))
 
     def _is_from_a_publisher(self, scope: dict[str, Any]) -> bool:
         if scope["path"] != self._path or scope["method"] != "POST" or scope.get("query_string"):
@@ -86,15 +106,16 @@ class TicksEndpoint:
             name == b"cookie" or (name == b"accept" and b"text/" in value.lower()) for name, value in scope["headers"]
         )
 
-    async def _answer(self, request: ASGIRequest) -> HttpResponse:
+    async def _answer(self, request: ASGIRequest, failure: Exception | None) -> HttpResponse:
         """What Django would answer, without the headers of its middleware."""
         redirect = self._middleware.redirect(request)
-        return await self._viewed(request) if redirect is None else redirect
+        return await self._viewed(request, failure) if redirect is None else redirect
 
-    async def _viewed(self, request: ASGIRequest) -> HttpResponse:
+    async def _viewed(self, request: ASGIRequest, failure: Exception | None) -> HttpResponse:
         try:
             request.get_host()
-            response: HttpResponse = await self._view(request)
+            known = {} if failure is None else {"failure": failure}
+            response: HttpResponse = await self._view(request, **known)
         except DisallowedHost as error:
             return _problem(400, "disallowed_host", str(error))
         except Exception:

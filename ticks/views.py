@@ -170,7 +170,10 @@ class TickListView(AsyncAPIView):
         answer = {"count": page.total, "next": following, "previous": None, "results": latest}
         return _marked(Response(answer), page.is_whole and len(latest) == len(symbols))
 
-    async def post(self, request: Request) -> Response:
+    async def post(self, request: Request, failure: Exception | None = None) -> Response:
+        """``failure``: what became of the publication, where that is known already."""
+        if failure is not None:
+            raise failure
         origin = Origin(self.received, checked_traceparent(request.META.get("HTTP_TRACEPARENT")))
         received = request.parser_context["received"] = moment(origin.received)
         sent = request.META.get("HTTP_IDEMPOTENCY_KEY")

@@ -16,7 +16,8 @@ from pytest_django.fixtures import Settings
 
 from bus.layers import MemoryLayer
 from ticks import endpoint, publish
-from ticks.endpoint import TicksEndpoint
+from ticks.endpoint import Middleware, TicksEndpoint
+from ticks.shortcut import Shortcut
 from ticks.tick import MAX_BODY_BYTES
 from ticks.views import TickListView
 
@@ -55,9 +56,12 @@ async def django(scope: Event, receive: Any, send: Any) -> None:
 
 
 async def exchange(
-    *events: Event, view: Any = None, headers: Iterable[tuple[bytes, bytes]] = (), **scope: Any
+    *events: Event, view: Any = None, headers: Iterable[tuple[bytes, bytes]] = (), is_short: bool = False, **scope: Any
 ) -> list[Event]:
-    """What the endpoint sends when it receives these events; then nothing more comes."""
+    """What the endpoint sends when it receives these events; then nothing more comes.
+
+    ``is_short``: whether it has the shortcut.
+    """
     pending = list(events)
     sent: list[Event] = []
 
@@ -71,7 +75,9 @@ async def exchange(
 
     defaults = {"type": "http", "method": "POST", "path": PATH, "query_string": b"", "http_version": "1.1"}
     named = [(b"host", b"localhost"), (b"content-type", b"application/json"), *headers]
-    app = TicksEndpoint(reverse("marketmux:ticks"), view or TickListView.as_view(), django)
+    middleware = Middleware()
+    shortcut = Shortcut(middleware).publish if is_short else None
+    app = TicksEndpoint(reverse("marketmux:ticks"), view or TickListView.as_view(), django, middleware, shortcut)
     async with asyncio.timeout(5):
         await app({**defaults, "headers": list(dict(named).items()), **scope}, receive, send)
     return sent

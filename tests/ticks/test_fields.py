@@ -23,7 +23,7 @@ from gateway.protocol.frames import texts
 from gateway.protocol.messages import snapshot_frame, tick_frame
 from marketmux_client import events, messages
 from tests.conformance import PUBLISHERS, Conformance
-from ticks.decode import _decode_fast, decode_carefully
+from ticks.decode import decode_carefully, decode_fast
 from ticks.extra import extra
 from ticks.fields import FIELDS, OPTIONAL
 from ticks.grammar import check_symbol, number, size, timestamp
@@ -101,7 +101,7 @@ def test_the_type_of_messages_has_every_field() -> None:
 # Publishing and reading over HTTP
 
 
-@pytest.mark.parametrize("way", [_decode_fast, decode_carefully])
+@pytest.mark.parametrize("way", [decode_fast, decode_carefully])
 def test_every_field_can_be_published(way: Callable[[bytes], list[Tick]]) -> None:
     assert way(BODY.encode()) == [full_tick()]
 
