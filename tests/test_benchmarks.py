@@ -16,7 +16,7 @@ import pytest
 
 from tests.benchmarks import capacity, picture, sockets
 from tests.benchmarks.bus import memory_benchmarks, redis_benchmarks
-from tests.benchmarks.capacity import MEASURED, Fit, Limits, Load, Point, needs
+from tests.benchmarks.capacity import MEASURED, SHAPES, Fit, Limits, Load, Point, RedisCosts, needs
 from tests.benchmarks.codec import BENCHMARKS as CODEC
 from tests.benchmarks.display import duration, micro_row, server_row
 from tests.benchmarks.fanout import BENCHMARKS as FANOUT
@@ -119,6 +119,19 @@ def test_a_bus_that_no_worker_can_read_is_said_to_be_too_much() -> None:
     assert needs(Load(1_000, symbols=1, per_client=1, rate=1e6, batch=1_000)).workers is None
 
 
+def test_what_redis_spends_is_found_again_in_the_shapes_of_batches() -> None:
+    costs = RedisCosts(call_us=20.0, symbol_us=4.0, tick_us=0.5, listener_us=0.3)
+    alone, ten, hundred = (costs.per_post(*shape) / shape[0] for shape in ((1, 1), (10, 10), (100, 1)))
+    assert RedisCosts.of(alone, ten, hundred, ten + 8 * 0.3) == costs
+
+
+def test_single_ticks_are_dearer_for_redis_than_batches_and_what_limits_first_is_said() -> None:
+    single, ten = (needs(Load(1_000, rate=10_000, batch=batch)) for batch in (1, 10))
+    assert single.redis_cores > 2 * ten.redis_cores
+    assert needs(Load(10, symbols=10, per_client=1, rate=40_000, batch=1)).first == "Redis"
+    assert needs(Load(1_000_000, symbols=1, per_client=1, rate=0.1, batch=1)).first == "pass"
+
+
 def test_the_capacity_table_comes_after_its_assumptions(capsys: pytest.CaptureFixture[str]) -> None:
     capacity.main(["--clients", "10000", "--rate", "100", "1000000"])
     printed = capsys.readouterr().out
@@ -138,7 +151,7 @@ def test_the_costs_can_be_taken_from_a_comparison(tmp_path: Path, capsys: pytest
 def test_the_costs_can_be_taken_from_the_benchmarks() -> None:
     names = [each.name for each in (*CODEC, *memory_benchmarks())]
     names += ["from Redis through the listener to the tap"]
-    names += [f"Redis's own CPU, batches of 100, {count} gateways listen" for count in (0, 8)]
+    names += [f"Redis's own CPU, {shape}" for shape in SHAPES]
     measured = capacity.from_bench(
         {
             "parts": [{"name": name, "cpu": {"median": 2_000.0}} for name in names],
@@ -146,7 +159,7 @@ def test_the_costs_can_be_taken_from_the_benchmarks() -> None:
         }
     )
     assert measured.bus_us == 6.0
-    assert measured.redis_listener_us == 0.0
+    assert measured.redis == RedisCosts(call_us=0.0, symbol_us=0.0, tick_us=2.0, listener_us=0.0)
     assert [point.name for point in measured.points] == ["crowd", "hot", "mixed", "burst"]
 
 

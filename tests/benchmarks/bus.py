@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 
 from bus.contract import Packet
 from bus.layers import MemoryLayer, RedisLayer
+from tests.benchmarks.capacity import SHAPES
 from tests.benchmarks.codec import counted, sample_ticks
 from tests.benchmarks.measure import Benchmark, Effort, Work, cpu_clock, finished
 from tests.servers import RedisServer
@@ -22,7 +23,6 @@ __all__ = ["memory_benchmarks", "redis_benchmarks"]
 Layer = Any
 """Either of the gateway's two: Channels has no types."""
 
-LISTENERS = 8
 TIMEOUT = 20.0
 
 _PUBLISH_MANY = "for i = 1, ARGV[2] do redis.call('PUBLISH', KEYS[1], ARGV[1]) end"
@@ -65,22 +65,22 @@ async def _open(layer: Layer) -> AsyncIterator[Layer]:
         await layer.flush()
 
 
-def _batch(ticks: int) -> dict[str, list[Any]]:
+def _batch(ticks: int, symbols: int) -> dict[str, list[Any]]:
     batch: dict[str, list[Any]] = {}
-    for tick in sample_ticks(ticks):
+    for tick in sample_ticks(ticks, symbols):
         batch.setdefault(group_name(tick.symbol), []).append(tick.message())
     return batch
 
 
 @asynccontextmanager
 async def publishing(
-    effort: Effort, *, make: Callable[[], Layer], ticks: int, listeners: int = 0
+    effort: Effort, *, make: Callable[[], Layer], ticks: int, symbols: int = 100, listeners: int = 0
 ) -> AsyncIterator[Work]:
-    """Batches of ``ticks``, one after the other, each acknowledged, to ``listeners`` that are members of all groups.
+    """Batches of ``ticks`` of ``symbols``, one after the other, each acknowledged, to ``listeners`` that are members of all groups.
 
     The memory layer always has one: it is its own listener.
     """
-    batch = _batch(ticks)
+    batch = _batch(ticks, symbols)
     groups = list(batch)
     batches = effort.of(max(1, 200 // ticks))
     async with _open(make()) as layer, _audience(make, groups, listeners) as sinks:
@@ -148,7 +148,7 @@ def memory_benchmarks() -> Iterator[Benchmark]:
 
 
 def redis_benchmarks(redis: RedisServer) -> Iterator[Benchmark]:
-    """``redis`` runs; the last two are about its own CPU time."""
+    """``redis`` runs; the last ones are about its own CPU time."""
 
     def make() -> Layer:
         return RedisLayer(hosts=[redis.url])
@@ -159,9 +159,8 @@ def redis_benchmarks(redis: RedisServer) -> Iterator[Benchmark]:
         )
     yield Benchmark("from Redis through the listener to the tap", "tick", partial(receiving, url=redis.url))
     clock = cpu_clock(redis.pid)
-    for listeners in (0, LISTENERS):
+    for name, shape in SHAPES.items():
         prepare: Callable[[Effort], AbstractAsyncContextManager[Work]] = partial(
-            publishing, make=make, ticks=100, listeners=listeners
+            publishing, make=make, **shape._asdict()
         )
-        name = f"Redis's own CPU, batches of 100, {listeners} gateways listen"
-        yield Benchmark(name, "tick", prepare, clock)
+        yield Benchmark(f"Redis's own CPU, {name}", "tick", prepare, clock)

@@ -20,13 +20,13 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["MEASURED", "Fit", "Load", "Measured", "Needs", "Point", "needs"]
+__all__ = ["MEASURED", "SHAPES", "Fit", "Load", "Measured", "Needs", "Point", "RedisCosts", "Shape", "needs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +42,53 @@ class Point:
     us: float
 
 
+class Shape(NamedTuple):
+    """A batch, and how many gateways get it."""
+
+    ticks: int
+    symbols: int
+    listeners: int = 0
+
+
+SHAPES: Final = {
+    "a tick alone": Shape(1, 1),
+    "ten of ten symbols": Shape(10, 10),
+    "a hundred of one symbol": Shape(100, 1),
+    "ten of ten symbols, 8 gateways listen": Shape(10, 10, 8),
+}
+"""What is measured of Redis: it tells what a script call, each symbol in it and each tick of these costs."""
+
+
+@dataclass(frozen=True, slots=True)
+class RedisCosts:
+    """Microseconds of Redis's own CPU: for a script call, for each symbol in a batch, for each tick of it, and for each
+    gateway that gets what the batch has of a symbol.
+    """
+
+    call_us: float
+    symbol_us: float
+    tick_us: float
+    listener_us: float
+
+    @classmethod
+    def of(cls, alone: float, ten: float, hundred: float, ten_heard: float) -> RedisCosts:
+        """From what a tick costs in each of :data:`SHAPES`."""
+        tick_us = max(0.0, (100 * hundred - alone) / 99)
+        symbol_us = max(0.0, (10 * ten - alone) / 9 - tick_us)
+        call_us = max(0.0, alone - symbol_us - tick_us)
+        return cls(*map(_rounded, (call_us, symbol_us, tick_us, max(0.0, ten_heard - ten) / 8)))
+
+    def per_post(self, ticks: float, symbols: float) -> float:
+        """Of a POST that is a script call by itself: what comes together shares one."""
+        return self.call_us + symbols * self.symbol_us + ticks * self.tick_us
+
+
 @dataclass(frozen=True, slots=True)
 class Measured:
     """What was measured, in microseconds of CPU and in KB; the comments name the command's figure.
 
     ``points`` are whole-server runs; ``post_us`` and ``batch_us`` such runs with one client, per tick, in POSTs of one
-    and of a hundred ticks. ``redis_us`` is Redis's own CPU per tick published, ``redis_listener_us`` what each gateway
-    that listens adds to it.
+    and of a hundred ticks. ``redis`` is Redis's own CPU, by the shape of a batch.
     """
 
     points: tuple[Point, ...]
@@ -59,8 +99,7 @@ class Measured:
     upkeep_us: float
     client_kb: float
     process_mb: float
-    redis_us: float
-    redis_listener_us: float
+    redis: RedisCosts
 
 
 # Measured with
@@ -83,8 +122,7 @@ MEASURED: Final = Measured(
     upkeep_us=3.0,  # server: idle, cores by clients
     client_kb=17.0,  # compare.py: wide
     process_mb=93.0,  # server: idle
-    redis_us=1.3,  # Redis's own CPU, 0 gateways listen
-    redis_listener_us=0.179,  # Redis's own CPU, 8 gateways listen, less the above, by 8
+    redis=RedisCosts(call_us=20.0, symbol_us=4.0, tick_us=0.9, listener_us=0.4),  # Redis's own CPU, by shape
 )
 
 # Taken from specifications, not measured.
@@ -117,6 +155,10 @@ class Load:
     @property
     def share(self) -> float:
         return self.per_client / self.symbols
+
+    @property
+    def symbols_per_post(self) -> float:
+        return self.symbols * touched(1 / self.symbols, self.batch)
 
     @property
     def ticks_per_pass(self) -> float:
@@ -233,6 +275,10 @@ class Needs:
     egress_gbit: float
     packets: float
     storm_seconds: float
+    first: str
+    """What limits: ``Redis``, which is one and has no headroom left; else what the number of workers follows from, their
+    ``cores`` or the ``pass`` to each one's clients.
+    """
 
 
 def needs(load: Load, measured: Measured = MEASURED, limits: Limits | None = None) -> Needs:
@@ -245,21 +291,38 @@ def needs(load: Load, measured: Measured = MEASURED, limits: Limits | None = Non
     writes = load.deliveries / per_write
     segments = writes * math.ceil(per_write * load.frame_bytes / SEGMENT_BYTES)
     listened = workers * _heard(load, workers)
+    redis_cores = _redis_cores(load, measured, workers)
+    busy, pass_ms = _busy(load, measured, fit, workers), _pass_ms(load, fit, workers)
     bus_bytes = load.frame_bytes + BUS_OVERHEAD
     return Needs(
         delivery_us=fit.per_delivery(per_write),
         ticks_per_write=per_write,
         workers=found,
-        cores=workers * _busy(load, measured, fit, workers),
+        cores=workers * busy,
         memory_gb=(workers * measured.process_mb / 1024 + load.clients * (measured.client_kb + KERNEL_KB) / 1024**2),
-        pass_ms=_pass_ms(load, fit, workers),
-        redis_cores=(load.rate * measured.redis_us + listened * measured.redis_listener_us) / 1e6,
+        pass_ms=pass_ms,
+        redis_cores=redis_cores,
         redis_messages=load.rate + listened,
         redis_mbit=(load.rate + listened) * bus_bytes * 8 / 1e6,
         egress_gbit=(load.deliveries * load.frame_bytes + segments * SEGMENT_OVERHEAD) * 8 / 1e9,
         packets=segments,
         storm_seconds=load.clients * measured.accept_us / workers / 1e6,
+        first=_first(limits, busy, pass_ms, redis_cores),
     )
+
+
+def _redis_cores(load: Load, measured: Measured, workers: int) -> float:
+    posts = load.rate / load.batch
+    packets = posts * load.symbols_per_post * touched(load.share, load.clients / workers) * workers
+    return (
+        posts * measured.redis.per_post(load.batch, load.symbols_per_post) + packets * measured.redis.listener_us
+    ) / 1e6
+
+
+def _first(limits: Limits, busy: float, pass_ms: float, redis_cores: float) -> str:
+    if redis_cores > limits.use:
+        return "Redis"
+    return "cores" if busy / limits.use >= pass_ms / limits.pass_ms else "pass"
 
 
 def _smallest(load: Load, measured: Measured, fit: Fit, limits: Limits) -> int | None:
@@ -310,7 +373,8 @@ def from_bench(record: Mapping[str, Any]) -> Measured:
     """The costs in what ``python -m tests.benchmarks --json`` wrote, of a full run."""
     parts = {part["name"]: part["cpu"]["median"] / 1_000 for part in record["parts"]}
     servers = {each["scenario"]: each for each in record["servers"] if each["system"] == "marketmux"}
-    idle, redis = servers["idle"], _named(parts, "0 gateways listen")
+    idle = servers["idle"]
+    redis = RedisCosts.of(*(parts[f"Redis's own CPU, {shape}"] for shape in SHAPES))
     return Measured(
         points=tuple(_bench_point(servers[name]) for name in ("crowd", "hot", "mixed", "burst")),
         post_us=_rounded(servers["posts"]["cpu_per_delivery"]),
@@ -320,8 +384,7 @@ def from_bench(record: Mapping[str, Any]) -> Measured:
         upkeep_us=_rounded(idle["cores"] / idle["clients"] * 1e6),
         client_kb=_rounded(servers["crowd"]["kb_per_connection"]),
         process_mb=_rounded(idle["process_mb"]),
-        redis_us=_rounded(redis),
-        redis_listener_us=_rounded((_named(parts, "8 gateways listen") - redis) / 8),
+        redis=redis,
     )
 
 
@@ -386,7 +449,11 @@ def assumptions(measured: Measured, limits: Limits) -> Iterator[str]:
     yield f"    {measured.accept_us:.0f} µs to accept, and {measured.upkeep_us:.1f} µs a second of pings and timers."
     yield f"A worker has {measured.process_mb:.0f} MB before its first client, and at most {limits.use:.0%} of a core busy;"
     yield f"    the last client of a pass waits at most {limits.pass_ms:g} ms for the others."
-    yield f"Redis spends {measured.redis_us:.2f} µs a tick, and {measured.redis_listener_us:.2f} µs for each gateway that gets it."
+    redis = measured.redis
+    yield (
+        f"Redis spends {redis.call_us:.1f} µs a POST, {redis.symbol_us:.2f} µs a symbol in it and {redis.tick_us:.2f} µs a "
+        f"tick, and {redis.listener_us:.2f} µs for each gateway that a symbol's ticks of a POST go to."
+    )
     yield f"On the wire {SEGMENT_OVERHEAD} bytes are added to each TCP segment of {SEGMENT_BYTES}; acknowledgements are not counted."
     yield "All symbols tick alike and have equally many clients. A storm: all clients come back at once."
     yield "The machine: the one the costs were measured on; two workers on two cores are taken to do twice the work of one."
@@ -396,7 +463,16 @@ def table(loads: Iterable[Load], measured: Measured, limits: Limits) -> Table:
     result = Table(box=box.SIMPLE_HEAD)
     for heading in (
         *("clients", "ticks/s", "deliveries\n/s", "ticks/\nwrite", "µs/\ndelivery", "workers", "busy\ncores", "GB"),
-        *("pass\nms", "Redis\ncores", "Redis\nmsgs/s", "Redis\nMbit/s", "egress\nGbit/s", "packets/s", "storm\ns"),
+        *(
+            "pass\nms",
+            "Redis\ncores",
+            "Redis\nmsgs/s",
+            "Redis\nMbit/s",
+            "egress\nGbit/s",
+            "packets/s",
+            "storm\ns",
+            "limited\nby",
+        ),
     ):
         result.add_column(heading, justify="right", no_wrap=True)
     clients = 0
@@ -412,11 +488,11 @@ def _cells(load: Load, need: Needs) -> Iterator[str]:
     yield from (f"{load.clients:,}", f"{load.rate:,.0f}", _short(load.deliveries), f"{need.ticks_per_write:.2f}")
     yield f"{need.delivery_us:.2f}"
     if need.workers is None:
-        yield from ("none", *["-"] * 9)
+        yield from ("none", *["-"] * 9, "the bus")
         return
     yield from (f"{need.workers:,}", f"{need.cores:.1f}", f"{need.memory_gb:.1f}", f"{need.pass_ms:.1f}")
     yield from (f"{need.redis_cores:.2f}", _short(need.redis_messages), _short(need.redis_mbit))
-    yield from (f"{need.egress_gbit:.2f}", _short(need.packets), f"{need.storm_seconds:.1f}")
+    yield from (f"{need.egress_gbit:.2f}", _short(need.packets), f"{need.storm_seconds:.1f}", need.first)
 
 
 def _short(value: float) -> str:
@@ -427,7 +503,7 @@ def _short(value: float) -> str:
 
 
 CLIENTS: Final = (10_000, 100_000, 1_000_000)
-WIDTH: Final = 150
+WIDTH: Final = 165
 RATES: Final = (100.0, 1_000.0, 10_000.0)
 
 

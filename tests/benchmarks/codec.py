@@ -20,10 +20,10 @@ __all__ = ["BENCHMARKS", "counted", "sample_ticks"]
 COMMAND = '{"action":"subscribe","symbols":["AAPL","MSFT","EUR/USD"],"id":1}'
 
 
-def sample_ticks(count: int) -> list[Tick]:
-    """Ticks of 100 symbols in turn, no two alike."""
+def sample_ticks(count: int, symbols: int = 100) -> list[Tick]:
+    """Ticks of so many symbols in turn, no two alike."""
     return [
-        Tick(f"S{number % 100:02}", f"{150 + number % 90}.{number % 97:02}", f"2026-05-12T15:04:05.{number:06}Z")
+        Tick(f"S{number % symbols:02}", f"{150 + number % 90}.{number % 97:02}", f"2026-05-12T15:04:05.{number:06}Z")
         for number in range(count)
     ]
 
