@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from time import perf_counter
 from typing import Any, Final
+from urllib.parse import parse_qsl
 
 from channels.generic.websocket import AsyncWebsocketConsumer
 
@@ -24,6 +25,7 @@ from gateway.fanout.hub import Reception
 from gateway.protocol.budget import TOKEN_BYTES, Budget
 from gateway.protocol.codes import FLOODING, REVOKED, TOO_BIG, Closure, ErrorCode, ProtocolError
 from gateway.protocol.commands import Action, Command, checked_text, parse
+from gateway.protocol.compact import COMPACT, ROW, compacted
 from gateway.protocol.messages import (
     Limits,
     Position,
@@ -41,6 +43,7 @@ from gateway.server.inbox import waiting
 from gateway.server.visitors import Standing, stand
 from gateway.wires.asgi import SendEvent
 from gateway.wires.choose import wire_for
+from gateway.wires.rewriting import RewritingWire
 from gateway.wires.wire import Wire
 from ticks import shares
 from ticks.access.credentials import Audience
@@ -77,8 +80,14 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
         self.scope = scope
         self.base_send = send
         await receive()  # websocket.connect
+        chosen = dict(parse_qsl(scope.get("query_string", b"").decode("latin1"))).get("format", "")
+        if chosen not in ("", COMPACT):
+            await self.close()
+            return
         await self.accept(scope.get("subprotocol"))
-        await self.serve(receive, wire_for(send, conf.MARKETMUX_UNSENT_BYTES))
+        wire = wire_for(send, conf.MARKETMUX_UNSENT_BYTES)
+        self.fields = ROW if chosen else ()
+        await self.serve(receive, RewritingWire(wire, compacted) if chosen else wire)
 
     async def serve(self, receive: Receive, wire: Wire) -> None:
         """From the client's first message to its end."""
@@ -102,6 +111,8 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
             node.close(self.outbox)
             shares.let_go(self.holder, "symbols", self.holding)
 
+    fields: Sequence[str] = ()
+    """What the arrays of ticks have, for a client that chose the compact format."""
     is_publisher = False
     ticks = 0
 
@@ -131,7 +142,8 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
             commands_per_second=conf.MARKETMUX_MAX_COMMANDS_PER_SECOND,
         )
         self.budget = Budget(self.limits.commands_per_second, asyncio.get_running_loop().time)
-        self.outbox.reply(welcome_frame(VERSION, self.limits, conf.MARKETMUX_HEARTBEAT_SECONDS, expiry(self.grant)))
+        seconds = conf.MARKETMUX_HEARTBEAT_SECONDS
+        self.outbox.reply(welcome_frame(VERSION, self.limits, seconds, expiry(self.grant), self.fields))
         self.hub.outage.tell(self.outbox)
 
     async def converse(self, receive: Receive) -> None:

@@ -1,8 +1,8 @@
 """Clients that asked when their ticks were where: published, received, sequenced, sent.
 
-Nothing else knows of them. The frames are those of all clients; a wire of their own (gateway/wires/traced.py) adds to
-each tick, as it is sent, what is known of it. While there are such clients, what came with the packets of their symbols
-is kept for a while, which is longer than most ticks wait.
+Nothing else knows of them. The frames are those of all clients; a wire of their own (gateway/wires/rewriting.py) adds
+to each tick, as it is sent, what is known of it. While there are such clients, what came with the packets of their
+symbols is kept for a while, which is longer than most ticks wait.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gateway.fanout.subscriptions import Subscriptions
 from gateway.protocol.frames import rewritten
 from gateway.protocol.messages import Trace, traced
 from gateway.protocol.values import EVERYTHING
-from gateway.wires.traced import TracedWire
+from gateway.wires.rewriting import RewritingWire
 from gateway.wires.wire import Wire
 from ticks.age import Seconds
 from ticks.origin import Origin
@@ -54,7 +54,7 @@ class Traces:
         if outbox not in self._chosen:
             chosen = self._chosen[outbox] = set()
             held = self._subscriptions.clients[outbox]
-            wrapped = partial(TracedWire, traced=partial(self._traced, held.keys(), chosen))
+            wrapped = partial(RewritingWire, rewrite=partial(self._traced, held.keys(), chosen))
             self._subscriptions.reroute(outbox, wrapped)
         new = set(symbols) - self._chosen[outbox]
         self._chosen[outbox] |= new
@@ -126,4 +126,4 @@ def _group(symbol: str) -> str:
 
 
 def _unwrapped(wire: Wire) -> Wire:
-    return wire.wire if isinstance(wire, TracedWire) else wire
+    return wire.wire if isinstance(wire, RewritingWire) else wire

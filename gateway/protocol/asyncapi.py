@@ -21,6 +21,7 @@ import msgspec
 from gateway import VERSION
 from gateway.protocol import commands, messages
 from gateway.protocol.codes import close_codes, error_codes, table
+from gateway.protocol.compact import COMPACT
 from gateway.protocol.schemas import named_schemas
 from gateway.protocol.values import ref
 from ticks.tick import MAX_BODY_BYTES
@@ -65,6 +66,7 @@ def document(deployment: Deployment) -> Json:
                 "/ws",
                 "Ticks out",
                 "A client subscribes to symbols and is sent their ticks. Messages are JSON, one in one text message.",
+                query={"type": "object", "properties": {"format": {"const": COMPACT, "description": _FORMAT}}},
             ),
             "publishers": _channel(
                 "publishers",
@@ -84,6 +86,7 @@ def document(deployment: Deployment) -> Json:
     }
 
 
+_FORMAT: Final = "Ticks come as arrays (`ticks`), several in one message."
 _INFO: Final = {
     "title": "MarketMux",
     "version": VERSION,
@@ -119,6 +122,7 @@ _OPERATIONS: Final = [
     Operation("subscribers", "greet", [messages.Welcome]),
     Operation("subscribers", "introduce", [messages.Introduced]),
     Operation("subscribers", "deliver", [messages.Snapshot, messages.Tick, messages.Gap, messages.Conflated]),
+    Operation("subscribers", "deliverCompact", [messages.Ticks]),
     Operation("subscribers", "inform", [messages.Heartbeat, messages.Bus, messages.Access, messages.Closing]),
     Operation("publishers", "publish", [commands.Publication], [messages.Published, messages.PublisherError]),
     Operation("publishers", "authPublisher", [commands.Auth], [messages.Authenticated, messages.PublisherError]),
@@ -134,14 +138,14 @@ def _kinds(channel: str = "") -> list[type]:
     return [*dict.fromkeys(kind for each in operations for kind in (*each.kinds, *each.answers))]
 
 
-def _channel(name: str, address: str, title: str, description: str) -> Json:
+def _channel(name: str, address: str, title: str, description: str, **binding: Json) -> Json:
     return {
         "address": address,
         "title": title,
         "description": description,
         "servers": [{"$ref": "#/servers/gateway"}],
         "messages": {_name(kind): {"$ref": f"#/components/messages/{_name(kind)}"} for kind in _kinds(name)},
-        "bindings": {"ws": {"method": "GET", "bindingVersion": "0.1.0"}},
+        "bindings": {"ws": {"method": "GET", **binding, "bindingVersion": "0.1.0"}},
     }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Annotated, Any, Final, ParamSpec
+from typing import Annotated, Any, ClassVar, Final, ParamSpec
 
 import msgspec
 from msgspec import Meta
@@ -85,6 +85,9 @@ class Welcome(Event):
     limits: Limits
     heartbeat: Annotated[float, Meta(ge=0, description="Seconds without a message until a heartbeat; 0: none come.")]
     expires_at: ExpiresAt | None = None
+    fields: Annotated[
+        Sequence[str], Meta(title="Fields", description="With `format=compact`: what each array of `ticks` has.")
+    ] = ()
 
 
 class Heartbeat(Event):
@@ -234,6 +237,18 @@ _TICK: Final = "A tick of a symbol, in the epoch the client was told last."
 Tick = _priced("Tick", _TICK, ("seq", Seq), ("skipped", _Left, 0))
 _LAST: Final = "The last tick of a symbol, for a client that did not get it as a `tick`."
 Snapshot = _priced("Snapshot", _LAST, ("seq", Seq), ("epoch", Epoch))
+
+
+class Ticks:
+    """With `format=compact`, in place of `tick`: an array for each, with the values of the `fields` of `welcome`."""
+
+    rules: ClassVar = {
+        "type": "array",
+        "minItems": 1,
+        "items": {"type": "array", "minItems": 4},
+        "description": "Null where a tick has no such field, and nothing where it has none of the last ones. Its other "
+        "fields are in an object behind them.",
+    }
 
 
 class Gap(Event):

@@ -11,6 +11,7 @@ from asyncio.subprocess import DEVNULL, PIPE
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -96,6 +97,29 @@ async def test_it_gets_the_last_tick_and_then_every_tick(gateway: GatewayProcess
         {"n": Decimal(5)},
     )
     assert str(events[2].bid) == "150.2500"
+
+
+async def test_in_the_compact_format_it_says_the_same(gateway: GatewayProcess) -> None:
+    full = {**tick("COMPACT", "150.260"), "bid": "150.2500", "size": 300, "extra": {"n": 5, "seq": None}}
+    async with (
+        publisher(gateway) as http,
+        Client(gateway.ws, max_age=None) as plain,
+        Client(gateway.ws + "?for=a-test", max_age=None, compact=True) as compact,
+    ):
+        clients = plain, compact
+        for client in clients:
+            await client.subscribe("COMPACT", trace=client is compact)
+            await client.subscribe("COMPACT/RATED", max_rate=2)
+        for price in range(1, 31):
+            await publish(http, [full, tick("COMPACT/RATED", price), tick("COMPACT", price)])
+        said = [await until(client, Tick, symbol="COMPACT/RATED", seq=30) for client in clients]
+    for events in said:
+        assert_account(event for event in events if not isinstance(event, Connected))
+    first, second = ([event for event in events if getattr(event, "symbol", "") == "COMPACT"] for events in said)
+    assert len(first) == len(second) > 50
+    assert first == [replace(event, trace=None) for event in second if isinstance(event, Tick)]
+    assert all(event.trace is not None for event in second if isinstance(event, Tick))
+    assert (compact.counts.gaps, compact.counts.skipped > 0) == (0, True)
 
 
 async def test_everything_is_also_what_ticks_for_the_first_time(gateway: GatewayProcess) -> None:

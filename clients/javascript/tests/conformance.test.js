@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
+import { compact } from "../src/compact.ts";
 import { BadMessage, ClosedForGood } from "../src/index.ts";
 import { Gateway, until } from "./fake.js";
 
@@ -34,9 +35,10 @@ class Run {
   command = null;
   #peer = null;
 
-  constructor({ welcome = {} }) {
+  constructor({ welcome = {}, compact: isCompact = false }) {
     this.gateway.welcome = welcome;
-    this.client = this.gateway.client({ refusedFor: 60 });
+    const { WebSocket } = this.gateway;
+    this.client = this.gateway.client({ refusedFor: 60, ...(isCompact && { WebSocket: compact(WebSocket) }) });
     this.client.on("event", (event) => this.events.push(told(event)));
   }
 

@@ -201,7 +201,8 @@ tasks: list[asyncio.Future[Any]] = []
 async def test_the_client_does_what_every_client_does(case: dict[str, Any]) -> None:
     gateway = Gateway(case.get("welcome", {}))
     async with gateway.running() as url:
-        async with Client(url, backoff=Backoff(0.001, 0.002), max_age=None, max_queue=1_000_000, proxy=None) as client:
+        options = {"max_age": None, "max_queue": 1_000_000, "proxy": None, "compact": case.get("compact", False)}
+        async with Client(url, backoff=Backoff(0.001, 0.002), **options) as client:
             consumer = Consumer(client)
             for wanted in case["subscribe"]:
                 options = {name: value for name, value in wanted.items() if name != "symbols"}

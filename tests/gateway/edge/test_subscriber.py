@@ -269,6 +269,27 @@ async def test_everything_is_every_symbol_now_and_later(layer: Any) -> None:
         assert await client.seqs(1) == [("tick", "MSFT", 2)]
 
 
+async def test_the_compact_format_is_for_who_asks_in_the_address(layer: Any) -> None:
+    async with Client() as plain, Client(path="/ws?format=compact") as compact:
+        await plain.subscribe("AAPL", "MSFT")
+        assert (await compact.receive())["fields"] == ["symbol", "price", "timestamp", "seq", "bid", "ask", "size"]
+        await compact.ask(action="subscribe", symbols=["AAPL", "MSFT"])
+        await publish.publish([tick("AAPL", "1.50"), tick("AAPL", 2), tick("MSFT", 3)])
+        assert [await plain.seqs(1) for _ in range(3)]
+        rows = list(await compact.receive())
+        while len(rows) < 3:
+            rows += await compact.receive()
+        assert sorted(rows) == [["AAPL", 1.5, WHEN, 1], ["AAPL", 2, WHEN, 2], ["MSFT", 3, WHEN, 1]]
+        again = await compact.ask(action="subscribe", symbol="AAPL")
+        assert (again["type"], (await compact.receive())["type"]) == ("subscribed", "snapshot")
+
+
+@pytest.mark.parametrize("query", ["format=xml", "format=Compact", "format=compact&format=x"])
+async def test_another_format_is_refused(layer: Any, query: str) -> None:
+    connected, _ = await WebsocketCommunicator(application, f"/ws?{query}").connect()
+    assert not connected
+
+
 async def test_a_rate_holds_ticks_back_and_says_how_many(layer: Any) -> None:
     async with Client() as client:
         await client.subscribe("AAPL", max_rate=1)

@@ -17,6 +17,7 @@ from bus.contract import Reason
 from gateway.protocol.asyncapi import Deployment, document, encode
 from gateway.protocol.codes import SERVICE_RESTART, ErrorCode, ProtocolError
 from gateway.protocol.commands import Action, parse
+from gateway.protocol.compact import ROW, compacted
 from gateway.protocol.frames import rewritten, texts
 from gateway.protocol.messages import (
     Limits,
@@ -86,6 +87,9 @@ FRAMES: Final = {
     SUBSCRIBERS: [
         welcome_frame("0.2.0", Limits(1000, 65_536, 100), 1.0),
         welcome_frame("0.2.0", Limits(1000, 65_536, 100), 1.0, "2026-05-12T15:04:05.000000Z"),
+        welcome_frame("0.2.0", Limits(1000, 65_536, 100), 1.0, None, ROW),
+        compacted(tick_frame(body("150.250"), 1042) + skipping(tick_frame(body("150.300", "15:04:07"), 1055), 4)),
+        compacted(tick_frame(FULL.json(), 1042)),
         authenticated_frame("2026-05-12T16:04:05.000000Z", 4),
         subscribed_frame(["AAPL"], {"AAPL": Position(1041, EPOCH)}, 1),
         subscribed_frame(["AAPL"], {"AAPL": Position(1043, EPOCH, True)}, 2),
@@ -147,7 +151,7 @@ def examples(path: str) -> list[str]:
 
 def is_from_the_gateway(text: str) -> bool:
     message = parsed(text)
-    return isinstance(message, dict) and "type" in message
+    return "type" in message if isinstance(message, dict) else isinstance(message[0], list)
 
 
 def text_of(frame: bytes) -> str:

@@ -69,6 +69,7 @@ class Client:
         backoff: Backoff | None = None,
         proxy: Proxy = True,
         refused_for: Number = 60.0,
+        compact: bool = False,
     ) -> None:
         """
         Args:
@@ -87,6 +88,7 @@ class Client:
             proxy: the URL of a proxy, or None for none. True is the one that the environment names (``https_proxy``,
                 ``no_proxy`` and so on), but none to this machine itself.
             refused_for: for how many seconds of nothing but refusals a client that was welcomed before tries again.
+            compact: whether ticks are to come in less than half the bytes (docs/reference/protocol.md).
 
         Raises TypeError or ValueError for what it cannot use, Refused for a URL that is none.
         """
@@ -95,6 +97,8 @@ class Client:
         if key is not None and token is not None:
             raise ValueError("a client shows a key or a token, not both")
         self._target = Target.checked(url, key, headers, ssl, proxy)
+        if flag("compact", compact):
+            self._target = self._target.asking("format=compact")
         self._tokens = Tokens(token)
         self._connect_timeout = None if connect_timeout is None else not_negative("connect_timeout", connect_timeout)
         self._backoff = backoff or Backoff()
@@ -317,9 +321,10 @@ class Client:
         with contextlib.suppress(websockets.ConnectionClosed):
             while True:
                 await self._inbox.room()
-                message = await session.receive()
+                found = await session.receive()
                 try:
-                    self._take(session, message)
+                    for message in found:
+                        self._take(session, message)
                 except (KeyError, TypeError, ValueError, AttributeError) as error:
                     raise BadMessage(str(message)[:200]) from error
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final, NoReturn
 
 from .events import Extra, Snapshot, Tick, Trace
 
-__all__ = ["decode", "snapshot", "tick"]
+__all__ = ["decode", "decode_all", "snapshot", "tick"]
 
 
 def _no_number(text: str) -> NoReturn:
@@ -25,6 +25,22 @@ def decode(text: str | bytes) -> dict[str, Any]:
     if not isinstance(message, dict) or not isinstance(message.get("type"), str):
         raise ValueError("not an object with a type")
     return message
+
+
+def decode_all(text: str | bytes, fields: Sequence[str]) -> list[dict[str, Any]]:
+    """The messages in a frame's payload; in the compact format that may be several ticks, with these ``fields``."""
+    found = text if isinstance(text, str) else text.decode()
+    if not found.startswith("["):
+        return [decode(found)]
+    rows = _DECODER.decode(found)
+    if not all(isinstance(row, list) and row for row in rows):
+        raise ValueError("not an array of ticks")
+    return [_expanded(row, fields) for row in rows]
+
+
+def _expanded(row: list[Any], fields: Sequence[str]) -> dict[str, Any]:
+    values, more = (row[:-1], row[-1]) if isinstance(row[-1], dict) else (row, {})
+    return {"type": "tick", **dict(zip(fields, values, strict=False)), **more}
 
 
 def tick(message: Mapping[str, Any]) -> Tick:

@@ -16,7 +16,7 @@ from .budget import Budget
 from .closures import LOST, Closure, announced, closure
 from .commands import encode
 from .errors import BadMessage, CommandRefused, Refused
-from .messages import decode
+from .messages import decode, decode_all
 from .target import Target, reason_of
 from .timeouts import timeout
 
@@ -58,6 +58,7 @@ class Session:
         self.expires_at: str | None = welcome.get("expires_at")
         """When the connection ends by itself, unless another token is shown before: RFC 3339 in UTC."""
         self.message_bytes = int(limits["message_bytes"])
+        self._fields: list[str] = welcome.get("fields", [])
         self._socket = socket
         self._budget = Budget(float(limits["commands_per_second"]), loop.time)
         self._heartbeat = float(welcome.get("heartbeat", 0))
@@ -88,12 +89,12 @@ class Session:
             await shut(socket)
             raise
 
-    async def receive(self) -> dict[str, Any]:
-        """The next message. Raises ConnectionClosed at the end, and BadMessage."""
+    async def receive(self) -> list[dict[str, Any]]:
+        """The next message, or several ticks. Raises ConnectionClosed at the end, and BadMessage."""
         text = await self._socket.recv()
         self._quiet_looks = 0
         try:
-            return decode(text)
+            return decode_all(text, self._fields)
         except ValueError as error:
             raise BadMessage(str(text[:200])) from error
 

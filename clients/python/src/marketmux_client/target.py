@@ -53,6 +53,10 @@ class Target(NamedTuple):
             known |= header_fields({"Authorization": f"Api-Key {text('key', key)}"})
         return cls(url, known, ssl, _proxy(proxy, uri.host))
 
+    def asking(self, query: str) -> Target:
+        """The same with more in the query of its URL."""
+        return self._replace(url=f"{self.url}{'&' if '?' in self.url else '?'}{query}")
+
 
 def _proxy(proxy: Any, host: str) -> Proxy:
     if proxy is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway.protocol.codes import SLOW_CONSUMER
 from gateway.protocol.frames import PING, text_frame
-from gateway.wires.traced import TracedWire
+from gateway.wires.rewriting import RewritingWire
 from tests.gateway.fakes import FakeWire
 
 
@@ -17,14 +17,14 @@ FRAME = text_frame(b"a tick")
 
 def test_what_is_sent_is_what_was_made_of_the_frames() -> None:
     socket = FakeWire()
-    assert TracedWire(socket, longer).send(FRAME) == len(FRAME)
+    assert RewritingWire(socket, longer).send(FRAME) == len(FRAME)
     assert socket.writes == [longer(FRAME)]
 
 
 def test_what_the_socket_did_not_take_is_finished() -> None:
     socket = FakeWire()
     socket.full = True
-    wire = TracedWire(socket, longer)
+    wire = RewritingWire(socket, longer)
     assert wire.send(FRAME) == 0
     wire.finish(FRAME)
     assert socket.writes == [longer(FRAME)]
@@ -37,7 +37,7 @@ def test_a_socket_that_would_block_takes_all_of_it_later() -> None:
             raise BlockingIOError
 
     socket = Blocked()
-    wire = TracedWire(socket, longer)
+    wire = RewritingWire(socket, longer)
     assert wire.send(FRAME) == 0
     wire.finish(FRAME)
     assert socket.writes == [longer(FRAME)]
@@ -45,7 +45,7 @@ def test_a_socket_that_would_block_takes_all_of_it_later() -> None:
 
 def test_all_else_is_the_other_wires() -> None:
     socket = FakeWire(answers_pings=True)
-    wire = TracedWire(socket, lambda frames: frames)
+    wire = RewritingWire(socket, lambda frames: frames)
     assert (wire.answers_pings, wire.is_tidy, wire.fileno(), wire.queue()) == (True, True, -1, None)
     wire.send(PING)
     wire.pause_reading()

@@ -1,4 +1,4 @@
-"""The way to a client that asked when its ticks were where: each is told that as it goes out.
+"""The way to a client that gets frames otherwise than all others: with traces, or in the compact format.
 
 It stands before the wire that the client has, so that all others get their frames as ever, and get the same.
 """
@@ -10,16 +10,16 @@ from collections.abc import Callable
 from gateway.protocol.codes import Closure
 from gateway.wires.wire import Queue, Sender, Wire
 
-__all__ = ["TracedWire"]
+__all__ = ["RewritingWire"]
 
 
-class TracedWire:
-    """Sends frames as ``traced`` makes them, by another wire that is open already."""
+class RewritingWire:
+    """Sends frames as ``rewrite`` has them, by another wire."""
 
-    def __init__(self, wire: Wire, traced: Callable[[bytes], bytes]) -> None:
+    def __init__(self, wire: Wire, rewrite: Callable[[bytes], bytes]) -> None:
         self.wire = wire
         self.is_tidy, self.answers_pings = wire.is_tidy, wire.answers_pings
-        self._traced = traced
+        self._rewrite = rewrite
         self._rest = b""
 
     def open(self, sender: Sender, /) -> None:
@@ -32,7 +32,7 @@ class TracedWire:
         return self.wire.queue()
 
     def send(self, frames: bytes) -> int:
-        data = self._traced(frames)
+        data = self._rewrite(frames)
         try:
             sent = self.wire.send(data)
         except BlockingIOError:
