@@ -12,15 +12,14 @@ from __future__ import annotations
 from typing import Any
 
 from channels.layers import get_channel_layer
-from channels.routing import ProtocolTypeRouter, URLRouter
 from django.apps import apps
 from django.conf import settings
 from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
-from django.urls import re_path, reverse
+from django.urls import reverse
 
 from gateway.edge.forwarded import OnlyFromProxies
 from gateway.edge.requests import AccessLog, Identified
-from gateway.edge.routing import not_found, websocket_urlpatterns
+from gateway.edge.routing import Routes, not_found
 from gateway.edge.sse import EventStreams
 from gateway.edge.standing import WithStanding
 from gateway.edge.watch import Watching
@@ -48,13 +47,7 @@ def with_gateway(django: Any, websocket: Any = None) -> Any:
         middleware,
         Shortcut(middleware).publish,
     )
-    others: Any = websocket or not_found
-    routes = ProtocolTypeRouter(
-        {
-            "http": Watching(WithStanding(to_django)),
-            "websocket": Watching(URLRouter([*websocket_urlpatterns, re_path(r"", others)])),
-        }
-    )
+    routes = Watching(Routes(WithStanding(to_django), websocket or not_found))
     streams = EventStreams(reverse("marketmux:stream"), routes)
     get_channel_layer()  # loads it now, and not while the first client waits
     collector.freeze()

@@ -107,6 +107,7 @@ class Access:
             if grant.of(self._scope):
                 await stand(scope, send, Standing.KNOWN if grant.stands_on else Standing.IDLE)
                 scope["subprotocol"] = _subprotocol(scope)
+                del headers, origin  # they would stay as long
                 await self._application(scope, receive, send)
             else:
                 await self._refuse(scope, receive, send)

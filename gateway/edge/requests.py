@@ -37,13 +37,14 @@ class Identified:
     def __init__(self, application: Application) -> None:
         self._application = application
 
-    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+    def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> Awaitable[None]:
         if "headers" not in scope:
-            await self._application(scope, receive, send)
-            return
+            return self._application(scope, receive, send)
         given = next((value for name, value in scope["headers"] if name == _HEADER), b"")
         value = given if _WELL_FORMED.match(given) else secrets.token_hex(8).encode()
         bind_contextvars(request_id=value.decode())
+        if scope["type"] != "http":
+            return self._application(scope, receive, send)  # nothing of this stays as long as a client
 
         async def answer(event: dict[str, Any]) -> None:
             if event["type"] == "http.response.start":
@@ -51,7 +52,7 @@ class Identified:
             await send(event)
 
         answer.__wrapped__ = send  # type: ignore[attr-defined]
-        await self._application(scope, receive, answer if scope["type"] == "http" else send)
+        return self._application(scope, receive, answer)
 
 
 class AccessLog:

@@ -92,10 +92,13 @@ class EventStreams:
             EventStream.as_asgi(), Scope.SUBSCRIBE, Audience.WS, Audience.HTTP, refuse=_refuse_visitor
         )
 
-    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+    def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> Awaitable[None]:
         if scope["type"] != "http" or scope["path"] != self._path or scope["method"] != "GET":
-            await self._others(scope, receive, send)
-        elif redirect := _middleware.redirect(_request(scope)):
+            return self._others(scope, receive, send)
+        return self._begin(scope, receive, send)
+
+    async def _begin(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if redirect := _middleware.redirect(_request(scope)):
             headers = [(name.lower().encode(), value.encode()) for name, value in redirect.items()]
             await _respond(scope, send, redirect.status_code, headers, b"")
         else:

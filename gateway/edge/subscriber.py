@@ -69,6 +69,8 @@ carried_out: Final = Histogram(SECONDS)
 _MOST_UNSENT: Final = 16_384
 """Bytes of answers that wait for those of the commands behind."""
 
+_KEPT: Final = frozenset({b"x-forwarded-for", b"traceparent"})
+"""Headers of a handshake that are looked at again."""
 _AUTH_COST: Final = 10
 """Commands that looking at a token counts as, on top of one."""
 
@@ -79,6 +81,9 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: SendEvent) -> None:
         self.scope = scope
         self.base_send = send
+        if isinstance(headers := scope["headers"], list):
+            # In the one list that all hold: the others would stay as long as the client.
+            headers[:] = [header for header in headers if header[0] in _KEPT]
         await receive()  # websocket.connect
         chosen = dict(parse_qsl(scope.get("query_string", b"").decode("latin1"))).get("format", "")
         if chosen not in ("", COMPACT):

@@ -261,6 +261,6 @@ class Watching:
     def __init__(self, application: Application) -> None:
         self._application = application
 
-    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+    def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> Awaitable[None]:
         get_watch()
-        await self._application(scope, receive, send)
+        return self._application(scope, receive, send)  # a coroutine of its own would stay as long as the client

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+from autobahn.websocket.protocol import TrafficStats
 from autobahn.websocket.protocol import WebSocketProtocol as Handshake
 from autobahn.websocket.types import ConnectionDeny
 from daphne.ws_protocol import WebSocketProtocol
@@ -25,6 +27,13 @@ __all__ = ["FRAMES_AT_ONCE", "FRAMES_PER_SECOND", "TINY_BYTES", "GatewayProtocol
 
 _ANSWER: Final = bytes((0x8A, 0x80 | NUMBER_BYTES))
 """The head of a pong that answers an outbox; a mask and the number come behind it."""
+_SIGN_OF_LIFE: Final = b"\x8a\x80"
+"""The head of a pong that answers ``PING``; a mask comes behind it."""
+
+_OF_THE_HANDSHAKE: Final = ("http_", "websocket_", "_wskey", "_transport_details", "_raw_query_string", "clean_headers")
+"""How attributes begin that nothing reads once the connection is open."""
+_OF_NO_USE: Final = frozenset(["is_open", "is_closed", "trafficStats", "send_queue", "_valid_events", "_results"])
+"""What Autobahn keeps for listeners there are none of, and for writes that are put off: here is one for all."""
 
 _READ_BYTES: Final = 512
 """What is read at once between two payloads. It may be 80 frames, which take a millisecond; 64 KB of them take 200."""
@@ -39,6 +48,18 @@ TINY_BYTES: Final = 64
 """A fragment under this size carries nothing."""
 _PONGS: Final = 10
 """How many of the pings that came in one read are answered: the last ones."""
+
+
+class _Unheard:
+    """Stands for the Deferreds of a connection that nobody waits for."""
+
+    def callback(self, _: object) -> None: ...
+
+
+class _Asked(NamedTuple):
+    """What is left of the request of an open connection."""
+
+    path: str
 
 
 class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships no types
@@ -71,8 +92,16 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
     _denial_body = b""
     """With what the application refuses the handshake."""
 
-    client_addr = path = request = None
+    request: Any = None
+    client_addr = path = None
     """As long as a handshake has not come to the application."""
+
+    is_open: Any = _Unheard()
+    is_closed: Any = _Unheard()
+    websocket_version = 13
+    websocket_protocol_in_use = application_deferred = None
+    trafficStats = TrafficStats()  # type: ignore[no-untyped-call] # noqa: N815 - Autobahn's name
+    send_queue: Any = ()
 
     __hash__ = object.__hash__
     __eq__ = object.__eq__
@@ -93,6 +122,19 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
         """Gives the application the whole path: Autobahn cuts off what follows a semicolon, which a proxy does not."""
         request.path = self.http_request_uri.partition("?")[0]
         return super().onConnect(request)
+
+    def onOpen(self) -> None:  # noqa: N802 - Autobahn's name
+        """Lets go of the handshake, and of what is the same in every connection: most of what Autobahn keeps."""
+        super().onOpen()
+        self.request, self.application_deferred = _Asked(sys.intern(self.request.path)), None
+        kind = type(self)
+        self.__dict__ = {
+            name: value
+            for name, value in vars(self).items()
+            if name not in _OF_NO_USE
+            and not name.startswith(_OF_THE_HANDSHAKE)
+            and getattr(kind, name, self) is not value
+        }
 
     def failHandshake(self, reason: str, code: int = 400, responseHeaders: Any = None) -> None:  # noqa: N802, N803
         refusals.add(str(self.transport.getPeer().host), reason)
@@ -207,10 +249,16 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
         return self.state == int(self.STATE_OPEN) and not self.muted
 
     def _is_answer(self, data: bytes) -> bool:
-        """Takes a pong that answers the outbox and comes by itself, at a fraction of what Autobahn's way costs."""
-        if len(data) != len(_ANSWER) + 8 or not data.startswith(_ANSWER) or self.outbox is None:
+        """Takes a pong that answers us and comes by itself, at a fraction of what Autobahn's way costs."""
+        size = len(data)
+        if size not in {6, 10} or data[0] != _ANSWER[0] or self.outbox is None:
             return False
-        return self.outbox.answered(int.from_bytes(data[2:6]) ^ int.from_bytes(data[6:10]))
+        if size == 10 and data.startswith(_ANSWER):
+            return self.outbox.answered(int.from_bytes(data[2:6]) ^ int.from_bytes(data[6:10]))
+        if self.owed and data.startswith(_SIGN_OF_LIFE):
+            self.owed -= 1
+            return True
+        return False
 
     def _take_short(self, data: bytes) -> bytes:
         """Takes short messages, at a tenth of what Autobahn's way costs; returns what is behind them."""

@@ -23,6 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from autobahn.websocket.protocol import WebSocketProtocol as Handshake
 from daphne.server import Server, reactor
 
 from gateway.protocol.codes import Closure
@@ -49,6 +50,8 @@ LONGEST_STOP_SECONDS: Final = 10.0
 HARD_MESSAGE_BYTES: Final = 1_048_576
 SPARE_FILES: Final = 64
 """Open files kept for what is no client: Redis, database, large bodies, and room to refuse connections."""
+
+_ASGI: Final = {"version": "3.0"}
 
 EXTENSIONS: Final[dict[str, dict[str, Any]]] = {"websocket.http.response": {}, STANDING: {}}
 """Of ASGI: a handshake may be refused with another status than 403. And the application may say who it is."""
@@ -233,7 +236,7 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
     def create_application(self, protocol: Any, scope: dict[str, Any]) -> Inbox | None:
         """Daphne's, with a lighter and bounded queue between it and the application."""
         inbox = Inbox(protocol if isinstance(protocol, GatewayProtocol) else None)
-        scope.setdefault("asgi", {"version": "3.0"})
+        scope.setdefault("asgi", _ASGI)
         if isinstance(protocol, GatewayProtocol):
             scope["extensions"] = EXTENSIONS
         elif not protocol.channel.is_known:
@@ -329,11 +332,18 @@ def _make_room(transport: Any, in_good_order: bool) -> None:
 
 
 def _with_options(factory: Any) -> type[GatewayProtocol]:
-    """Our protocol with the factory's options as attributes of its class.
+    """Our protocol with the factory's options, and what Autobahn sets in every connection, as attributes of its class.
 
-    Otherwise Autobahn copies all of them to every connection, and formats them for a log that is discarded.
+    Otherwise Autobahn copies the options to every connection, and formats them for a log that is discarded.
     """
-    options = {name: getattr(factory, name) for name in GatewayProtocol.CONFIG_ATTRS}
+    one = GatewayProtocol()
+    one.factory = factory
+    Handshake._connectionMade(one)
+    plain = (bool, int, bytes, type(None))
+    options = {name: value for name, value in vars(one).items() if isinstance(value, plain)}
+    options = {name: value for name, value in options.items() if not hasattr(GatewayProtocol, name)}
+    options |= {"factory": factory, "server": factory.server_class}
+    options |= {name: getattr(factory, name) for name in GatewayProtocol.CONFIG_ATTRS}
     # A function among them must not become a method.
     options = {name: staticmethod(option) if callable(option) else option for name, option in options.items()}
     return type("ServedProtocol", (GatewayProtocol,), {**options, "CONFIG_ATTRS": ()})

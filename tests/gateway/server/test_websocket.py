@@ -212,6 +212,26 @@ async def test_a_pong_that_was_asked_for_is_not_counted(client: Client, outbox: 
     assert outbox.closures == []
 
 
+async def test_the_pong_of_a_silent_client_is_taken_past_autobahn(client: Client, outbox: Outbox) -> None:
+    client.websocket.ask()
+    with mock.patch.object(client.websocket, "_dataReceived") as read:
+        client.send(frame(ANSWER))
+        assert client.websocket.owed == 0
+        read.assert_not_called()
+        client.send(frame(ANSWER))  # nobody asked for it
+        read.assert_called_once()
+
+
+async def test_an_open_connection_keeps_nothing_of_the_handshake(client: Client) -> None:
+    kept = repr(vars(client.websocket))
+    assert "AAAAAAAAAAAAAAAAAAAAAA" not in kept, "what the client sent"
+    assert "Switching Protocols" not in kept
+    assert not {"send_queue", "trafficStats", "is_open", "is_closed"} & vars(client.websocket).keys()
+    client.send(frame(TEXT, b"x"))
+    client.leave()
+    assert client.websocket.request.path == "/"
+
+
 async def test_of_many_pings_in_one_read_the_last_are_answered(client: Client) -> None:
     client.send(b"".join(frame(ASK, bytes([number])) for number in range(100)))
     assert client.received() == b"".join(frame_to_client(ANSWER, bytes([number])) for number in range(90, 100))
