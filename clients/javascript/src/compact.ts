@@ -12,8 +12,9 @@ type Listener = ((event: Message) => void) | null;
 const TOKEN = /"(?:[^"\\]|\\.)*"|[[\]{}:,]|[^\s[\]{}:,"]+/g;
 
 /** A WebSocket that speaks the compact format, made of that of the platform, or of the package ws. */
-export function compact(Base = (globalThis as { WebSocket?: SocketConstructor }).WebSocket): SocketConstructor {
-  if (Base === undefined) throw new TypeError("no WebSocket here: give one, of the package ws");
+export function compact(given = (globalThis as { WebSocket?: SocketConstructor }).WebSocket): SocketConstructor {
+  if (given === undefined) throw new TypeError("no WebSocket here: give one, of the package ws");
+  const Base: SocketConstructor = given;
   return class {
     #socket;
     #fields: string[] = [];
