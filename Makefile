@@ -72,7 +72,7 @@ bench: $(INSTALLED_DEV)
 
 .PHONY: soak
 soak: $(INSTALLED_DEV)
-	@$(TESTING) $(PY) -m pytest -m soak
+	@$(TESTING) $(PY) -m pytest -m soak --timeout=3600
 	@$(TESTING) $(PY) -m tests.soak --minutes $(MINUTES) $(ARGS)
 
 .PHONY: autobahn
