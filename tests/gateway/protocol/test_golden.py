@@ -85,9 +85,9 @@ def invalid_ticks() -> ProtocolError:
 
 FRAMES: Final = {
     SUBSCRIBERS: [
-        welcome_frame("0.2.0", Limits(1000, 65_536, 100), 1.0),
-        welcome_frame("0.2.0", Limits(1000, 65_536, 100), 1.0, "2026-05-12T15:04:05.000000Z"),
-        welcome_frame("0.2.0", Limits(1000, 65_536, 100), 1.0, None, ROW),
+        welcome_frame("0.2.0", Limits(1000, 65_536, 100), 5.0),
+        welcome_frame("0.2.0", Limits(1000, 65_536, 100), 5.0, "2026-05-12T15:04:05.000000Z"),
+        welcome_frame("0.2.0", Limits(1000, 65_536, 100), 5.0, None, ROW),
         compacted(tick_frame(body("150.250"), 1042) + skipping(tick_frame(body("150.300", "15:04:07"), 1055), 4)),
         compacted(tick_frame(FULL.json(), 1042)),
         authenticated_frame("2026-05-12T16:04:05.000000Z", 4),
