@@ -33,7 +33,7 @@ def decode_all(text: str | bytes, fields: Sequence[str]) -> list[dict[str, Any]]
     if not found.startswith("["):
         return [decode(found)]
     rows = _DECODER.decode(found)
-    if not all(isinstance(row, list) and row for row in rows):
+    if not (fields and rows and all(isinstance(row, list) and row for row in rows)):
         raise ValueError("not an array of ticks")
     return [_expanded(row, fields) for row in rows]
 
