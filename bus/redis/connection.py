@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 from typing import Any, Final
 
 from redis.asyncio import Connection, ConnectionPool
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-__all__ = ["ATTEMPT_SECONDS", "ESTABLISH_SECONDS", "Info", "abort", "address", "connect", "is_misplaced"]
+__all__ = [
+    "ATTEMPT_SECONDS",
+    "ESTABLISH_SECONDS",
+    "Incoming",
+    "Info",
+    "abort",
+    "address",
+    "connect",
+    "is_misplaced",
+]
 
 ATTEMPT_SECONDS: Final = 5.0
 """How long an attempt to connect may take: with a Sentinel and TLS some ten round trips."""
@@ -45,6 +55,59 @@ async def abort(connection: Connection) -> None:
     if connection._writer is not None:
         connection._writer.transport.abort()
     await connection.disconnect(nowait=True)
+
+
+class Incoming(asyncio.Protocol):
+    """Hands what comes on a connection to ``take``, in the turn of the loop in which it came.
+
+    A task that reads redis-py's stream would get it a turn later. What is written goes on through redis-py's own
+    protocol, which is told of all the rest.
+    """
+
+    def __init__(self, connection: Connection, take: Callable[[bytes], None]) -> None:
+        self._connection = connection
+        self._take = take
+        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def read(self) -> None:
+        """Returns when Redis has closed the connection; raises what ended it, or what ``take`` raised."""
+        writer, stream = self._connection._writer, self._connection._reader
+        if writer is None or stream is None or stream.at_eof() or writer.transport.is_closing():
+            return
+        self._transport = writer.transport
+        self._streams: Any = self._transport.get_protocol()
+        self._transport.set_protocol(self)
+        stream.feed_eof()
+        if rest := await stream.read():  # at once: nothing more comes to it
+            self.data_received(rest)
+        await self._ended
+
+    def data_received(self, data: bytes) -> None:
+        if self._ended.done():
+            return
+        try:
+            self._take(data)
+        except Exception as error:
+            self._end(error)
+            self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._streams.connection_lost(exc)
+        self._end(exc)
+
+    def pause_writing(self) -> None:
+        self._streams.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._streams.resume_writing()
+
+    def _end(self, error: Exception | None) -> None:
+        if self._ended.done():
+            return
+        if error is None:
+            self._ended.set_result(None)
+        else:
+            self._ended.set_exception(error)
 
 
 class Info:

@@ -23,11 +23,10 @@ from redis.asyncio import Connection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
-from bus.redis.connection import Info, abort, is_misplaced
+from bus.redis.connection import Incoming, Info, abort, is_misplaced
 
 __all__ = ["Clock", "Link", "Script"]
 
-_READ_BYTES = 65_536
 _HIGH_WATER = 4_194_304
 """Bytes waiting to be sent beyond which callers wait for the connection."""
 
@@ -123,6 +122,7 @@ class Link:
         """Whether it led to a Redis that is not, or no more, the right one."""
         self._connection = connection
         self._writer = cast(asyncio.StreamWriter, connection._writer)
+        self._parser = hiredis.Reader()
         self._sent: deque[_Command] = deque()
         self._undone: list[_Command] = []
         self._held: list[_Command] = []
@@ -223,7 +223,7 @@ class Link:
 
     async def _receive(self) -> None:
         try:
-            await self._read(cast(asyncio.StreamReader, self._connection._reader))
+            await Incoming(self._connection, self._read).read()
         except OSError as error:
             self.reason = RedisConnectionError(str(error))
         finally:
@@ -232,16 +232,14 @@ class Link:
             _fail(self._commands(), self.reason)
             await abort(self._connection)
 
-    async def _read(self, stream: asyncio.StreamReader) -> None:
-        parser = hiredis.Reader()
-        while data := await stream.read(_READ_BYTES):
-            parser.feed(data)
-            self.is_overdue = False
-            while (value := parser.gets()) is not False:
-                if not isinstance(value, hiredis.PushNotification):  # what Redis says of its own accord is no reply
-                    self._take(self._sent.popleft(), value)
-            if (self._undone or self._held) and not self._sent:
-                self._send_again()
+    def _read(self, data: bytes) -> None:
+        self._parser.feed(data)
+        self.is_overdue = False
+        while (value := self._parser.gets()) is not False:
+            if not isinstance(value, hiredis.PushNotification):  # what Redis says of its own accord is no reply
+                self._take(self._sent.popleft(), value)
+        if (self._undone or self._held) and not self._sent:
+            self._send_again()
 
     def _take(self, command: _Command, value: Any) -> None:
         if command.is_undone(value):

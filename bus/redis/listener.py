@@ -16,14 +16,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias
 
 import hiredis
 from redis.asyncio import Connection, ConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 
-from bus.redis.connection import Info, abort, connect, is_misplaced
+from bus.redis.connection import Incoming, Info, abort, connect, is_misplaced
 from bus.redis.probe import Probe
 from bus.redis.refusals import reason_of
 
@@ -31,7 +31,6 @@ __all__ = ["Listener", "RawMessage"]
 
 logger = logging.getLogger(__name__)
 
-_READ_BYTES: Final = 262_144
 _RETRY_SECONDS: Final = (0.05, 0.5)
 """First and longest pause between attempts to reach Redis."""
 _ADD_STEPS: Final = 12
@@ -200,7 +199,7 @@ class Listener:
             # Rescheduled to this moment, it cancels the read: not even what has just arrived is handed over.
             async with asyncio.timeout(None) as patience:
                 with self._probe.watching(patience):
-                    await self._read(cast(asyncio.StreamReader, connection._reader), self._probe)
+                    await self._read(connection, self._probe)
         except TimeoutError:
             self._probe.check()
             raise RedisConnectionError("Redis gives no sign of life.") from None
@@ -213,15 +212,18 @@ class Listener:
         self._command("PING", [_PROBE])
         return self._is_up
 
-    async def _read(self, stream: asyncio.StreamReader, probe: Probe) -> None:
+    async def _read(self, connection: Connection, probe: Probe) -> None:
         parser = hiredis.Reader(notEnoughData=False)
-        while data := await stream.read(_READ_BYTES):
+
+        def take(data: bytes) -> None:
             probe.check()
             probe.heard()
             parser.feed(data)
             while (reply := parser.gets()) is not False:
                 self._take(reply)
             self._hand_over()
+
+        await Incoming(connection, take).read()
         raise RedisConnectionError("Redis closed the connection.")
 
     # What it brings
