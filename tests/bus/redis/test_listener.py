@@ -14,7 +14,7 @@ from redis.asyncio import ConnectionPool, Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
-from bus.redis import connection, listener, probe
+from bus.redis import connection, probe
 from bus.redis.listener import Listener, RawMessage, _Topics
 from tests.servers import RedisServer
 
@@ -375,7 +375,7 @@ async def test_what_comes_later_and_later_because_this_process_does_not_keep_up_
         deliver(arrived)
 
     ear.listener._deliver = deliver_slowly
-    await asyncio.to_thread(_publish_at_once, redis_url, 40, bytes(listener._READ_BYTES))
+    await asyncio.to_thread(_publish_at_once, redis_url, 40, bytes(262_144))
     await ear.until(lambda: ear.news == ["lost", "restored"])
     assert len(ear.heard) < 40
     ear.heard.clear()
