@@ -88,5 +88,5 @@ export function expanded(text: string, fields: readonly string[]): string[] {
     else if (depth >= 2) value += token;
     if (token === "[" || token === "{") depth += 1;
   }
-  return ticks;
+  return ticks.length > 0 ? ticks : [text]; // which is no message
 }

@@ -22,6 +22,10 @@ describe("the ticks in a message", () => {
   });
 });
 
+test("an array without ticks stays what it is, which is no message", () => {
+  for (const text of ["[]", "[1]"]) assert.deepEqual(expanded(text, FIELDS), [text]);
+});
+
 class Platform {
   static last = null;
   onmessage = null;
