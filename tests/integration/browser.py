@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from selenium import webdriver
 from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
 from selenium.webdriver.common.by import By
@@ -11,7 +12,19 @@ from selenium.webdriver.support.select import Select
 
 from tests.servers import wait_until
 
-__all__ = ["Page", "row"]
+__all__ = ["Page", "on_every_screen", "row"]
+
+_PHONE, _DESK = (390, 844), (1280, 900)
+on_every_screen = pytest.mark.parametrize(
+    ("size", "theme"),
+    [
+        pytest.param(_PHONE, "dark", id="phone-dark"),
+        pytest.param(_DESK, "light", id="desk-light"),
+        pytest.param(_PHONE, "light", id="phone-light", marks=pytest.mark.soak),
+        pytest.param(_DESK, "dark", id="desk-dark", marks=pytest.mark.soak),
+    ],
+)
+"""For a test with a ``size`` and a ``theme``."""
 
 # At once: a row may be another symbol's a moment later.
 _SYMBOLS = "return [...document.querySelectorAll('tbody tr')].map((row) => row.dataset.symbol);"

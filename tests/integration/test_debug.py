@@ -15,12 +15,11 @@ import pytest
 from selenium import webdriver
 
 from tests.clients import RawClient, tick
-from tests.integration.browser import Page
+from tests.integration.browser import Page, on_every_screen
 from tests.integration.test_demo_page_access import AXE, violations
 from tests.office import Office
 from tests.servers import GatewayProcess, RedisServer, wait_until
 
-PHONE, DESK = (390, 844), (1280, 900)
 PAGE: Final = "/debug/"
 CLIENTS: Final = 40
 KIND: Final = "gateway.edge.watch.Standing"
@@ -166,15 +165,7 @@ def test_memory_is_traced_when_that_is_switched_on(site: Site) -> None:
     assert "Switch tracemalloc on" in site.get("?worker=0").text
 
 
-@pytest.mark.parametrize(
-    ("size", "theme"),
-    [
-        pytest.param(PHONE, "dark", id="phone-dark"),
-        pytest.param(DESK, "light", id="desk-light"),
-        pytest.param(PHONE, "light", id="phone-light", marks=pytest.mark.soak),
-        pytest.param(DESK, "dark", id="desk-dark", marks=pytest.mark.soak),
-    ],
-)
+@on_every_screen
 def test_everybody_can_read_it(driver: webdriver.Chrome, site: Site, theme: str, size: tuple[int, int]) -> None:
     """With all that it can show: growth, a flame graph, lines that allocated."""
     if not AXE.exists():

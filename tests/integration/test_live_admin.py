@@ -11,12 +11,11 @@ import pytest
 from selenium import webdriver
 
 from tests.clients import RawClient, tick
-from tests.integration.browser import Page
+from tests.integration.browser import Page, on_every_screen
 from tests.office import Office
 from tests.servers import GatewayProcess, RedisServer, wait_until
 
 AXE = Path(__file__).resolve().parents[2] / "node_modules/axe-core/axe.min.js"
-PHONE, DESK = (390, 844), (1280, 900)
 ISSUE = """
 answer = {
     "root": login(User.objects.create(username="root", is_staff=True, is_superuser=True)),
@@ -94,15 +93,7 @@ def test_it_says_so_when_it_has_stopped(page: Page) -> None:
     page.wait_for_text("#live-state", "There is no answer.")
 
 
-@pytest.mark.parametrize(
-    ("size", "theme"),
-    [
-        pytest.param(PHONE, "dark", id="phone-dark"),
-        pytest.param(DESK, "light", id="desk-light"),
-        pytest.param(PHONE, "light", id="phone-light", marks=pytest.mark.soak),
-        pytest.param(DESK, "dark", id="desk-dark", marks=pytest.mark.soak),
-    ],
-)
+@on_every_screen
 def test_everybody_can_read_it(page: Page, theme: str, size: tuple[int, int]) -> None:
     page.driver.get(f"{page.http}/admin/")
     page.resize(size)
