@@ -81,7 +81,7 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: SendEvent) -> None:
         self.scope = scope
         self.base_send = send
-        if isinstance(headers := scope["headers"], list):
+        if isinstance(headers := scope.get("headers"), list):
             # In the one list that all hold: the others would stay as long as the client.
             headers[:] = [header for header in headers if header[0] in _KEPT]
         await receive()  # websocket.connect

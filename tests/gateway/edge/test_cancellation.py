@@ -58,6 +58,6 @@ async def test_a_consumer_that_is_cancelled_leaves_nothing_behind(layer: MemoryL
         await until(lambda node=node: not node.hub.subscriptions.streams)  # type: ignore[misc]
         assert not node.memberships.joined
         if not consumer.cancelled():
-            assert count > 5
+            assert count > 5, consumer
             return
     raise AssertionError("it never came to its end")
