@@ -37,7 +37,7 @@ HERE: Final = "tests/integration/test_docs_commands.py"
 ELSEWHERE: Final = {
     ("ARCHITECTURE.md", ""): (2, f"{HERE}::test_a_way_through_the_code_names_what_is_there"),
     ("README.md", "python"): (1, f"{HERE}::test_the_readmes_program_prints_ticks"),
-    ("docs/explanation/performance.md", ""): (1, f"{HERE}::test_the_capacity_is_what_is_computed"),
+    ("docs/explanation/capacity.md", ""): (1, f"{HERE}::test_the_capacity_is_what_is_computed"),
     ("docs/how-to/channels-consumer.md", "python"): (1, f"{HERE}::test_a_consumer_of_ones_own_gets_ticks"),
     ("docs/how-to/channels-consumer.md", "json"): (1, f"{HERE}::test_a_consumer_of_ones_own_gets_ticks"),
     ("docs/how-to/integrate.md", "sh"): (1, "tests/integration/test_integrate.py::test_twenty_lines_show"),
@@ -236,7 +236,7 @@ def post(gateway: GatewayProcess, body: str, path: str = "/api/v1/ticks") -> htt
 
 
 def test_the_capacity_is_what_is_computed() -> None:
-    [text] = texts("docs/explanation/performance.md", "")
+    [text] = texts("docs/explanation/capacity.md", "")
     computed = subprocess.run(
         [sys.executable, "-m", "tests.benchmarks.capacity"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
@@ -259,7 +259,7 @@ def test_a_consumer_of_ones_own_gets_ticks(newcomer: Newcomer) -> None:
     assert route is not None
     routing = newcomer.project / "gateway/edge/routing.py"
     lines = routing.read_text().replace("\n\n__all__", "\nfrom gateway.edge.board import Board\n\n__all__", 1)
-    routing.write_text(lines.removesuffix("]\n") + f"    {route[1]},\n]\n")
+    routing.write_text(lines.replace("\n]\n", f"\n    {route[1]},\n]\n", 1))
     newcomer.run("make run")
     with connect(f"ws://127.0.0.1:{newcomer.port}/board") as board:
         assert alike(message.strip(), str(board.recv(60)))

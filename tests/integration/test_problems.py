@@ -22,8 +22,8 @@ COOKIE = {"cookie": "theme=dark"}
 
 def is_a_line(response: httpx.Response) -> bool:
     """What curl shows ends before the next prompt, and its length is that of what came."""
-    length = response.headers.get("content-length", str(len(response.content)))
-    return response.content.endswith(b"}\n") and length == str(len(response.content))
+    length = response.headers.get("content-length", str(response.num_bytes_downloaded))
+    return response.content.endswith(b"}\n") and length == str(response.num_bytes_downloaded)
 
 
 def held(response: httpx.Response) -> dict[str, Any]:
