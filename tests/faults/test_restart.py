@@ -289,6 +289,7 @@ def test_a_worker_that_gets_sigterm_is_replaced_and_nobody_refused(
     assert set(callers.outcomes) == {"answered"}
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.soak), 2])
 def test_a_killed_worker_is_replaced_and_nobody_refused(
     start_gateway: StartGateway, redis_url: str, workers: int

@@ -101,6 +101,7 @@ def test_the_keyboard_opens_and_closes_a_chart(page: Page) -> None:
 # Order, address
 
 
+@pytest.mark.soak
 def test_sorts_by_a_column_and_says_so(page: Page) -> None:
     publish(page.http, {"AAPL": "9", "MSFT": "1000000", "TSLA": "20"})
     page.wait_for_cell("TSLA", "price", "20")
@@ -162,6 +163,7 @@ def test_no_digit_is_ever_cut(page: Page, size: tuple[int, int]) -> None:
 # What is typed
 
 
+@pytest.mark.soak
 def test_small_letters_are_offered_the_symbol_that_is_known(page: Page) -> None:
     page.unsubscribe("AAPL")
     page.fill("#subscribe-symbols", "aapl")

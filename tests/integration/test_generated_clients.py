@@ -143,6 +143,7 @@ def test_a_python_client_publishes_and_reads(workshop: Workshop) -> None:
     assert [name for name in names if "inline" in name or name.endswith(("_200", "_type_0", "_type_1"))] == []
 
 
+@pytest.mark.soak
 def test_a_typescript_client_publishes_and_reads(typescript: Workshop) -> None:
     typescript.run("npx esbuild quotes.ts")
     assert typescript.run("node quotes").splitlines() == [

@@ -128,6 +128,7 @@ def test_instruments_have_their_subscribers_on_all_workers(pair: Pair) -> None:
         assert '<td class="field-subscribers">2</td>' in page
 
 
+@pytest.mark.soak
 def test_commands_say_the_same(pair: Pair) -> None:
     wait_until(lambda: len(pair.nodes()["workers"]) == 3)
     with RawClient(pair.first, *SYMBOLS):

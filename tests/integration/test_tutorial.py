@@ -78,6 +78,7 @@ def test_the_page_is_live_stale_and_live_again(
     assert "stale" not in str(driver.find_element(By.ID, "prices").get_attribute("class"))
 
 
+@pytest.mark.soak
 def test_the_program_goes_on_where_it_stopped(start_gateway: StartGateway, redis_url: str, tmp_path: Path) -> None:
     gateway = start_gateway(redis_url)
     (tmp_path / "board.py").write_text(
