@@ -50,11 +50,12 @@ class Shape(NamedTuple):
     listeners: int = 0
 
 
+_LISTENERS: Final = 8
 SHAPES: Final = {
     "a tick alone": Shape(1, 1),
     "ten of ten symbols": Shape(10, 10),
     "a hundred of one symbol": Shape(100, 1),
-    "ten of ten symbols, 8 gateways listen": Shape(10, 10, 8),
+    f"ten of ten symbols, {_LISTENERS} gateways listen": Shape(10, 10, _LISTENERS),
 }
 """What is measured of Redis: it tells what a script call, each symbol in it and each tick of these costs."""
 
@@ -76,7 +77,7 @@ class RedisCosts:
         tick_us = max(0.0, (100 * hundred - alone) / 99)
         symbol_us = max(0.0, (10 * ten - alone) / 9 - tick_us)
         call_us = max(0.0, alone - symbol_us - tick_us)
-        return cls(*map(_rounded, (call_us, symbol_us, tick_us, max(0.0, ten_heard - ten) / 8)))
+        return cls(*map(_rounded, (call_us, symbol_us, tick_us, max(0.0, ten_heard - ten) / _LISTENERS)))
 
     def per_post(self, ticks: float, symbols: float) -> float:
         """Of a POST that is a script call by itself: what comes together shares one."""
