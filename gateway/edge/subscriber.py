@@ -92,7 +92,7 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
         await self.accept(scope.get("subprotocol"))
         wire = wire_for(send, conf.MARKETMUX_UNSENT_BYTES)
         self.fields = ROW if chosen else ()
-        await self.serve(receive, RewritingWire(wire, compacted) if chosen else wire)
+        await self.serve(receive, RewritingWire(wire, compacted, is_shared=True) if chosen else wire)
 
     async def serve(self, receive: Receive, wire: Wire) -> None:
         """From the client's first message to its end."""

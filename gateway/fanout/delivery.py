@@ -67,8 +67,8 @@ class Delivery:
             short = self._writer.write_all(stream.ready, data)
         finally:
             self._is_writing = False
-        for send, sent in short:
-            stream.ready.outboxes[send].took(data, sent)
+        for send, written, sent in short:
+            stream.ready.outboxes[send].took(written, sent)
         if self._moved:
             moved, self._moved = self._moved, []
             for outbox in moved:

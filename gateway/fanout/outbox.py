@@ -50,6 +50,7 @@ class Outbox:
         "behind",
         "descriptor",
         "due",
+        "form",
         "gathered",
         "send",
         "silent",
@@ -92,13 +93,15 @@ class Outbox:
         self.waiting.open(self._give_up)
         wire.open(self)
         self.send = wire.send
+        self.form = wire.form
+        """What ``send`` makes of frames, and who writes to ``descriptor`` has to; None for nothing."""
         self.descriptor = wire.fileno()
         """Of the socket that ``send`` writes to with nothing in between; -1 if there is no such, or not any more."""
 
     def reroute(self, change: Callable[[Wire], Wire]) -> None:
         """Sends by what ``change`` makes of the wire. Nobody may hold on to ``send`` and ``descriptor``."""
         self._wire = change(self._wire)
-        self.send = self._wire.send
+        self.send, self.form = self._wire.send, self._wire.form
         if not self._closed:
             self.descriptor = self._wire.fileno()
 
@@ -119,7 +122,7 @@ class Outbox:
             self.took(frames, sent)
 
     def took(self, frames: bytes, sent: int) -> None:
-        """The socket took only the first ``sent`` bytes of ``frames``: the client is behind."""
+        """The socket took only the first ``sent`` bytes of ``frames``, in their form: the client is behind."""
         self._wire.finish(frames[sent:])
         if not self._closed:
             self.stuffed = True

@@ -12,7 +12,7 @@ from gateway.fanout.gauges import Gauges
 from gateway.fanout.outbox import Outbox
 from gateway.fanout.schedule import Schedule
 from gateway.wires.io_uring import ROOM, Ring
-from gateway.wires.wire import Send
+from gateway.wires.wire import Form, Send
 
 __all__ = ["Crowd", "Writer", "gather"]
 
@@ -27,7 +27,7 @@ class Crowd:
 
     def __init__(self) -> None:
         self.outboxes: dict[Send, Outbox] = {}
-        self._sockets: tuple[array[int], list[Send], list[Send]] | None = None
+        self._sockets: tuple[dict[Form | None, tuple[array[int], list[Send]]], list[Send]] | None = None
 
     def add(self, outbox: Outbox) -> None:
         self.outboxes[outbox.send] = outbox
@@ -39,15 +39,22 @@ class Crowd:
         return self.outboxes.pop(outbox.send, None) is not None
 
     @property
-    def sockets(self) -> tuple[array[int], list[Send], list[Send]]:
-        """The descriptors of bare sockets, their sends in the same order, and the sends of all others.
+    def sockets(self) -> tuple[dict[Form | None, tuple[array[int], list[Send]]], list[Send]]:
+        """For each form the descriptors of bare sockets and their sends in the same order; and the sends of all others.
 
         Kept until a client comes or goes: the descriptor of one that is gone may be another's.
         """
         if self._sockets is None:
-            bare = {send: outbox.descriptor for send, outbox in self.outboxes.items() if outbox.descriptor >= 0}
-            others = [send for send in self.outboxes if send not in bare]
-            self._sockets = array("I", bare.values()), list(bare), others
+            bare: dict[Form | None, tuple[array[int], list[Send]]] = {}
+            others: list[Send] = []
+            for send, outbox in self.outboxes.items():
+                if outbox.descriptor < 0:
+                    others.append(send)
+                    continue
+                descriptors, sends = bare.setdefault(outbox.form, (array("I"), []))
+                descriptors.append(outbox.descriptor)
+                sends.append(send)
+            self._sockets = bare, others
         return self._sockets
 
 
@@ -76,16 +83,19 @@ class Writer:
             self._schedules[rate] = Schedule(rate, self.write_gathered)
         return self._schedules[rate]
 
-    def write_all(self, crowd: Crowd, data: bytes) -> list[tuple[Send, int]]:
+    def write_all(self, crowd: Crowd, data: bytes) -> list[tuple[Send, bytes, int]]:
         """Writes the same to a whole crowd, which must not change meanwhile.
 
-        Returns which took less than all, and how much: their outboxes are to be told.
+        Returns which took less than all, of what, and how much: their outboxes are to be told.
         """
         ring = self._ring
         if ring is None or len(crowd.outboxes) < ring.worth or len(data) > ROOM:
             return _call(crowd.outboxes, data)
-        descriptors, sends, others = crowd.sockets
-        short = [(sends[index], sent) for index, sent in ring.send(descriptors, data)]
+        bare, others = crowd.sockets
+        short: list[tuple[Send, bytes, int]] = []
+        for form, (descriptors, sends) in bare.items():
+            formed = data if form is None else form(data)
+            short += [(sends[index], formed, sent) for index, sent in ring.send(descriptors, formed)]
         return short + _call(others, data) if others else short
 
     def write_each(self, outboxes: Sequence[Outbox], messages: Sequence[bytes]) -> None:
@@ -97,6 +107,9 @@ class Writer:
             return
         if min(outbox.descriptor for outbox in outboxes) < 0 or max(map(len, messages)) > ROOM:
             outboxes, messages = _write_alone(outboxes, messages)
+        forms = [outbox.form for outbox in outboxes]
+        if any(forms):
+            messages = [form(each) if form else each for form, each in zip(forms, messages, strict=True)]
         descriptors = array("I", [outbox.descriptor for outbox in outboxes])
         for index, sent in ring.send_each(descriptors, messages):
             outboxes[index].took(messages[index], sent)
@@ -128,20 +141,20 @@ def gather(outboxes: Iterable[Outbox], data: bytes, touched: list[Outbox]) -> No
         gathered.append(data)
 
 
-def _call(sends: Iterable[Send], data: bytes) -> list[tuple[Send, int]]:
+def _call(sends: Iterable[Send], data: bytes) -> list[tuple[Send, bytes, int]]:
     # The inner loop of a hot symbol: what stands here is paid for every client and pass.
     size = len(data)
-    short: list[tuple[Send, int]] = []
+    short: list[tuple[Send, bytes, int]] = []
     sends = iter(sends)
     while True:
         try:
             for send in sends:
                 sent = send(data)
                 if sent != size:
-                    short.append((send, sent))
+                    short.append((send, data, sent))
             return short
         except BlockingIOError:
-            short.append((send, 0))
+            short.append((send, data, 0))
         except OSError:
             pass  # the connection is gone; the server finds out when it reads
 

@@ -26,6 +26,7 @@ class AsgiWire:
     """Sends events to any ASGI server, from a task that lives only while something waits to be sent."""
 
     is_tidy = answers_pings = False
+    form = None
 
     def __init__(self, send: SendEvent) -> None:
         self._send = send

@@ -19,6 +19,7 @@ class DaphneWire:
     """The part that both ways share. It is a Twisted producer, since that is how a transport says that it drained."""
 
     is_tidy = answers_pings = False
+    form = None
 
     def __init__(self, protocol: WebSocketProtocol) -> None:
         self._protocol = protocol

@@ -38,6 +38,7 @@ class EventWire:
     """Sends events from ``begin`` on; keeps what it is given before."""
 
     is_tidy = answers_pings = False
+    form = None
 
     def __init__(self, places: Places) -> None:
         """``places``: where the client stands, kept up to date by what is sent."""

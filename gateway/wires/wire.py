@@ -7,10 +7,13 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 from gateway.protocol.codes import Closure
 
-__all__ = ["Queue", "Send", "Sender", "Wire"]
+__all__ = ["Form", "Queue", "Send", "Sender", "Wire"]
 
 Send: TypeAlias = Callable[[bytes], int]
 """Hands whole frames to a socket; returns how many bytes it took, and raises, as ``socket.send`` does."""
+
+Form: TypeAlias = Callable[[bytes], bytes]
+"""Makes of whole frames what clients of one format get, which is not longer. They have one and the same function."""
 
 
 class Queue(NamedTuple):
@@ -61,11 +64,15 @@ class Wire(Protocol):
     """Whether a ping that is sent among other frames is answered by a call of the sender."""
 
     @property
+    def form(self) -> Form | None:
+        """What ``send`` makes of frames; None where they go as they are."""
+
+    @property
     def send(self) -> Send:
         """Asked for after ``open``."""
 
     def fileno(self) -> int:
-        """The descriptor of the socket, where ``send`` is the socket's own; -1 where it is not.
+        """The descriptor of the socket, where ``send`` is the socket's own but for ``form``; -1 where it is not.
 
         Asked for after ``open``. ``let_go`` is called before the socket is closed.
         """
@@ -77,7 +84,7 @@ class Wire(Protocol):
         """Tells the wire what to call."""
 
     def finish(self, rest: bytes) -> None:
-        """Takes over what the socket did not take. Nothing more is sent before the wire has called ``drained``."""
+        """Takes over what the socket did not take, in its form; nothing more is sent until ``drained`` is called."""
 
     def close(self, closure: Closure) -> None:
         """Starts the closing handshake."""

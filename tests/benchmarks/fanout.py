@@ -37,6 +37,7 @@ class CountingWire:
 
     is_tidy = True
     answers_pings = False
+    form = None
 
     def __init__(self) -> None:
         self.bytes = 0

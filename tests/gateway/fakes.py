@@ -23,7 +23,7 @@ from gateway.protocol.frames import texts
 from gateway.protocol.messages import subscribed_frame, unsubscribed_frame
 from gateway.protocol.values import EVERYTHING
 from gateway.wires.io_uring import Ring
-from gateway.wires.wire import Queue, Sender
+from gateway.wires.wire import Form, Queue, Sender
 
 __all__ = ["NEVER", "Books", "FakeBus", "FakeClient", "FakeRing", "FakeWire", "until"]
 
@@ -46,6 +46,7 @@ class FakeWire:
     """
 
     is_tidy = True
+    form: Form | None = None
 
     def __init__(self, ring: FakeRing | None = None, answers_pings: bool = False) -> None:
         """``ring``: which is given a descriptor for it. ``answers_pings``: when the test says so."""

@@ -23,6 +23,7 @@ from gateway.fanout.node import Node
 from gateway.fanout.outbox import Outbox
 from gateway.fanout.recent import NO_ROOM, Room
 from gateway.protocol.messages import subscribed_frame
+from gateway.wires.rewriting import RewritingWire
 from tests.gateway.fakes import FakeRing, FakeWire, until
 from ticks.tick import Tick, group_name
 
@@ -160,13 +161,32 @@ class Reader:
     def on_bus(self, connected: bool) -> None: ...
 
 
+def shouted(frames: bytes) -> bytes:
+    """Done twice it would not be seen."""
+    return frames.replace(b'"tick"', b"<>").replace(b'"TICK"', b'"tick"').replace(b"<>", b'"TICK"')
+
+
+class ShoutingWire(FakeWire):
+    """Of a client whose ticks have a form of their own."""
+
+    @property
+    def texts(self) -> list[str]:
+        found = super().texts
+        assert not any('"tick"' in text for text in found)
+        return [text.replace('"TICK"', '"tick"') for text in found]
+
+
 class Client:
-    def __init__(self, node: Node, ring: FakeRing | None, conflation: Conflation | None = None) -> None:
+    def __init__(
+        self, node: Node, ring: FakeRing | None, conflation: Conflation | None = None, is_formed: bool = False
+    ) -> None:
         self.node = node
-        self.wire = FakeWire(ring, answers_pings=True)
+        self.wire = (ShoutingWire if is_formed else FakeWire)(ring, answers_pings=True)
         self.reader = Reader()
         self.conflation = conflation
-        self.outbox = Outbox(self.wire, 60, node.hub.delivery.moved, conflation, node.hub.freshness.staleness)
+        self.is_formed = is_formed
+        wire = RewritingWire(self.wire, shouted, is_shared=True) if is_formed else self.wire
+        self.outbox = Outbox(wire, 60, node.hub.delivery.moved, conflation, node.hub.freshness.staleness)
         node.hub.add(self.outbox)
 
     def read_on(self) -> None:
@@ -256,7 +276,8 @@ class Play:
         self.node = Node(self.bus, leave_delay=0.0, patience=60, staleness=float(asks), ring=self.ring, room=room)
         if slices:
             self.node.hub.introductions.slice = 1
-        self.clients = [Client(self.node, self.ring, conflation) for conflation in (None, None, KeepAll(100_000))]
+        kinds = (None, False), (None, True), (KeepAll(100_000), False)
+        self.clients = [Client(self.node, self.ring, conflation, is_formed) for conflation, is_formed in kinds]
         self.last: dict[str, int] = {}
         self.number = 0
         self.turns = 0
@@ -371,7 +392,7 @@ async def _step(play: Play, action: str, client: Client, argument: Any) -> None:
         case "leave":
             play.node.close(client.outbox)
             again = KeepAll(100_000) if client.conflation else None
-            play.clients[play.clients.index(client)] = Client(play.node, play.ring, again)
+            play.clients[play.clients.index(client)] = Client(play.node, play.ring, again, client.is_formed)
         case "cut":
             play.bus.is_cut = True
         case "heal":

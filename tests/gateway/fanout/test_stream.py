@@ -80,7 +80,9 @@ async def test_the_crowd_is_always_who_is_there_now(stream: Stream) -> None:
     other = Outbox(FakeWire(), patience=60)
 
     def crowd(*numbers: int) -> None:
-        descriptors, sends, others = stream.ready.sockets
+        forms, others = stream.ready.sockets
+        ((form, (descriptors, sends)),) = forms.items()
+        assert form is None
         assert list(descriptors) == list(numbers)
         assert sends == [bare[number].send for number in numbers]
         assert others == [other.send]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gateway.protocol.codes import SLOW_CONSUMER
 from gateway.protocol.frames import PING, text_frame
 from gateway.wires.rewriting import RewritingWire
-from tests.gateway.fakes import FakeWire
+from tests.gateway.fakes import FakeRing, FakeWire
 
 
 def longer(frames: bytes) -> bytes:
@@ -55,3 +55,17 @@ def test_all_else_is_the_other_wires() -> None:
     wire.close(SLOW_CONSUMER)
     wire.release()
     assert (socket.closure, socket.released) == (SLOW_CONSUMER, True)
+
+
+def test_a_form_of_many_is_theirs_who_write_to_the_socket() -> None:
+    socket = FakeWire(FakeRing())
+    wire = RewritingWire(socket, longer, is_shared=True)
+    assert (wire.form, wire.fileno()) == (longer, 0)
+    assert RewritingWire(socket, longer).fileno() == -1
+    traced = RewritingWire(wire, longer)
+    assert (traced.form, traced.fileno()) == (None, -1)
+    socket.full = True
+    frames = longer(FRAME)
+    sent = socket.send(frames)
+    wire.finish(frames[sent:])
+    assert socket.writes == [frames]
