@@ -22,6 +22,7 @@ from gateway.protocol import codes, problems
 from gateway.server.head import has_one_coding
 from gateway.server.request import GatewayRequest
 from gateway.server.turns import Turns
+from gateway.server.upgrade import Upgrade, upgrade_in
 
 __all__ = ["GatewayHTTPConnection", "GatewayHTTPFactory"]
 
@@ -126,6 +127,11 @@ class GatewayHTTPConnection(HTTPChannel):
     def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
         if self._is_refused:
             return
+        if self._stage is Stage.IDLE and self._server.short_requests and not self._has_been_served:
+            upgrade = upgrade_in(data)
+            if upgrade is not None:
+                self._begin_websocket(upgrade)
+                return
         super().dataReceived(data)
         if self._is_refused:
             return
@@ -138,6 +144,15 @@ class GatewayHTTPConnection(HTTPChannel):
             elif self._stage is Stage.BODY:
                 self.setTimeout(self._server.timeouts.body)
             self._timed = self._stage
+
+    def _begin_websocket(self, upgrade: Upgrade) -> None:
+        """Hands the connection on, with a handshake that was read already."""
+        server, transport = self._server, self.transport
+        server.housekeeping.http_connections.discard(self)
+        protocol = server.ws_factory.protocol()
+        transport.protocol = protocol
+        protocol.take_over(transport, upgrade)
+        server.rests(transport)
 
     # The head
 

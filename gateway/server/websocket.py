@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from functools import cached_property
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
+from autobahn.wamp.types import TransportDetails
 from autobahn.websocket.protocol import TrafficStats
 from autobahn.websocket.protocol import WebSocketProtocol as Handshake
 from autobahn.websocket.types import ConnectionDeny
+from autobahn.websocket.utf8validator import Utf8Validator
 from daphne.ws_protocol import WebSocketProtocol
 
 from gateway.protocol.budget import Budget
@@ -21,6 +24,7 @@ from gateway.server.outgoing import Outgoing, unacknowledged_for
 from gateway.server.refusals import refusals
 from gateway.server.timeouts import Timeouts
 from gateway.server.turns import Turns
+from gateway.server.upgrade import Upgrade
 from gateway.server.visitors import STANDING, Standing
 
 __all__ = ["FRAMES_AT_ONCE", "FRAMES_PER_SECOND", "TINY_BYTES", "GatewayProtocol"]
@@ -62,6 +66,22 @@ class _Asked(NamedTuple):
     path: str
 
 
+class _Verdict:
+    """Stands for the Deferred that Daphne calls with what the application said of a handshake."""
+
+    __slots__ = ("_protocol", "_upgrade")
+
+    def __init__(self, protocol: GatewayProtocol, upgrade: Upgrade) -> None:
+        self._protocol = protocol
+        self._upgrade = upgrade
+
+    def callback(self, subprotocol: str | None) -> None:
+        self._protocol.open_with(self._upgrade.answer(self._protocol.factory.server, subprotocol))
+
+    def errback(self, denied: ConnectionDeny) -> None:
+        self._protocol.failHandshake(denied.reason, denied.code)
+
+
 class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships no types
     """Daphne's WebSocket protocol for a server that delivers through outboxes, timed by the monotonic clock.
 
@@ -96,15 +116,24 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
     client_addr = path = None
     """As long as a handshake has not come to the application."""
 
+    @cached_property
+    def utf8validator(self) -> Utf8Validator:
+        """For what Autobahn reads; most clients send nothing but short messages."""
+        return Utf8Validator()
+
     is_open: Any = _Unheard()
     is_closed: Any = _Unheard()
     websocket_version = 13
     websocket_protocol_in_use = application_deferred = None
     trafficStats = TrafficStats()  # type: ignore[no-untyped-call] # noqa: N815 - Autobahn's name
     send_queue: Any = ()
+    _transport_details = TransportDetails()  # type: ignore[no-untyped-call]
 
     __hash__ = object.__hash__
     __eq__ = object.__eq__
+
+    def __init__(self) -> None:
+        """Makes nothing of what Autobahn does here, for listeners there are none of: it is in the class."""
 
     # The handshake
 
@@ -117,6 +146,38 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
         self.transport.setTcpNoDelay(True)
         Handshake._connectionMade(self)
         self.factory.countConnections += 1
+
+    def take_over(self, transport: Any, upgrade: Upgrade) -> None:
+        """Begins on a connection whose handshake was read already (upgrade.py): what Autobahn and Daphne do for others.
+
+        What is the same in every connection is in the class, and need not be set here and dropped in ``onOpen``.
+        """
+        self.transport, self.connected = transport, 1
+        self._opened = self._heard = time.monotonic()
+        self._state = self.STATE_CONNECTING
+        transport.setTcpNoDelay(True)
+        self.factory.countConnections += 1
+        self.server.protocol_connected(self)
+        peer, host = transport.getPeer(), transport.getHost()
+        has_address = hasattr(peer, "host")  # a Unix socket has none
+        self.client_addr = [str(peer.host), peer.port] if has_address else None
+        server_addr = [str(host.host), host.port] if has_address else None
+        self.path = sys.intern(upgrade.path)
+        self.request = _Asked(self.path)
+        self.handshake_deferred = _Verdict(self, upgrade)
+        scope = upgrade.scope(self.client_addr, server_addr, self.server.root_path)
+        self.application_queue = self.server.create_application(self, scope)
+        self.application_queue.put_nowait({"type": "websocket.connect"})
+
+    def open_with(self, answer: bytes) -> None:
+        """The application has accepted such a handshake."""
+        self.transport.write(answer)
+        self.state = self.STATE_OPEN
+        if self.data:  # sent before it was known whether anybody would take it
+            data, self.data = self.data, b""
+            self.dataReceived(data)
+            if not self.held:
+                self.transport.resumeProducing()
 
     def onConnect(self, request: Any) -> Any:  # noqa: N802 - Autobahn's name
         """Gives the application the whole path: Autobahn cuts off what follows a semicolon, which a proxy does not."""
@@ -206,6 +267,7 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
         super().connectionLost(reason)
         # A reference cycle would keep a client that is gone until a full collection.
         self.is_closed = None
+        vars(self).pop("handshake_deferred", None)
         inbox = getattr(self, "application_queue", None)  # there is none before the handshake
         if inbox is not None:
             inbox.abandon()
@@ -230,6 +292,10 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
         self._heard = time.monotonic()
         if self._is_flooding:
             return
+        if self._is_undecided:
+            self.data += data
+            self.transport.pauseProducing()
+            return
         if self._is_between_messages:
             if not self.data and self._is_answer(data):
                 return
@@ -240,6 +306,11 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
         if data:
             self._dataReceived(data)  # Autobahn's, without what its Twisted side writes to the log
         self._after_reading()
+
+    @property
+    def _is_undecided(self) -> bool:
+        """Whether the application has not said yet whether it takes a handshake that was read by us."""
+        return self.state == int(self.STATE_CONNECTING) and type(getattr(self, "handshake_deferred", None)) is _Verdict
 
     @property
     def _is_between_messages(self) -> bool:

@@ -72,6 +72,7 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
     the server on its loop until then. It serves before it is ready, which the supervisor is told when ``usable`` has
     returned. ``most_idle``: see visitors.py. ``share_of`` makes an address that whose connections are counted together.
     ``admits`` says whether an address may open another connection. ``line`` is the way to the other workers.
+    ``short_requests``: whether plain handshakes are read by ourselves (upgrade.py).
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
         share_of: Callable[[str], str] = str,
         admits: Callable[[str], bool] | None = None,
         line: Line | None = None,
+        short_requests: bool = True,
         timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
     ) -> None:
         hard_limit = max(max_message_bytes, HARD_MESSAGE_BYTES)
@@ -110,6 +112,7 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
         )
         self.connections: dict[Any, dict[str, Any]] = {}
         self.max_body_bytes = max_body_bytes
+        self.short_requests = short_requests
         self.housekeeping = Housekeeping(timeouts)
         self.timeouts = timeouts
         # Who is connected goes on while others knock, and a publisher's POST does not wait for subscribers' commands.

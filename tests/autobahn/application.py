@@ -10,8 +10,11 @@ from channels.routing import ProtocolTypeRouter, URLRouter
 from django.urls import path
 
 import marketmux.asgi
+from gateway.edge.access import Access
 from gateway.edge.subscriber import TickConsumer
 from gateway.protocol.frames import text_frame
+from ticks.access.credentials import Audience
+from ticks.access.grant import Scope
 
 __all__ = ["application"]
 
@@ -50,7 +53,7 @@ application = ProtocolTypeRouter(
         "websocket": URLRouter(
             [
                 path("echo", Echo.as_asgi()),
-                path("ws", OutboxEcho.as_asgi()),
+                path("ws", Access(OutboxEcho.as_asgi(), Scope.SUBSCRIBE, Audience.WS)),  # type: ignore[arg-type]
             ]
         ),
     }

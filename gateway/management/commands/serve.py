@@ -158,6 +158,7 @@ def _work(listener: socket.socket, lifeline: socket.socket, line: Line, feed_rat
         most_idle=conf.MARKETMUX_MAX_IDLE_CONNECTIONS,
         share_of=share_of,
         admits=_arrivals(),
+        short_requests=conf.MARKETMUX_SHORT_REQUESTS,
     ).run()
 
 

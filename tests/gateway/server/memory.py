@@ -120,7 +120,7 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0)
 
 
-def idle_server(application: Any, timeouts: Timeouts) -> GatewayServer:
+def idle_server(application: Any, timeouts: Timeouts, *, short_requests: bool = True) -> GatewayServer:
     """A server that has been started as far as connections need it, and listens to nothing."""
     server = GatewayServer(
         application,
@@ -128,6 +128,7 @@ def idle_server(application: Any, timeouts: Timeouts) -> GatewayServer:
         max_message_bytes=65_536,
         max_body_bytes=1_000,
         restart=SERVICE_RESTART,
+        short_requests=short_requests,
         timeouts=timeouts,
     )
     server._loop = asyncio.get_running_loop()
