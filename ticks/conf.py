@@ -99,6 +99,7 @@ class Conf:
     MARKETMUX_RETAIN_DAYS = Option(Limits().seconds / 86_400)
 
     # The server
+    MARKETMUX_SHORT_REQUESTS = Option(True)
     MARKETMUX_HUNG_SECONDS = Option(5.0, minimum=2)
     MARKETMUX_DRAIN_DELAY_SECONDS = Option(5.0)
     MARKETMUX_DRAIN_SECONDS = Option(5.0)
