@@ -8,7 +8,7 @@ published there. A message is any mapping; what it means is not the bus's busine
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple, Protocol
@@ -243,10 +243,12 @@ class Bus(Protocol):
 
     async def leave(self, groups: Sequence[str]) -> None: ...
 
-    async def publish(
+    def publish(
         self, batch: Mapping[str, Sequence[Any]], idempotency: Idempotency | None = None, note: bytes = b""
-    ) -> Mapping[str, Since] | None:
+    ) -> Awaitable[Mapping[str, Since] | None]:
         """Publishes the messages of each group, all or none, in one round trip: the places of the last ones, by group.
+
+        Who awaits it later makes a future of it at once: in that order batches are published.
 
         ``note``: at most 255 bytes that come with each packet of the batch.
 

@@ -9,6 +9,7 @@ In the project's ``asgi.py``, below ``application = get_asgi_application()``::
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Any
 
 from channels.layers import get_channel_layer
@@ -18,6 +19,7 @@ from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 from django.urls import reverse
 
 from gateway.edge.forwarded import OnlyFromProxies
+from gateway.edge.posts import Posts
 from gateway.edge.requests import AccessLog, Identified
 from gateway.edge.routing import Routes, not_found
 from gateway.edge.sse import EventStreams
@@ -30,28 +32,37 @@ from ticks.endpoint import Middleware, TicksEndpoint
 from ticks.shortcut import Shortcut
 from ticks.views import TickListView
 
-__all__ = ["with_gateway"]
+__all__ = ["Gateway", "with_gateway"]
 
 
-def with_gateway(django: Any, websocket: Any = None) -> Any:
+class Gateway:
+    """An ASGI application. ``posts`` takes what our own server need not bring it as events; no middleware that is put
+    around it would see that, and so it is found only where there is none.
+    """
+
+    def __init__(self, application: OnlyFromProxies, posts: Posts) -> None:
+        self._application = application
+        self.posts = posts
+
+    def __call__(self, scope: Any, receive: Any, send: Any) -> Awaitable[None]:
+        return self._application(scope, receive, send)
+
+
+def with_gateway(django: Any, websocket: Any = None) -> Gateway:
     """``django``: what ``get_asgi_application()`` returned. ``websocket``: the project's own ASGI application for
     WebSockets, such as a ``URLRouter``, for all paths that are not the gateway's.
     """
     if _needs_static_files():
         django = ASGIStaticFilesHandler(django)
     middleware = Middleware()
-    to_django = TicksEndpoint(
-        reverse("marketmux:ticks"),
-        TickListView.as_view(),
-        OnlyOpenSessions(django),
-        middleware,
-        Shortcut(middleware).publish,
-    )
+    path, shortcut = reverse("marketmux:ticks"), Shortcut(middleware)
+    to_django = TicksEndpoint(path, TickListView.as_view(), OnlyOpenSessions(django), middleware, shortcut.publish)
     routes = Watching(Routes(WithStanding(to_django), websocket or not_found))
     streams = EventStreams(reverse("marketmux:stream"), routes)
     get_channel_layer()  # loads it now, and not while the first client waits
     collector.freeze()
-    return OnlyFromProxies(Identified(AccessLog(streams) if conf.MARKETMUX_ACCESS_LOG else streams))
+    outermost = OnlyFromProxies(Identified(AccessLog(streams) if conf.MARKETMUX_ACCESS_LOG else streams))
+    return Gateway(outermost, Posts(path, shortcut, outermost))
 
 
 def _needs_static_files() -> bool:

@@ -67,6 +67,7 @@ SEAMS: Final = [
     Seam(CHANNEL, "allContentReceived", "time a request's body"),
     Seam(CHANNEL, "requestDone", "time the silence between requests"),
     Seam(CHANNEL, "_dataBuffer", "see whether more requests came with one, which take turns"),
+    Seam(CHANNEL, "_waitingForTransport", "not read on while the client does not take its answers"),
     Seam(CHANNEL, "timeOut", "replace Twisted's timers by the housekeeping"),
     Seam(CHANNEL, "_respondToBadRequestAndDisconnect", "say in the answer that the request was malformed"),
     Seam(REQUEST, "basic_error", "answer with a problem what Daphne answers with a page"),

@@ -99,10 +99,10 @@ class Conf:
     MARKETMUX_RETAIN_DAYS = Option(Limits().seconds / 86_400)
 
     # The server
+    MARKETMUX_SHORT_REQUESTS = Option(True)
     MARKETMUX_HUNG_SECONDS = Option(5.0, minimum=2)
     MARKETMUX_DRAIN_DELAY_SECONDS = Option(5.0)
     MARKETMUX_DRAIN_SECONDS = Option(5.0)
-    MARKETMUX_SHORT_REQUESTS = Option(True)
     MARKETMUX_MAX_IDLE_CONNECTIONS = Option(10_000, minimum=1)
     MARKETMUX_MAX_TCP_CONNECTIONS_PER_SECOND = Option(1_000)
     MARKETMUX_MAX_HANDSHAKES_PER_SECOND = Option(1_000, minimum=1)

@@ -25,13 +25,15 @@ from ticks import intake, problems
 from ticks.middleware import Cors, kept
 from ticks.tick import MAX_BODY_BYTES
 
-__all__ = ["Headers", "Middleware", "TicksEndpoint"]
+__all__ = ["FAILURE", "Headers", "Middleware", "TicksEndpoint"]
 
 logger = logging.getLogger(__name__)
 
 Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 View = Callable[..., Any]
+FAILURE: Final = "marketmux.failure"
+"""In the scope of a request that is tried already: the exception that it ended with."""
 Shortcut = Callable[[dict[str, Any], bytes], Awaitable[tuple[Headers, bytes] | None]]
 
 _RECEIVE_TIMEOUT: Final = ASGIRequest.body_receive_timeout
@@ -85,8 +87,8 @@ class TicksEndpoint:
         if body is None:
             return
         intake.received_bytes["http"] += len(body)
-        failure = None
-        if self._shortcut is not None:
+        failure = scope.get(FAILURE)
+        if self._shortcut is not None and failure is None:
             try:
                 answered = await self._shortcut(scope, body)
             except Exception as error:  # the view sorts them

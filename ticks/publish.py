@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import nullcontext
 from typing import Final, Literal, NamedTuple
 
@@ -26,6 +27,7 @@ from ticks.tick import Placed, Tick, TickMessage
 __all__ = [
     "MAX_KEY_LENGTH",
     "Page",
+    "begin",
     "concerned",
     "denied_symbols",
     "digest",
@@ -85,9 +87,59 @@ async def place(
     return places
 
 
+def begin(
+    ticks: Sequence[Tick],
+    idempotency: Idempotency | None,
+    grant: Grant,
+    origin: Origin,
+    done: Callable[[bool | Exception], None],
+) -> None:
+    """Like :func:`publish` over HTTP, without spans, for who does not await: ``done`` is told later.
+
+    What begins first is placed first. Raises what :func:`publish` raises, if that is known at once.
+    """
+    if ticks:
+        intake.arrived(ticks[-1])
+    try:
+        batch = _batch(ticks)
+    except BusUnavailable:
+        intake.ticks["http|refused"] += len(ticks)
+        raise
+
+    def ended(publication: asyncio.Future[Mapping[str, Since] | None]) -> None:
+        outcome: bool | Exception
+        try:
+            places = publication.result()
+        except Exception as error:
+            if isinstance(error, Refusal):
+                recorder.offer(_placed(ticks, batch, error.places))
+            outcome, result = error, "refused"
+        else:
+            if places is not None:
+                _published(ticks, batch, grant, places)
+            outcome, result = places is not None, "repeated" if places is None else "published"
+        intake.ticks[f"http|{result}"] += len(ticks)
+        done(outcome)
+
+    asyncio.ensure_future(get_bus().publish(batch, idempotency, origin.note())).add_done_callback(ended)
+
+
 async def _place(
     ticks: Sequence[Tick], idempotency: Idempotency | None, grant: Grant | None, origin: Origin
 ) -> Mapping[str, Since] | None:
+    batch = _batch(ticks)
+    try:
+        places = await get_bus().publish(batch, idempotency, origin.note())
+    except Refusal as error:
+        recorder.offer(_placed(ticks, batch, error.places))
+        raise
+    if places is not None:
+        _published(ticks, batch, grant, places)
+    return places
+
+
+def _batch(ticks: Iterable[Tick]) -> dict[str, list[TickMessage]]:
+    """Messages by group; ``BusUnavailable`` if they may be old."""
     if stall.is_waking():
         raise BusUnavailable("This process stood still, and the batch may have waited for it.")
     batch: dict[str, list[TickMessage]] = {}
@@ -97,19 +149,17 @@ async def _place(
             batch[group].append(tick.message())
         else:
             batch[group] = [tick.message()]
-    try:
-        places = await get_bus().publish(batch, idempotency, origin.note())
-    except Refusal as error:
-        recorder.offer(_placed(ticks, batch, error.places))
-        raise
-    if places is None:
-        return None
+    return batch
+
+
+def _published(
+    ticks: Sequence[Tick], batch: Mapping[str, list[TickMessage]], grant: Grant | None, places: Mapping[str, Since]
+) -> None:
     recorder.offer(_placed(ticks, batch, places))
     if conf.MARKETMUX_JOURNAL:
         began = [group for group, end in places.items() if end.seq == len(batch[group])]
         if began:
             journal.began(grant, [batch[group][0]["symbol"] for group in began])
-    return places
 
 
 def _placed(ticks: Iterable[Tick], batch: Mapping[str, Sized], ends: Mapping[str, Since]) -> Iterator[Placed]:

@@ -27,7 +27,7 @@ from ticks.address import share_of
 from ticks.conf import conf
 from ticks.tick import Tick, group_name
 
-__all__ = ["Held", "Shares", "check_new", "get_shares", "hold", "let_go", "most", "rate_limit", "take"]
+__all__ = ["Held", "Shares", "check_new", "get_shares", "hold", "knows", "let_go", "most", "rate_limit", "take"]
 
 logger = logging.getLogger(__name__)
 
@@ -112,6 +112,10 @@ class Shares:
         if len(self._known) > conf.MARKETMUX_MAX_STREAMS:
             self._known.clear()
         self._known.update(unknown)
+
+    def knows(self, symbols: Iterable[str]) -> bool:
+        """Whether the worker knows that all of the symbols have ticked."""
+        return self._known.issuperset(symbols)
 
     # What is held
 
@@ -211,6 +215,11 @@ async def check_new(grant: Grant, ticks: Iterable[Tick]) -> None:
     limit = most(grant, "new_symbols")
     if limit is not None:
         await get_shares().check_new(_sharer(grant.owner), limit, (tick.symbol for tick in ticks))
+
+
+def knows(grant: Grant, ticks: Iterable[Tick]) -> bool:
+    """Whether :func:`check_new` need not ask anybody about the ticks, and counts none of them."""
+    return most(grant, "new_symbols") is None or get_shares().knows(tick.symbol for tick in ticks)
 
 
 async def hold(grant: Grant, what: str, count: int = 1) -> int:

@@ -7,6 +7,7 @@ here is the one that it would give, byte for byte. What the bus refuses is the v
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from io import BytesIO
 from typing import Any, Final, NamedTuple
 
@@ -15,6 +16,7 @@ from django.conf import settings
 from django.core.exceptions import DisallowedHost
 from django.core.handlers.asgi import ASGIRequest
 
+from bus.contract import Idempotency
 from ticks import intake, publish, shares
 from ticks.access import door
 from ticks.access.grant import Grant
@@ -25,6 +27,7 @@ from ticks.errors import InvalidTicks
 from ticks.grammar import moment
 from ticks.lookups import DatabaseUnavailable
 from ticks.origin import Origin, checked_traceparent, received_now
+from ticks.spans import publication_spans
 from ticks.tick import MAX_BODY_BYTES, Tick
 
 __all__ = ["Answered", "Shortcut"]
@@ -52,6 +55,23 @@ class Answered(NamedTuple):
     body: bytes
 
 
+class _Post(NamedTuple):
+    """A request, as far as it can be told without knowing whose it is."""
+
+    heads: Heads
+    more: Headers
+    """What Django's middleware adds to the answer."""
+    origin: Origin
+
+
+class _Publication(NamedTuple):
+    """What is to be published."""
+
+    ticks: list[Tick]
+    idempotency: Idempotency | None
+    grant: Grant
+
+
 class Shortcut:
     """Publishes requests that are in order."""
 
@@ -69,33 +89,43 @@ class Shortcut:
 
         Raises what publishing raises, and :class:`~ticks.access.shares.OverShare`.
         """
+        post = self._read(scope, body)
+        grant = None if post is None else await _grant(scope, post.heads)
+        if post is None or grant is None or (publication := _publication(post, grant, body)) is None:
+            return None
+        ticks = publication.ticks
+        headers = _encoded(shares.take(grant, len(ticks)))
+        await shares.check_new(grant, ticks)
+        return _answered(post, len(ticks), headers, await publish.publish(*publication, "http", post.origin))
+
+    def begin(self, scope: dict[str, Any], body: bytes, done: Callable[[Answered | Exception], None]) -> bool:
+        """The same without waiting: ``done`` is told the answer later, or what publishing raised.
+
+        False if the request is left to others, which it is too if anybody must be asked first.
+        """
+        if publication_spans() is not None or (post := self._read(scope, body)) is None:
+            return False
+        grant = _grant_at_hand(scope, post.heads)
+        if grant is None or (publication := _publication(post, grant, body)) is None:
+            return False
+        ticks = publication.ticks
+        if not shares.knows(grant, ticks):
+            return False
+        headers = _encoded(shares.take(grant, len(ticks)))
+
+        def published(outcome: bool | Exception) -> None:
+            done(outcome if isinstance(outcome, Exception) else _answered(post, len(ticks), headers, outcome))
+
+        publish.begin(*publication, post.origin, published)
+        return True
+
+    def _read(self, scope: dict[str, Any], body: bytes) -> _Post | None:
         received = received_now()
         heads = self._heads(scope["headers"], body)
         more = None if heads is None else self._more(scope, heads)
         if heads is None or more is None:
             return None
-        key = heads.get(b"idempotency-key")
-        name = None if key is None else publish.key_of(key.decode("latin1"))
-        grant = await _grant(scope, heads)
-        if grant is None or (key is not None and name is None):
-            return None
-        when = moment(received)
-        try:
-            ticks = decode_fast(body, received=when)
-        except (msgspec.DecodeError, InvalidTicks, ValueError, RecursionError):
-            return None
-        if publish.denied_symbols(grant, ticks):
-            return None
-        headers = _encoded(shares.take(grant, len(ticks)))
-        await shares.check_new(grant, ticks)
-        idempotency = None if name is None else publish.idempotency(name, grant.owner, ticks, when)
-        origin = Origin(received, _traceparent(heads))
-        if not await publish.publish(ticks, idempotency, grant, "http", origin):
-            headers.append((b"idempotency-replayed", b"true"))
-            intake.publications["http|repeated"] += 1
-        else:
-            intake.publications["http|published"] += 1
-        return _answered(ticks, headers, more)
+        return _Post(heads, more, Origin(received, _traceparent(heads)))
 
     def _heads(self, headers: Headers, body: bytes) -> Heads | None:
         """The headers that matter, if nothing about them is out of the ordinary."""
@@ -137,11 +167,42 @@ async def _grant(scope: dict[str, Any], heads: Heads) -> Grant | None:
         grant = None if shown is None else await door.shown(shown)
     except (door.InvalidCredential, DatabaseUnavailable):
         return None
+    return _publishing(scope, grant)
+
+
+def _grant_at_hand(scope: dict[str, Any], heads: Heads) -> Grant | None:
+    """The same without asking anybody."""
+    shown = heads.get(b"authorization")
+    try:
+        grant = None if shown is None else door.at_hand(shown)
+    except (door.InvalidCredential, door.NotAtHand, DatabaseUnavailable):
+        return None
+    return _publishing(scope, grant)
+
+
+def _publishing(scope: dict[str, Any], grant: Grant | None) -> Grant | None:
     if grant is None:
         grant = door.anonymous(client_address(scope))
     else:
         scope["grant"] = grant  # where the server can see whose request it is
     return grant if grant.publish else None
+
+
+def _publication(post: _Post, grant: Grant, body: bytes) -> _Publication | None:
+    """None if the view is to say what is wrong with it."""
+    key = post.heads.get(b"idempotency-key")
+    name = None if key is None else publish.key_of(key.decode("latin1"))
+    if key is not None and name is None:
+        return None
+    when = moment(post.origin.received)
+    try:
+        ticks = decode_fast(body, received=when)
+    except (msgspec.DecodeError, InvalidTicks, ValueError, RecursionError):
+        return None
+    if publish.denied_symbols(grant, ticks):
+        return None
+    idempotency = None if name is None else publish.idempotency(name, grant.owner, ticks, when)
+    return _Publication(ticks, idempotency, grant)
 
 
 def _traceparent(heads: Heads) -> str:
@@ -153,12 +214,16 @@ def _encoded(headers: Any) -> Headers:
     return [(name.lower().encode("ascii"), value.encode("latin1")) for name, value in headers.items()]
 
 
-def _answered(ticks: list[Tick], headers: Headers, more: Headers) -> Answered:
-    body = b'{"accepted":%d}\n' % len(ticks)
+def _answered(post: _Post, accepted: int, headers: Headers, is_published: bool) -> Answered:
+    """``headers``: what is left to the publisher."""
+    intake.publications["http|published" if is_published else "http|repeated"] += 1
+    body = b'{"accepted":%d}\n' % accepted
     length = (b"content-length", b"%d" % len(body))
-    return Answered([_TYPE, *headers, *_ALWAYS, length, *more], body)
+    repeat = () if is_published else (_REPEAT,)
+    return Answered([_TYPE, *headers, *repeat, *_ALWAYS, length, *post.more], body)
 
 
 _TYPE: Final = (b"content-type", _JSON)
+_REPEAT: Final = (b"idempotency-replayed", b"true")
 _ALWAYS: Final = ((b"vary", b"Accept"), (b"allow", b"GET, POST, HEAD, OPTIONS"))
 """What DRF adds to the answers of this view."""

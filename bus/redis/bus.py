@@ -213,9 +213,9 @@ class RedisBus:
 
     # Streams
 
-    async def publish(
+    def publish(
         self, batch: Mapping[str, Sequence[Any]], idempotency: Idempotency | None = None, note: bytes = b""
-    ) -> dict[str, Since] | None:
+    ) -> asyncio.Future[dict[str, Since] | None]:
         serialize = self._serializer.serialize
         by_shard: dict[Shard, dict[str, list[bytes]]] = {}
         for group, messages in batch.items():
@@ -223,11 +223,14 @@ class RedisBus:
             by_shard.setdefault(shard, {})[group] = list(map(serialize, messages))
         if not by_shard and idempotency is not None:
             by_shard = {self._shard_of(idempotency.key): {}}
-        if len(self.shards) == 1:
-            return await self._publish(*by_shard.popitem(), idempotency, note) if by_shard else {}
+        if len(self.shards) == 1 and by_shard:
+            [(shard, groups)] = by_shard.items()
+            return shard.publish_batch(groups, idempotency, note)
         # All at once, and a task for each even if it is one: so batches reach each host in the order of their calls.
-        publications = [self._publish(shard, groups, idempotency, note) for shard, groups in by_shard.items()]
-        return published(list(by_shard.values()), await asyncio.gather(*publications, return_exceptions=True))
+        parts = [
+            asyncio.ensure_future(self._publish(shard, groups, idempotency, note)) for shard, groups in by_shard.items()
+        ]
+        return asyncio.ensure_future(_joined(list(by_shard.values()), parts))
 
     async def _publish(
         self, shard: Shard, groups: Mapping[str, list[bytes]], idempotency: Idempotency | None, note: bytes
@@ -235,9 +238,7 @@ class RedisBus:
         with shard.refusals.told():
             if self._is_away(shard):
                 shard.check_open()
-            places = await shard.publish_batch(groups, idempotency, note)
-        shard.refusals.over()
-        return places
+            return await shard.publish_batch(groups, idempotency, note)
 
     async def positions(self, groups: Sequence[str]) -> dict[str, Position]:
         found: dict[str, Position] = {}
@@ -394,6 +395,13 @@ class RedisBus:
         except Exception as error:
             self.losses.refuse(channel, error)
             return None
+
+
+async def _joined(
+    groups: Sequence[Mapping[str, list[bytes]]], parts: Sequence[Awaitable[dict[str, Since] | None]]
+) -> dict[str, Since] | None:
+    """What became of a batch, of which each host was given a part."""
+    return published(groups, await asyncio.gather(*parts, return_exceptions=True))
 
 
 async def _told(shard: Shard, answer: Awaitable[T]) -> T:

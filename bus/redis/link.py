@@ -185,17 +185,31 @@ class Link:
         """
         return await self._reply_to(_Evaluation(self._loop.create_future(), script, arguments, stands, until))
 
+    @property
+    def takes_at_once(self) -> bool:
+        """Whether a command can be sent now without waiting for anything."""
+        is_full = self._writer.transport.get_write_buffer_size() > _HIGH_WATER
+        return self._is_open and not self.is_overdue and not is_full
+
+    def begin(
+        self, script: Script, arguments: Callable[[], Sequence[Any]], stands: Callable[[Any], bool], until: float
+    ) -> asyncio.Future[Any]:
+        """Like :meth:`evaluate`, for who does not await: Redis's reply, which may be an error of hiredis's.
+
+        Only while :attr:`takes_at_once`.
+        """
+        command = _Evaluation(self._loop.create_future(), script, arguments, stands, until)
+        self._put(command)
+        return command.reply
+
     async def _reply_to(self, command: _Command) -> Any:
         if not self._is_open:
             raise self.reason.with_traceback(None)
         reply = command.reply
         try:
-            if self._undone or self._held:
-                self._held.append(command)
-            else:
-                self._send(command)
-                if self._writer.transport.get_write_buffer_size() > _HIGH_WATER:
-                    await self._writer.drain()
+            self._put(command)
+            if self._writer.transport.get_write_buffer_size() > _HIGH_WATER:
+                await self._writer.drain()
             value = await reply
         finally:
             reply.cancel()  # its place in the line stays, so that no caller gets another's
@@ -216,6 +230,12 @@ class Link:
         self._is_open = False
         self._writer.transport.abort()  # close() would wait for what cannot be sent
         self.task.cancel()
+
+    def _put(self, command: _Command) -> None:
+        if self._undone or self._held:
+            self._held.append(command)
+        else:
+            self._send(command)
 
     def _send(self, command: _Command) -> None:
         self._writer.write(command.packed())

@@ -121,6 +121,29 @@ class Pipe:
         round_trips.add(clock() - began)
         return reply
 
+    def begin(self, operation: Callable[[Link, float], asyncio.Future[T]]) -> asyncio.Future[T] | None:
+        """Like :meth:`perform`, for who does not await; None, and nothing is done, if that is to be waited for."""
+        link = self._link
+        if link is None or self._waiting or not link.takes_at_once:
+            return None
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        reply = operation(link, began + self._timeout)
+        timer = loop.call_at(began + self._timeout, self._give_up, link, reply)
+
+        def ended(reply: asyncio.Future[T]) -> None:
+            timer.cancel()
+            if not reply.cancelled() and reply.exception() is None:
+                round_trips.add(loop.time() - began)
+
+        reply.add_done_callback(ended)
+        return reply
+
+    def _give_up(self, link: Link, reply: asyncio.Future[Any]) -> None:
+        if not reply.done():
+            reply.set_exception(RedisTimeoutError(f"Redis did not answer within {self._timeout} s."))
+            link.overdue()
+
     def renew(self) -> None:
         """The connection is as good as dead: it takes no new commands, and goes as soon as no caller waits for it."""
         if self._link is not None:

@@ -11,7 +11,7 @@ its own answer. What they share is the time until which Redis may come to them, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from bus.contract import Idempotency, IdempotencyConflict, LimitReached, Since
 from bus.redis.link import Link, Script
 from bus.redis.packing import pack
 from bus.redis.pipe import Pipe
+from bus.redis.refusals import Refusals
 
 __all__ = ["EXECUTE_SECONDS", "PUBLISH_SECONDS", "Publications"]
 
@@ -95,34 +96,79 @@ class _Batch:
         return places
 
 
-class Publications:
-    """Publishes over ``pipe`` with ``script``, whose settings are ``options``."""
+class _Call:
+    """A script call for some batches, which is given up at a time on the loop's clock."""
 
-    def __init__(self, pipe: Pipe, script: Script, prefix: str, options: Sequence[bytes | str | int]) -> None:
+    def __init__(
+        self, batches: Sequence[_Batch], head: Sequence[bytes | str | int], link: Link, give_up: float
+    ) -> None:
+        self._batches = batches
+        self._head = head
+        """The prefix of all keys, and the script's settings."""
+        self._link = link
+        self._clock = asyncio.get_running_loop().time
+        self._sent = 0.0
+        self._wanted: list[_Batch] = []
+        self.latest = give_up - (PUBLISH_SECONDS - EXECUTE_SECONDS)
+
+    def arguments(self) -> Sequence[Any]:
+        """What the script is told if it is sent now."""
+        self._sent = self._clock()
+        self._wanted = [batch for batch in self._batches if not batch.outcome.done()]  # the others have been given up
+        arguments = [argument for batch in self._wanted for argument in batch.arguments]
+        prefix, *options = self._head
+        return (prefix, self._link.run_id, int(self._link.clock.at(self.latest) * 1_000), *options, *arguments)
+
+    def stands(self, reply: list[Any]) -> bool:
+        """Not, if by our own clock there was time left: Redis's has jumped, and is known better now."""
+        received = self._clock()
+        self._link.clock.learn(self._sent, received, reply[0] / 1_000)
+        return reply[1:] != [b"late"] or received >= self.latest
+
+    def outcomes(self, reply: Sequence[Any]) -> Iterator[tuple[_Batch, dict[str, Since] | Exception | None]]:
+        """What became of each batch."""
+        _, *answers = reply
+        if answers == [b"late"]:
+            raise RedisConnectionError("Redis came to the batch too late.")
+        for batch, answer in zip(self._wanted, answers, strict=True):
+            outcome = batch.read(answer)
+            yield batch, outcome
+            if isinstance(outcome, ResponseError):
+                self._link.refused(outcome)
+
+
+class Publications:
+    """Publishes over ``pipe`` with ``script``, whose settings are ``options``; ``refusals`` are told what failed."""
+
+    def __init__(
+        self, pipe: Pipe, script: Script, prefix: str, options: Sequence[bytes | str | int], refusals: Refusals
+    ) -> None:
         self._pipe = pipe
         self._script = script
-        self._prefix = prefix
-        self._options = options
+        self._head: Arguments = [prefix, *options]
+        self._refusals = refusals
         self._calls = 0
         """How many are under way."""
         self._gathering: list[list[_Batch]] = []
-        """What goes with the calls that are about to be made, each by a task of its own."""
+        """What goes with the calls that are about to be made, each in the next turn of the loop."""
         self._is_crowded = False
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._waiting: set[asyncio.Task[None]] = set()
+        """Calls that could not be made at once."""
 
-    async def publish(
+    def publish(
         self, groups: Mapping[str, list[bytes]], idempotency: Idempotency | None, note: bytes
-    ) -> dict[str, Since] | None:
+    ) -> asyncio.Future[dict[str, Since] | None]:
         """Publishes and keeps the messages of each group, all or none: where they ended; None if it is a repeat.
 
-        redis-py's errors, or ``OSError``, if Redis does not do it.
+        It begins at once, and batches are published in the order of their calls. :class:`BusUnavailable` if Redis does
+        not do it.
         """
         batch = _Batch(groups, idempotency, note)
         if self._gathering or (batch.size < _MOST and (self._calls or self._is_crowded)):
             self._gather(batch)
         else:
-            await self._commit([batch])
-        return await batch.outcome
+            self._commit([batch])
+        return batch.outcome
 
     def _gather(self, batch: _Batch) -> None:
         last = self._gathering[-1] if self._gathering else []
@@ -130,49 +176,64 @@ class Publications:
             last.append(batch)
             return
         self._gathering.append([batch])
-        task = asyncio.get_running_loop().create_task(self._commit_gathered())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        asyncio.get_running_loop().call_soon(self._commit_gathered)
 
-    async def _commit_gathered(self) -> None:
+    def _commit_gathered(self) -> None:
         batches = self._gathering.pop(0)
         self._is_crowded = len(batches) > 1
-        await self._commit(batches)
+        self._commit(batches)
 
-    async def _commit(self, batches: Sequence[_Batch]) -> None:
+    def _commit(self, batches: Sequence[_Batch]) -> None:
         self._calls += 1
+        calls: list[_Call] = []
+
+        def begin(link: Link, give_up: float) -> asyncio.Future[Any]:
+            calls.append(call := _Call(batches, self._head, link, give_up))
+            return link.begin(self._script, call.arguments, call.stands, call.latest)
+
+        if self._waiting or (reply := self._pipe.begin(begin)) is None:
+            task = asyncio.get_running_loop().create_task(self._perform(batches))
+            self._waiting.add(task)
+            task.add_done_callback(self._waiting.discard)
+        else:
+            reply.add_done_callback(partial(self._replied, batches, calls[0]))
+
+    def _replied(self, batches: Sequence[_Batch], call: _Call, reply: asyncio.Future[Any]) -> None:
+        self._calls -= 1
         try:
-            await self._pipe.perform(partial(self._call, batches))
+            value = reply.result()
+            if isinstance(value, hiredis.ReplyError):
+                raise ResponseError(str(value))
+            self._settle(call, value)
         except (RedisError, OSError) as error:
-            for batch in batches:
-                batch.settle(error)
+            self._fail(batches, error)
+
+    async def _perform(self, batches: Sequence[_Batch]) -> None:
+        """Makes a call when there is a connection for it."""
+
+        async def evaluate(link: Link, give_up: float) -> None:
+            call = _Call(batches, self._head, link, give_up)
+            self._settle(call, await link.evaluate(self._script, call.arguments, call.stands, call.latest))
+
+        try:
+            await self._pipe.perform(evaluate)
+        except (RedisError, OSError) as error:
+            self._fail(batches, error)
         finally:
             self._calls -= 1
 
-    async def _call(self, batches: Sequence[_Batch], link: Link, give_up: float) -> None:
-        clock = asyncio.get_running_loop().time
-        latest = give_up - (PUBLISH_SECONDS - EXECUTE_SECONDS)
-        sent = 0.0
-        wanted: list[_Batch] = []
-
-        def timed() -> Sequence[Any]:
-            nonlocal sent, wanted
-            sent = clock()
-            wanted = [batch for batch in batches if not batch.outcome.done()]  # the others have been given up
-            arguments = [argument for batch in wanted for argument in batch.arguments]
-            return (self._prefix, link.run_id, int(link.clock.at(latest) * 1_000), *self._options, *arguments)
-
-        def stands(reply: list[Any]) -> bool:
-            """No, if by our own clock there was time left: Redis's has jumped, and is known better now."""
-            received = clock()
-            link.clock.learn(sent, received, reply[0] / 1_000)
-            return reply[1:] != [b"late"] or received >= latest
-
-        _, *answers = await link.evaluate(self._script, timed, stands, latest)
-        if answers == [b"late"]:
-            raise RedisConnectionError("Redis came to the batch too late.")
-        for batch, answer in zip(wanted, answers, strict=True):
-            outcome = batch.read(answer)
-            batch.settle(outcome)
+    def _settle(self, call: _Call, reply: Sequence[Any]) -> None:
+        for batch, outcome in call.outcomes(reply):
             if isinstance(outcome, ResponseError):
-                link.refused(outcome)
+                self._fail([batch], outcome)
+                continue
+            batch.settle(outcome)
+            if not isinstance(outcome, Exception):
+                self._refusals.over()
+
+    def _fail(self, batches: Sequence[_Batch], error: Exception) -> None:
+        for batch in batches:
+            if not batch.outcome.done():
+                refusal = self._refusals.refusal(error)
+                refusal.__cause__ = error
+                batch.settle(refusal)

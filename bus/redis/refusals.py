@@ -86,9 +86,13 @@ class Refusals:
         try:
             yield
         except (exceptions.RedisError, OSError) as error:
-            reason = reason_of(error)
-            self._note(reason, error)
-            raise BusUnavailable(str(error), reason) from error
+            raise self.refusal(error) from error
+
+    def refusal(self, error: Exception) -> BusUnavailable:
+        """What redis-py's error is for who publishes or asks; counts it."""
+        reason = reason_of(error)
+        self._note(reason, error)
+        return BusUnavailable(str(error), reason)
 
     def over(self) -> None:
         """Redis did what publishing takes."""

@@ -97,8 +97,8 @@ class Shard:
         self.refusals = Refusals(lambda: address(self._get_pool()), refused)
         make_pipe = partial(Pipe, self._get_pool, opened=self._on_opened, misplaced=self._on_misplaced)
         self._publishing = make_pipe(PUBLISH_SECONDS, [_PUBLISH])
-        self._publications = Publications(self._publishing, _PUBLISH, prefix, options)
-        self._probes = Publications(self._publishing, _PUBLISH, f"{prefix}:probe", options)
+        self._publications = Publications(self._publishing, _PUBLISH, prefix, options, self.refusals)
+        self._probes = Publications(self._publishing, _PUBLISH, f"{prefix}:probe", options, self.refusals)
         self._asking = make_pipe(ASK_SECONDS, _QUESTIONS)
         self._sending = make_pipe(host.get("socket_timeout") or SEND_SECONDS, [])
         self._pipes = (self._publishing, self._asking, self._sending)
@@ -147,11 +147,11 @@ class Shard:
         """An ordinary consumer's message, as channels_redis's own connection publishes it: it waits for Redis."""
         await self._sending.call("PUBLISH", channel, message)
 
-    async def publish_batch(
+    def publish_batch(
         self, groups: Mapping[str, list[bytes]], idempotency: Idempotency | None, note: bytes = b""
-    ) -> dict[str, Since] | None:
-        """Publishes and keeps the messages of each group, all or none: where they ended; None if it is a repeat."""
-        return await self._publications.publish(groups, idempotency, note)
+    ) -> asyncio.Future[dict[str, Since] | None]:
+        """As :meth:`Publications.publish`."""
+        return self._publications.publish(groups, idempotency, note)
 
     async def probe(self, group: str, message: bytes) -> None:
         """Publishes a message that is kept apart from all others, to find out whether it can be."""

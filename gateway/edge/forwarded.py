@@ -37,10 +37,11 @@ class OnlyFromProxies:
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         if "headers" in scope:
-            self._sift(scope)
+            self.sift(scope)
         await self._application(scope, receive, send)
 
-    def _sift(self, scope: dict[str, Any]) -> None:
+    def sift(self, scope: dict[str, Any]) -> None:
+        """Drops them from a scope."""
         if conf.MARKETMUX_TRUSTED_PROXIES:
             if not is_trusted(scope):
                 scope["headers"] = [header for header in scope["headers"] if not header[0].startswith(_PREFIX)]

@@ -14,13 +14,13 @@ from structlog.contextvars import bind_contextvars, get_contextvars
 from ticks.address import client_address
 from ticks.origin import trace_id
 
-__all__ = ["AccessLog", "Identified", "sent_past"]
+__all__ = ["REQUEST_ID", "AccessLog", "Exchanged", "Identified", "identify", "note", "sent_past"]
 
 Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 
 logger = logging.getLogger("gateway.access")
 
-_HEADER: Final = b"x-request-id"
+REQUEST_ID: Final = b"x-request-id"
 _ANSWER: Final = "marketmux.answer"
 _WELL_FORMED: Final = re.compile(rb"[A-Za-z0-9._-]{8,128}\Z")
 _SECRETS: Final = re.compile(r"mm[xt]_[\w.~-]+|eyJ[\w-]+\.[\w-]+\.[\w-]*", re.ASCII)
@@ -40,19 +40,25 @@ class Identified:
     def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> Awaitable[None]:
         if "headers" not in scope:
             return self._application(scope, receive, send)
-        given = next((value for name, value in scope["headers"] if name == _HEADER), b"")
-        value = given if _WELL_FORMED.match(given) else secrets.token_hex(8).encode()
-        bind_contextvars(request_id=value.decode())
+        value = identify(scope)
         if scope["type"] != "http":
             return self._application(scope, receive, send)  # nothing of this stays as long as a client
 
         async def answer(event: dict[str, Any]) -> None:
             if event["type"] == "http.response.start":
-                event["headers"] = [*event.get("headers", ()), (_HEADER, value)]
+                event["headers"] = [*event.get("headers", ()), (REQUEST_ID, value)]
             await send(event)
 
         answer.__wrapped__ = send  # type: ignore[attr-defined]
         return self._application(scope, receive, answer)
+
+
+def identify(scope: dict[str, Any]) -> bytes:
+    """The id of a request or handshake, which lines of the log have from now on in this context."""
+    given = next((value for name, value in scope["headers"] if name == REQUEST_ID), b"")
+    value = given if _WELL_FORMED.match(given) else secrets.token_hex(8).encode()
+    bind_contextvars(request_id=value.decode())
+    return value
 
 
 class AccessLog:
@@ -66,7 +72,7 @@ class AccessLog:
             await self._application(scope, receive, send)
             return
         began = time.monotonic()
-        scope[_ANSWER] = answer = _Answer()
+        scope[_ANSWER] = answer = Exchanged()
 
         async def noted(event: dict[str, Any]) -> None:
             answer.note(event)
@@ -76,14 +82,14 @@ class AccessLog:
         try:
             await self._application(scope, receive, noted if scope["type"] == "http" else send)
         finally:
-            _note(scope, answer, time.monotonic() - began)
+            note(scope, answer, time.monotonic() - began)
 
 
-class _Answer:
+class Exchanged:
     """What was answered over HTTP; 500 if nothing was."""
 
-    def __init__(self) -> None:
-        self.status, self.size = 500, 0
+    def __init__(self, status: int = 500, size: int = 0) -> None:
+        self.status, self.size = status, size
 
     def note(self, event: dict[str, Any]) -> None:
         if event["type"] == "http.response.start":
@@ -98,7 +104,8 @@ def sent_past(scope: dict[str, Any], size: int) -> None:
         answer.size = max(answer.size, size)
 
 
-def _note(scope: dict[str, Any], answer: _Answer, seconds: float) -> None:
+def note(scope: dict[str, Any], answer: Exchanged, seconds: float) -> None:
+    """Writes the line of a request or a WebSocket that has ended."""
     path, client = _SECRETS.sub("***", scope["path"]), client_address(scope) or "unix"
     about: dict[str, Any] = {"path": path, "client": client, "ms": round(seconds * 1_000, 1)}
     if scope["type"] == "websocket":

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import socket
 import time
-from enum import Enum, auto
 from functools import partial
 from typing import Any, Final
 
@@ -21,8 +20,11 @@ from twisted.web.http import HTTPChannel
 from gateway.protocol import codes, problems
 from gateway.server.head import has_one_coding
 from gateway.server.request import GatewayRequest
+from gateway.server.short import ShortRequests
+from gateway.server.timeouts import Stage
 from gateway.server.turns import Turns
 from gateway.server.upgrade import Upgrade, upgrade_in
+from gateway.server.visitors import Standing
 
 __all__ = ["GatewayHTTPConnection", "GatewayHTTPFactory"]
 
@@ -36,6 +38,7 @@ _BODY_BYTES: Final = 65_536
 has one byte or thousands: 64 KB of them are 75 ms.
 """
 
+NO_ANSWER: Final = problems.closing_answer("no_answer", "The request was not answered in time.")
 TIMED_OUT: Final = problems.closing_answer("request_timeout", "The request was not complete in time.")
 NO_ROOM: Final = problems.closing_answer("head_too_large", "The headers are longer than is taken.")
 URI_TOO_LONG: Final = problems.closing_answer("uri_too_long", "The first line is longer than is taken.")
@@ -44,15 +47,6 @@ MALFORMED: Final = problems.closing_answer("bad_request", "This is not a request
 CODED_TWICE: Final = problems.closing_answer(
     "bad_request", "A request has one Transfer-Encoding, which is chunked, and no Content-Length beside it."
 )
-
-
-class Stage(Enum):
-    """Where an HTTP connection is."""
-
-    IDLE = auto()
-    HEAD = auto()
-    BODY = auto()
-    ANSWER = auto()
 
 
 class GatewayHTTPConnection(HTTPChannel):
@@ -69,7 +63,11 @@ class GatewayHTTPConnection(HTTPChannel):
         self._timed = Stage.IDLE
         self._head_bytes = 0
         self._is_refused = False
+        self._is_parsing = False
+        self._short: ShortRequests | None = None
         self.is_known = False
+        self.failure: Exception | None = None
+        """What became of the request that comes next, where that is known already."""
 
     @property
     def _server(self) -> Any:
@@ -97,6 +95,8 @@ class GatewayHTTPConnection(HTTPChannel):
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802 - Twisted's name
         self._server.housekeeping.http_connections.discard(self)
         self._server.connection_closed(self.transport)
+        if self._short is not None:
+            self._short.end()
         self.requests = [request for request in self.requests if not request.finished]
         super().connectionLost(reason)
 
@@ -115,6 +115,8 @@ class GatewayHTTPConnection(HTTPChannel):
         self._deadline += seconds
         for request in self.requests:
             request.forgive(seconds)
+        if self._short is not None:
+            self._short.forgive(seconds)
 
     def check_timeouts(self) -> None:
         """Ends what takes too long: called every round."""
@@ -123,16 +125,36 @@ class GatewayHTTPConnection(HTTPChannel):
             self.timeoutConnection()
         elif self._stage is Stage.ANSWER and self.requests:
             self.requests[0].check_timeouts()
+        elif self._short is not None and time.monotonic() - self._short.waits_since > self._server.timeouts.answer:
+            self.answer(NO_ANSWER, self.is_known, is_last=True)
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
         if self._is_refused:
             return
-        if self._stage is Stage.IDLE and self._server.short_requests and not self._has_been_served:
-            upgrade = upgrade_in(data)
-            if upgrade is not None:
-                self._begin_websocket(upgrade)
-                return
-        super().dataReceived(data)
+        short = self._short
+        if short is None and self._stage is Stage.IDLE and self.persistent:
+            if self._server.short_requests and not self._has_been_served:
+                upgrade = upgrade_in(data)
+                if upgrade is not None:
+                    self._begin_websocket(upgrade)
+                    return
+            way = self._server.short
+            if way is not None and data.startswith(way.line):
+                short = self._short = ShortRequests(self, way, self._scope(way.application.path))
+        if short is not None and not self._is_parsing and (self._stage is Stage.IDLE or short.is_open):
+            short.read(data)
+        else:
+            self.pass_on(data)
+
+    def pass_on(self, data: bytes) -> None:
+        """Gives what was read to Twisted."""
+        if self._is_refused:
+            return
+        was_parsing, self._is_parsing = self._is_parsing, True
+        try:
+            super().dataReceived(data)
+        finally:
+            self._is_parsing = was_parsing
         if self._is_refused:
             return
         if self._stage is Stage.IDLE:
@@ -153,6 +175,78 @@ class GatewayHTTPConnection(HTTPChannel):
         transport.protocol = protocol
         protocol.take_over(transport, upgrade)
         server.rests(transport)
+
+    # Short requests
+
+    @property
+    def is_draining(self) -> bool:
+        draining: bool = self._server.draining
+        return draining
+
+    @property
+    def server_name(self) -> bytes:
+        name: str = self._server.server_name
+        return name.encode()
+
+    def _scope(self, path: str) -> dict[str, Any]:
+        """What the scopes of this connection's short requests have in common, as Daphne would make them."""
+        peer, host = self.getPeer(), self.getHost()
+        has_address = hasattr(peer, "host") and hasattr(peer, "port")
+        return {
+            "type": "http",
+            "http_version": "1.1",
+            "method": "POST",
+            "path": path,
+            "raw_path": path.encode(),
+            "root_path": self._server.root_path,
+            "scheme": "https" if self.isSecure() else "http",
+            "query_string": b"",
+            "client": [str(peer.host), peer.port] if has_address else None,
+            "server": [str(host.host), host.port] if has_address else None,
+        }
+
+    def at_stage(self, stage: Stage) -> None:
+        """Where the requests are that Twisted does not read."""
+        before, self._stage = self._stage, stage
+        if stage is before:
+            return
+        if stage is Stage.ANSWER:
+            self.setTimeout(None)
+        else:
+            seconds = self._server.timeouts
+            self.setTimeout({Stage.IDLE: seconds.idle, Stage.HEAD: seconds.head, Stage.BODY: seconds.body}[stage])
+        self._timed = stage
+        if self.is_known:
+            return
+        if stage is Stage.ANSWER:
+            self._server.visitors.forget(self.transport)
+        elif before is Stage.ANSWER:
+            self._server.rests(self.transport)
+
+    def answer(self, answers: bytes, is_known: bool, is_last: bool) -> None:
+        """Writes answers to short requests. ``is_known``: they came with a good credential."""
+        self._has_been_served = True
+        self.transport.write(answers)
+        if is_known and not self.is_known:
+            self.is_known = True
+            self._server.stands(self.transport, Standing.KNOWN, "")
+        if is_last:
+            if self._short is not None:
+                self._short.end()
+            # A client that does not read the answer would keep the connection open.
+            self.setTimeout(self._server.timeouts.idle)
+            self.loseConnection()
+
+    def replay(self, data: bytes, failure: Exception | None) -> None:
+        """Has the application answer a request that was short; ``failure``: what became of it, if anything."""
+        self.failure = failure
+        self.pass_on(data)
+        self.failure = None
+
+    def read_on(self) -> None:
+        """There is room again for what comes in."""
+        if not self._waitingForTransport:
+            self.transport.resumeProducing()
 
     # The head
 
@@ -221,6 +315,8 @@ class GatewayHTTPConnection(HTTPChannel):
             return  # the client has left meanwhile
         self._stage = self._timed = Stage.IDLE
         super().requestDone(request)  # goes on with what came in meanwhile
+        if self._short is not None and self.persistent:
+            self._short.came_back()
         if self._stage is Stage.IDLE:
             # Also where the connection is being closed: a client that does not read the response would keep it open.
             self.setTimeout(self._server.timeouts.idle)

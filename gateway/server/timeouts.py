@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum, auto
 
-__all__ = ["Timeouts"]
+__all__ = ["Stage", "Timeouts"]
+
+
+class Stage(Enum):
+    """Where an HTTP connection is."""
+
+    IDLE = auto()
+    HEAD = auto()
+    BODY = auto()
+    ANSWER = auto()
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from gateway.server.housekeeping import Housekeeping, cut
 from gateway.server.http import GatewayHTTPFactory
 from gateway.server.inbox import Inbox
 from gateway.server.lifeline import ENDING, READY, Heartbeat
+from gateway.server.short import ShortWay
 from gateway.server.timeouts import Timeouts
 from gateway.server.turns import Turns
 from gateway.server.visitors import STANDING, Standing, Visitors
@@ -72,7 +73,8 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
     the server on its loop until then. It serves before it is ready, which the supervisor is told when ``usable`` has
     returned. ``most_idle``: see visitors.py. ``share_of`` makes an address that whose connections are counted together.
     ``admits`` says whether an address may open another connection. ``line`` is the way to the other workers.
-    ``short_requests``: whether plain handshakes are read by ourselves (upgrade.py).
+    ``short_requests``: whether plain handshakes are read by ourselves (upgrade.py). ``short`` takes short requests
+    (short.py).
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
         admits: Callable[[str], bool] | None = None,
         line: Line | None = None,
         short_requests: bool = True,
+        short: ShortWay | None = None,
         timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
     ) -> None:
         hard_limit = max(max_message_bytes, HARD_MESSAGE_BYTES)
@@ -113,6 +116,7 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
         self.connections: dict[Any, dict[str, Any]] = {}
         self.max_body_bytes = max_body_bytes
         self.short_requests = short_requests
+        self.short = short
         self.housekeeping = Housekeeping(timeouts)
         self.timeouts = timeouts
         # Who is connected goes on while others knock, and a publisher's POST does not wait for subscribers' commands.
@@ -244,6 +248,8 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
             scope["extensions"] = EXTENSIONS
         elif not protocol.channel.is_known:
             scope["extensions"] = HTTP_EXTENSIONS
+        if self.short is not None and scope["type"] == "http" and protocol.channel.failure is not None:
+            self.short.application.note_failure(scope, protocol.channel.failure)
         if protocol not in self.connections:
             return None
         application = self.application(scope=scope, receive=inbox.get, send=partial(self.handle_reply, protocol))

@@ -23,7 +23,9 @@ __all__ = [
     "BEARER",
     "SCHEME",
     "InvalidCredential",
+    "NotAtHand",
     "anonymous",
+    "at_hand",
     "find_from_loop",
     "of_header",
     "shown",
@@ -34,6 +36,10 @@ SCHEME: Final = "Api-Key"
 BEARER: Final = "Bearer"
 """The scheme of one that holds a token."""
 _SCHEMES: Final = {scheme.lower().encode(): scheme for scheme in (SCHEME, BEARER)}
+
+
+class NotAtHand(Exception):
+    """What a credential allows is not in a cache."""
 
 
 async def find_from_loop(
@@ -68,6 +74,26 @@ async def shown(authorization: bytes, audience: Audience = Audience.HTTP) -> Gra
             return await lookups.ask(tokens.grant_of_token, word, audience)
     await jwts.prepare(word)
     return jwts.grant_of_jwt(word)
+
+
+def at_hand(authorization: bytes, audience: Audience = Audience.HTTP) -> Grant | None:
+    """The same without asking anybody; :class:`NotAtHand` if it takes that."""
+    credential = _credential(authorization)
+    if credential is None:
+        return None
+    scheme, word = credential
+    try:
+        if scheme == SCHEME:
+            grant = keys.at_hand(word)
+        elif tokens.is_ours(word):
+            grant = tokens.grant_of_token(word, audience)
+        else:
+            grant = jwts.grant_of_jwt(word) if jwts.is_at_hand(word) else None
+    except SynchronousOnlyOperation:
+        grant = None
+    if grant is None:
+        raise NotAtHand
+    return grant
 
 
 def of_header(authorization: bytes, audience: Audience = Audience.HTTP) -> Grant | None:

@@ -28,7 +28,7 @@ from ticks.access.patterns import NONE, Patterns
 from ticks.access.users import EntitlementsUnavailable
 from ticks.conf import conf
 
-__all__ = ["BY_SECRET", "LEEWAY", "grant_of_jwt", "is_configured", "prepare", "wait"]
+__all__ = ["BY_SECRET", "LEEWAY", "grant_of_jwt", "is_at_hand", "is_configured", "prepare", "wait"]
 
 LEEWAY: Final = 5.0
 """How far the signer's clock may be from ours, in seconds."""
@@ -64,6 +64,11 @@ async def prepare(token: str) -> None:
     """Fetches the key that a token names, if it is not known: for the event loop, which must not wait for it."""
     if (fetch := _fetch(token)) is not None:
         await asyncio.wait([asyncio.wrap_future(fetch)], timeout=PATIENCE)
+
+
+def is_at_hand(token: str) -> bool:
+    """Whether the key that a token names is known; else it is being fetched."""
+    return _fetch(token) is None
 
 
 @async_unsafe

@@ -26,11 +26,13 @@ from bus.layers import is_shared
 from gateway.edge import reports, workers
 from gateway.edge.arrivals import Arrivals
 from gateway.edge.figures import merge
+from gateway.edge.posts import Posts
 from gateway.edge.probes import draining
 from gateway.edge.process import bus_usable
 from gateway.protocol.codes import SERVICE_RESTART
 from gateway.server.drain import Drain
 from gateway.server.exchange import Line
+from gateway.server.short import ShortWay
 from gateway.server.supervisor import Supervisor, bind, url
 from gateway.server.worker import BACKLOG, GatewayServer, Job, raise_open_file_limit
 from ticks import feed, publish, retention
@@ -159,7 +161,16 @@ def _work(listener: socket.socket, lifeline: socket.socket, line: Line, feed_rat
         share_of=share_of,
         admits=_arrivals(),
         short_requests=conf.MARKETMUX_SHORT_REQUESTS,
+        short=_short_way(application),
     ).run()
+
+
+def _short_way(application: Any) -> ShortWay | None:
+    """None too where a project has middleware of its own around the gateway's application."""
+    posts = getattr(application, "posts", None)
+    if not conf.MARKETMUX_SHORT_REQUESTS or not isinstance(posts, Posts):
+        return None
+    return ShortWay(posts, MAX_BODY_BYTES)
 
 
 def _arrivals() -> Arrivals | None:
