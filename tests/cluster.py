@@ -19,8 +19,9 @@ from redis.crc import key_slot
 from redis.exceptions import RedisError
 
 from tests.servers import RedisServer, free_port, wait_until
+from ticks.tick import group_name
 
-__all__ = ["SLOTS", "ClusterNode", "Place", "RedisCluster"]
+__all__ = ["SLOTS", "ClusterNode", "Place", "RedisCluster", "symbols_on"]
 
 SLOTS: Final = 16_384
 NODE_TIMEOUT_MS: Final = 1_000
@@ -248,9 +249,9 @@ class RedisCluster:
 
     def _migrate(self, slot: int, source: Redis, target: ClusterNode, between: Callable[[], object] | None) -> None:
         credentials = ["AUTH", self._password] if self._password else []
-        while keys := source.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 1_000):
+        while keys := source.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 1_000):  # type: ignore[no-untyped-call]
             half = keys[: (len(keys) + 1) // 2] if between is not None and len(keys) > 1 else keys
-            source.execute_command("MIGRATE", target.host, target.port, "", 0, 10_000, *credentials, "KEYS", *half)
+            source.execute_command("MIGRATE", target.host, target.port, "", 0, 10_000, *credentials, "KEYS", *half)  # type: ignore[no-untyped-call]
             if between is not None:
                 between()
                 between = None
@@ -305,3 +306,12 @@ def _is_well(node: ClusterNode) -> bool:
 def _follows(node: ClusterNode, port: int) -> bool:
     kind, *rest = node.ask("ROLE")
     return bool(kind == b"slave" and rest[1] == port)
+
+
+def symbols_on(node: ClusterNode, symbols: Sequence[str]) -> list[str]:
+    """Those of which a node has the streams."""
+    with node.client() as client:
+        names = {
+            name.decode() for key in client.scan_iter(match="*:streams", count=1_000) for name in client.hkeys(key)
+        }
+    return [symbol for symbol in symbols if group_name(symbol) in names]
