@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Final, cast
 
 import hiredis
 from redis.asyncio import Connection
@@ -27,8 +27,13 @@ from bus.redis.connection import Incoming, Info, abort, is_misplaced
 
 __all__ = ["Clock", "Link", "Script"]
 
-_HIGH_WATER = 4_194_304
+_HIGH_WATER: Final = 4_194_304
 """Bytes waiting to be sent beyond which callers wait for the connection."""
+
+
+_NEVER: Final = ":never"
+"""What follows the prefix, a script's first argument, in a key that nobody sets. A node whose slot is on its way to
+another answers ASK for a key that it does not have: so no script runs where a part of the bucket is gone."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,8 @@ class Script:
     """A Lua script, sent by its digest."""
 
     source: str
+    is_keyed: bool = False
+    """Whether a cluster is to find the node by the bucket, and to refuse it as a whole while the bucket moves."""
     digest: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -103,7 +110,10 @@ class _Evaluation(_Command):
     def packed(self) -> bytes:
         words = ("EVAL", self._script.source) if self._is_sent else ("EVALSHA", self._script.digest)
         self._is_sent = True
-        return bytes(hiredis.pack_command((*words, 0, *self._arguments())))
+        arguments = self._arguments()
+        if self._script.is_keyed:
+            return bytes(hiredis.pack_command((*words, 1, f"{arguments[0]}{_NEVER}", *arguments)))
+        return bytes(hiredis.pack_command((*words, 0, *arguments)))
 
     def is_undone(self, value: Any) -> bool:
         if isinstance(value, hiredis.ReplyError):

@@ -22,7 +22,7 @@ from redis.exceptions import RedisError, ResponseError
 from bus.contract import Idempotency, IdempotencyConflict, LimitReached, Since
 from bus.redis.link import Link, Script
 from bus.redis.packing import pack
-from bus.redis.pipe import Pipe
+from bus.redis.pipe import Way
 
 __all__ = ["EXECUTE_SECONDS", "PUBLISH_SECONDS", "Publications"]
 
@@ -96,10 +96,10 @@ class _Batch:
 
 
 class Publications:
-    """Publishes over ``pipe`` with ``script``, whose settings are ``options``."""
+    """Publishes over ``way`` with ``script``, whose settings are ``options``."""
 
-    def __init__(self, pipe: Pipe, script: Script, prefix: str, options: Sequence[bytes | str | int]) -> None:
-        self._pipe = pipe
+    def __init__(self, way: Way, script: Script, prefix: str, options: Sequence[bytes | str | int]) -> None:
+        self._way = way
         self._script = script
         self._prefix = prefix
         self._options = options
@@ -142,7 +142,7 @@ class Publications:
     async def _commit(self, batches: Sequence[_Batch]) -> None:
         self._calls += 1
         try:
-            await self._pipe.perform(partial(self._call, batches))
+            await self._way.perform(partial(self._call, batches))
         except (RedisError, OSError) as error:
             for batch in batches:
                 batch.settle(error)

@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 from bus.contract import Bus, BusUnavailable, Idempotency, IdempotencyConflict, Packet, Position, Since
 from bus.layers import MemoryLayer, RedisLayer
 from bus.memory import MemoryBus
-from bus.redis import names, publications, shard
+from bus.redis import names, node, publications
 from tests.servers import RedisServer
 
 Layer = Any
@@ -31,8 +31,8 @@ async def make_layer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
     """Makes layers, which share the bus only if it is Redis. A busy machine does not make Redis unavailable."""
     made: list[Layer] = []
     for module, name, seconds in (
-        (shard, "PUBLISH_SECONDS", 20.0),
-        (shard, "ASK_SECONDS", 20.0),
+        (node, "PUBLISH_SECONDS", 20.0),
+        (node, "ASK_SECONDS", 20.0),
         (publications, "PUBLISH_SECONDS", 20.0),
         (publications, "EXECUTE_SECONDS", 19.0),
     ):
