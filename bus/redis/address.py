@@ -54,7 +54,8 @@ def cluster_of(host: Mapping[str, Any]) -> ClusterHost | None:
         return None
     found = parse(address)
     rest = {name: value for name, value in host.items() if name != "address"}
-    return ClusterHost(found.pop("nodes"), {**found, **rest}, found.pop("buckets"))
+    seeds, buckets = found.pop("nodes"), found.pop("buckets")
+    return ClusterHost(seeds, {**found, **rest}, buckets)
 
 
 def make_pool(host: Mapping[str, Any]) -> ConnectionPool:

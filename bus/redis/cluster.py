@@ -123,7 +123,7 @@ class Cluster:
         self._closing: set[asyncio.Task[None]] = set()
         self._wanted = asyncio.Event()
         self._waiting: list[asyncio.Future[None]] = []
-        self._problem = ""
+        self._problem = self._failure = ""
 
     def start(self) -> None:
         if self._task is None:
@@ -175,7 +175,7 @@ class Cluster:
             views += await self._ask({*self._nodes, *self._host.seeds, *self._replicas})
             found = claims(views, wanted)
         if not views:
-            raise ConnectionError("No node answers.")
+            raise ConnectionError(f"No node answers. {self._failure}")
         self._replicas.update(address for view in views for address in view.replicas)
         if not self._is_agreed:
             await self._agree(found.get(home))
@@ -211,6 +211,8 @@ class Cluster:
         finally:
             for one in asked:
                 one.cancel()
+        failures = (one.exception() for one in asked if one.done() and not one.cancelled())
+        self._failure = str(next(filter(None, failures), ""))
         return [one.result() for one in asked if _has_answered(one)]
 
     def _witness(self, address: Address) -> Witness:
