@@ -148,19 +148,21 @@ async def test_buckets_lie_on_all_primaries(layer: Layer, cluster: RedisCluster)
     assert await layer.bus.page(5, 10) == (40, sorted(GROUPS)[5:15])
 
 
-async def test_gateways_that_are_told_other_numbers_of_buckets_agree(
+async def test_gateways_that_are_told_other_numbers_of_buckets_do_not_take_part(
     make_layer: MakeLayer, cluster: RedisCluster
 ) -> None:
-    """The first one's, which the cluster keeps."""
+    """The first one's number is kept, also by a cluster whose node forgot it."""
     one = make_layer()
     await publish_all(one, 1)
     other = make_layer(f"{cluster.url}?buckets=7")
-    tap = Tap(one)
-    await one.bus.join(GROUPS)
-    await publish_all(other, 2)
-    assert other.bus.hosts == one.bus.hosts != 7
-    await until(lambda: all(tap.places(group) for group in GROUPS))
-    assert {seq for group in GROUPS for _, seq in tap.places(group)} == {2}
+    with pytest.raises(BusUnavailable, match=r"\?buckets=12"):
+        await other.bus.check()
+    with pytest.raises(BusUnavailable):
+        await other.bus.publish({"ticks.A": [tick(1)]})
+    cluster.flush()
+    await until(lambda: any(node.call("EXISTS marketmux.0:{0}:buckets") == ":1" for node in cluster.primaries))
+    with pytest.raises(BusUnavailable):
+        await make_layer(f"{cluster.url}?buckets=7").bus.publish({"ticks.A": [tick(1)]})
 
 
 async def test_one_node_is_enough_to_find_the_others(make_layer: MakeLayer, cluster: RedisCluster) -> None:
