@@ -177,8 +177,7 @@ class Cluster:
         if not views:
             raise ConnectionError(f"No node answers. {self._failure}")
         self._replicas.update(address for view in views for address in view.replicas)
-        if not self._is_agreed:
-            await self._agree(found.get(home))
+        await self._agree(found.get(home))
         for bucket in self.buckets:
             if bucket.slot in found:
                 self._place(bucket, found[bucket.slot])
@@ -224,17 +223,27 @@ class Cluster:
         return {**self._host.options, "host": address[0], "port": address[1]}
 
     async def _agree(self, address: Address | None) -> None:
-        """All gateways must go by the same number of buckets: that of the first is kept."""
-        if address is None:
-            raise ConnectionError(f"No node serves {self._count_key}.")
+        """All gateways must go by the same number of buckets: that of the first is kept.
+
+        It is seen to with every look, since the node that keeps it may lose its memory.
+        """
         count = len(self.buckets)
-        kept = await self._witness(address).keep(self._count_key, str(count))
-        if kept != count:
+        try:
+            if address is None:
+                raise ConnectionError(f"No node serves {self._count_key}.")
+            async with asyncio.timeout(_LONGEST_SECONDS):
+                kept = await self._witness(address).keep(self._count_key, str(count))
+        except (RedisError, OSError):
+            if not self._is_agreed:
+                raise
+            return  # the others are served all the same
+        self._is_agreed = kept == count
+        if not self._is_agreed:
+            for bucket in self.buckets:
+                bucket.move(None)
             raise BusUnavailable(
                 f"It has {kept} buckets, and not {count}: end REDIS_URL with ?buckets={kept}.", Reason.REFUSED
             )
-        self._is_agreed = True
-
     def _place(self, bucket: Bucket, address: Address) -> None:
         if address not in self._nodes:
             self._nodes[address] = self._make_node(address)

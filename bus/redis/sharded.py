@@ -34,7 +34,7 @@ _MOVED: Final = re.compile(r"MOVED (\d+) ")
 class BucketListener:
     """Listens to the channels of one bucket wherever it is: what a :class:`~bus.redis.listener.Listener` does.
 
-    ``displaced`` is called when the node that it listened to turns out not to have the bucket (any more).
+    ``displaced`` is called when it is to be found out where the bucket is: that is not known yet, or not any more.
     """
 
     def __init__(
@@ -107,7 +107,9 @@ class BucketListener:
 
     def _begin(self) -> None:
         self._is_started = True
-        if self._reception is not None:
+        if self._reception is None:
+            self._displaced()
+        else:
             self._reception.start()
 
     async def close(self) -> None:
