@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 from bus.contract import Bus, BusUnavailable, Idempotency, IdempotencyConflict, Packet, Position, Since
 from bus.layers import MemoryLayer, RedisLayer
 from bus.memory import MemoryBus
-from bus.redis import names, node, publications
+from bus.redis import cluster, names, node, publications
 from tests.servers import RedisServer
 
 Layer = Any
@@ -33,6 +33,8 @@ async def make_layer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
     for module, name, seconds in (
         (node, "PUBLISH_SECONDS", 20.0),
         (node, "ASK_SECONDS", 20.0),
+        (cluster, "PUBLISH_SECONDS", 20.0),
+        (cluster, "ASK_SECONDS", 20.0),
         (publications, "PUBLISH_SECONDS", 20.0),
         (publications, "EXECUTE_SECONDS", 19.0),
     ):
