@@ -244,6 +244,7 @@ class Cluster:
             raise BusUnavailable(
                 f"It has {kept} buckets, and not {count}: end REDIS_URL with ?buckets={kept}.", Reason.REFUSED
             )
+
     def _place(self, bucket: Bucket, address: Address) -> None:
         if address not in self._nodes:
             self._nodes[address] = self._make_node(address)
