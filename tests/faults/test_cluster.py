@@ -41,6 +41,8 @@ from tests.servers import GatewayProcess, wait_until
 
 PER_CLIENT: Final = 3
 MOVED: Final = 100
+STILL_SECONDS: Final = 1.0
+"""Shorter faults may be over between two of the steady publisher's POSTs."""
 CANDIDATES: Final = [f"STEADY{number}" for number in range(40)]
 """Of these the steady publisher has those that are not the victim's."""
 
@@ -163,7 +165,8 @@ class Trial:
                     await asyncio.to_thread(fault, self.cluster, self.cluster.owner_of(self._slot))
                     ended = time.monotonic()
                     await self._until_published(ended)
-                    assert self.steady.ledger.between(began, ended), "the others' symbols stood still"
+                    stood_still = not self.steady.ledger.between(began, ended)
+                    assert not stood_still or ended - began < STILL_SECONDS, "the others' symbols stood still"
                     told.append(f"{name} ({ended - began:.1f} s, {self._refused(began)})")
                 await until_all_tick(everyone, time.monotonic())
             await until_all_hold(everyone, self.last)
