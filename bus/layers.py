@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from types import MappingProxyType
 from typing import Any, Final, cast
 
 from channels.layers import InMemoryChannelLayer, get_channel_layer
 from channels_redis.pubsub import RedisPubSubChannelLayer, RedisPubSubLoopLayer
-from channels_redis.utils import _wrap_close, decode_hosts
+from channels_redis.utils import _consistent_hash, _wrap_close, decode_hosts
 
 from bus.contract import HISTORY_SECONDS, HISTORY_TICKS, Bus, Limits, Losses, Packet
 from bus.memory import MemoryBus
 from bus.redis.bus import RedisBus
 from bus.redis.names import default_namespace, prefix_of
 from bus.redis.packing import unpack
+from bus.redis.shard import Shard
 
 __all__ = ["BusLayer", "MemoryLayer", "RedisLayer", "expect_in_groups", "get_bus", "is_shared"]
 
@@ -178,21 +179,23 @@ class RedisLoopLayer(ConsumerQueues, RedisPubSubLoopLayer):  # type: ignore[misc
         **options: Any,
     ) -> None:
         decoded = decode_hosts(hosts)
-        super().__init__(hosts=hosts, prefix=prefix_of(prefix or default_namespace(decoded[0])), **options)
+        namespace = prefix or default_namespace(decoded[0])
+        super().__init__(hosts=hosts, prefix=prefix_of(namespace), **options)
         self.capacity = capacity
         self.bus: RedisBus = RedisBus(
             decoded,
-            self._get_shard,
+            _choose,
             self.channel_layer._serializer,
             self,
             self._losses,
-            prefix=self.prefix,
-            channel_prefix=self._get_group_channel_name(""),
+            namespace=namespace,
             history_ticks=history_ticks,
             history_seconds=history_seconds,
             limits=Limits(**limits),
         )
         self._shards = self.bus.shards
+        self.prefix = self.bus.shards[0].prefix
+        self._own = f"{namespace}:{{"
         self._memberships: dict[str, set[str]] = {}
         """The groups that each channel is a member of."""
 
@@ -220,7 +223,13 @@ class RedisLoopLayer(ConsumerQueues, RedisPubSubLoopLayer):  # type: ignore[misc
 
     def _on_redis(self, channel: str) -> str:
         """A channel's name in Redis: general ones (``runworker``'s) have names that others may have given too."""
-        return channel if channel.startswith(self.prefix) else f"{self.prefix}__channel__{channel}"
+        return channel if channel.startswith(self._own) else f"{self.prefix}__channel__{channel}"
+
+    def _get_group_channel_name(self, group: str) -> str:
+        return self.bus.channel_of(group)
+
+    def _get_shard(self, channel_or_group_name: str) -> Shard:
+        return self.bus.shard_at(channel_or_group_name)
 
     async def send(self, channel: str, message: Any) -> None:
         await super().send(self._on_redis(channel), message)
@@ -280,6 +289,12 @@ class RedisLoopLayer(ConsumerQueues, RedisPubSubLoopLayer):  # type: ignore[misc
         self._owned.clear()
         self._memberships.clear()
         await super().flush()
+
+
+def _choose(name: str, shards: Sequence[Shard]) -> Shard:
+    """The host that channels_redis would choose."""
+    number: int = _consistent_hash(name, len(shards))
+    return shards[number]
 
 
 def _remove(sets: dict[str, set[str]], key: str, item: str) -> None:

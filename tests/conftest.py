@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import hypothesis
 import pytest
 
+from tests.cluster import RedisCluster
 from tests.database import drop_audit_triggers
 from tests.environment import cannot
 from tests.servers import TEST_DATABASE_URL, GatewayProcess, RedisServer, ServerKind, live_gateways, migrate
@@ -30,7 +31,15 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("tests")
 
 
-SERVERS = {"shared_redis", "redis_server", "shared_valkey", "migrated_database", "chromium"}
+SERVERS = {
+    "shared_redis",
+    "redis_server",
+    "shared_valkey",
+    "shared_cluster",
+    "redis_cluster",
+    "migrated_database",
+    "chromium",
+}
 """What every fixture that starts a server, or a browser, is made from."""
 
 
@@ -55,7 +64,7 @@ def _needs_servers(item: pytest.Function) -> bool:
     return (
         folder in {"faults", "integration"}
         or not SERVERS.isdisjoint(item.fixturenames)
-        or not {"redis", "valkey"}.isdisjoint(map(str, parameters))
+        or not {"redis", "valkey", "cluster"}.isdisjoint(map(str, parameters))
     )
 
 
@@ -114,6 +123,31 @@ def valkey_url(shared_valkey: RedisServer) -> str:
     """The URL of a real Valkey without a key in it."""
     shared_valkey.flush()
     return shared_valkey.url
+
+
+@pytest.fixture(scope="session")
+def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
+    """Three primaries with a replica each, which nobody harms; use ``cluster_url``, which hands it over empty."""
+    cluster = _cluster(tmp_path_factory.mktemp("cluster"))
+    cluster.start()
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture
+def cluster_url(shared_cluster: RedisCluster) -> str:
+    """The URL of a real Redis Cluster without a key in it."""
+    shared_cluster.flush()
+    return shared_cluster.url
+
+
+@pytest.fixture
+def redis_cluster(tmp_path: Path) -> Iterator[RedisCluster]:
+    """Three primaries with a replica each of the test's own, to be done to what it likes."""
+    cluster = _cluster(tmp_path / "cluster")
+    cluster.start()
+    yield cluster
+    cluster.stop()
 
 
 @pytest.fixture
@@ -198,6 +232,16 @@ def _redis(directory: Path) -> RedisServer:
         return RedisServer(directory)
     except FileNotFoundError as error:
         cannot(f"needs a real Redis: {error}")
+
+
+def _cluster(directory: Path) -> RedisCluster:
+    try:
+        cluster = RedisCluster(directory)
+    except FileNotFoundError as error:
+        cannot(f"needs a real Redis: {error}")
+    if cluster.nodes[0].version < (7,):
+        cannot("needs Redis 7, which has sharded pub/sub")
+    return cluster
 
 
 def _stop_all(processes: list[GatewayProcess]) -> None:

@@ -127,6 +127,12 @@ class RedisServer:
         return None
 
     @property
+    def version(self) -> tuple[int, ...]:
+        """The program's, whether it runs or not."""
+        said = subprocess.run([self._binary, "--version"], check=True, capture_output=True, text=True).stdout
+        return tuple(map(int, said.partition("v=")[2].split()[0].split(".")))
+
+    @property
     def url(self) -> str:
         return f"redis://{self.host}:{self.port}/0"
 

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.benchmarks import capacity, picture, sockets
+from tests.benchmarks import capacity, picture, sockets, spread
 from tests.benchmarks.bus import memory_benchmarks, redis_benchmarks
 from tests.benchmarks.capacity import MEASURED, SHAPES, Fit, Limits, Load, Point, RedisCosts, needs
 from tests.benchmarks.codec import BENCHMARKS as CODEC
@@ -22,6 +22,7 @@ from tests.benchmarks.display import duration, micro_row, server_row
 from tests.benchmarks.fanout import BENCHMARKS as FANOUT
 from tests.benchmarks.measure import Benchmark, Effort, Unfinished, finished, run
 from tests.benchmarks.server import SCENARIOS, Outcome, Scenario
+from tests.cluster import RedisCluster
 from tests.servers import RedisServer
 
 TINY = Effort(repeats=1, seconds=0.0, share=0.02)
@@ -65,6 +66,17 @@ def test_every_part_can_be_measured(benchmark: Benchmark) -> None:
 def test_every_part_that_needs_redis_can_be_measured(shared_redis: RedisServer) -> None:
     for benchmark in redis_benchmarks(shared_redis):
         assert run(benchmark, TINY).wall.median > 0
+
+
+def test_the_spread_over_a_cluster_can_be_measured(shared_redis: RedisServer, shared_cluster: RedisCluster) -> None:
+    for load in spread.LOADS:
+        found = spread.measure(load, shared_redis, shared_cluster, TINY)
+        assert len(found.primaries) == 3
+        assert load in spread.row(found)
+
+
+def test_the_busiest_primary_counts() -> None:
+    assert spread.Spread("single ticks", 10_000, [3_000, 4_000, 2_000]).share == pytest.approx(0.4)
 
 
 def test_work_that_got_lost_is_no_figure() -> None:

@@ -3,12 +3,15 @@
 Beside redis-py's own URLs: ``redis+sentinel://user:password@host:port,host:port/service/db``. User and password are
 Redis's own; ``sentinel_username`` and ``sentinel_password`` in the query are the Sentinels'. With ``rediss+sentinel://``
 both are reached over TLS.
+
+A cluster is ``redis+cluster://user:password@host:port,host:port``, or ``rediss+cluster://``: some of its nodes, which
+are asked for the others. ``buckets`` in the query is how many parts what the bus keeps is in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
 from channels_redis.utils import create_pool
@@ -20,12 +23,40 @@ from redis.exceptions import RedisError
 
 from bus.redis.connection import ESTABLISH_SECONDS
 
-__all__ = ["make_pool", "parse"]
+__all__ = ["ClusterHost", "cluster_of", "make_pool", "parse"]
 
 _SENTINEL_SECONDS: Final = 1.0
 """How long a Sentinel may take for each round trip before another one is asked."""
 _SENTINEL_PORT: Final = 26_379
-_SCHEMES: Final = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")
+_CLUSTER_PORT: Final = 6_379
+_SCHEMES: Final = (
+    "redis",
+    "rediss",
+    "unix",
+    *(f"redis{s}+{kind}" for kind in ("sentinel", "cluster") for s in ("", "s")),
+)
+_BUCKETS: Final = 6
+"""Each is a script call for a batch that has something of it, and the most primaries that can share the load."""
+_MOST_BUCKETS: Final = 1_024
+
+
+class ClusterHost(NamedTuple):
+    """A cluster: some of its nodes, what connections to any of them have in common, and how many buckets it has."""
+
+    seeds: Sequence[tuple[str, int]]
+    options: Mapping[str, Any]
+    buckets: int
+
+
+def cluster_of(host: Mapping[str, Any]) -> ClusterHost | None:
+    """The cluster that a host is; None if it is none; ``ValueError`` if its URL makes no sense."""
+    address = host.get("address", "")
+    if not isinstance(address, str) or "+cluster:" not in address:
+        return None
+    found = parse(address)
+    rest = {name: value for name, value in host.items() if name != "address"}
+    seeds, buckets = found.pop("nodes"), found.pop("buckets")
+    return ClusterHost(seeds, {**found, **rest}, buckets)
 
 
 def make_pool(host: Mapping[str, Any]) -> ConnectionPool:
@@ -50,14 +81,16 @@ def parse(url: str) -> dict[str, Any]:
     parts = urlsplit(url.strip())
     if parts.scheme not in _SCHEMES:
         raise ValueError(f"it has to begin with one of {', '.join(f'{scheme}://' for scheme in _SCHEMES)}")
-    if "+" in parts.scheme:
+    if parts.scheme.endswith("+sentinel"):
         return _sentinel(parts)
+    if parts.scheme.endswith("+cluster"):
+        return _cluster(parts)
     if parts.scheme == "unix":
         if not parts.path:
             raise ValueError("unix:// is to be followed by the path of a socket")
     else:
         if "," in parts.netloc.rpartition("@")[2]:
-            raise ValueError("it names several hosts, which only redis+sentinel:// can")
+            raise ValueError("it names several hosts, which only redis+sentinel:// and redis+cluster:// can")
         _address(parts.netloc, 6_379)
         _database(parts.path.removeprefix("/"))
     return _options(url.strip())
@@ -86,6 +119,21 @@ def _sentinel(parts: SplitResult) -> dict[str, Any]:
         "sentinels": sentinels,
         "sentinel_kwargs": {**secure, **theirs},
     }
+
+
+def _cluster(parts: SplitResult) -> dict[str, Any]:
+    credentials, at, hosts = parts.netloc.rpartition("@")
+    nodes = [_address(host, _CLUSTER_PORT) for host in hosts.split(",")]
+    if _database(parts.path.removeprefix("/")):
+        raise ValueError("a cluster has the database 0 only")
+    query = dict(parse_qsl(parts.query))
+    buckets = query.pop("buckets", str(_BUCKETS))
+    if not (buckets.isascii() and buckets.isdigit() and 1 <= int(buckets) <= _MOST_BUCKETS):
+        raise ValueError(f"buckets has to be a number from 1 to {_MOST_BUCKETS}")
+    scheme = parts.scheme.partition("+")[0]
+    options = _options(f"{scheme}://{credentials}{at}host/0?{urlencode(query)}")
+    del options["host"]
+    return {**options, "nodes": nodes, "buckets": int(buckets)}
 
 
 def _options(url: str) -> dict[str, Any]:

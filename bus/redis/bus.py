@@ -1,4 +1,4 @@
-"""The bus over one Redis or several: each group lives on one of them."""
+"""The bus over one Redis, several, or the buckets of a cluster: each group lives in one of these *shards*."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
 from bus.contract import BusUnavailable, Held, Idempotency, Limits, Losses, Packet, Position, Reason, Since, Tap, Wish
-from bus.redis.listener import RawMessage
 from bus.redis.membership import Membership, Names, beginning, names_of
 from bus.redis.packing import MAGIC, is_consecutive, unpack
+from bus.redis.places import Choose, News, places
+from bus.redis.reception import RawMessage
 from bus.redis.several import answers, published
 from bus.redis.shard import Shard
 
@@ -43,53 +44,53 @@ class Consumers(Protocol):
 
 
 class RedisBus:
-    """Joins groups by subscribing to their channels, whose names begin with ``channel_prefix``.
+    """Joins groups by subscribing to their channels.
 
-    ``shards`` are one for each host, made with this bus's callbacks; ``shard_of`` chooses by the name of a channel.
+    ``shards`` are one for each host, or bucket of a cluster. ``choose`` picks one of several hosts by a channel's name.
     """
 
     def __init__(
         self,
         hosts: Sequence[dict[str, Any]],
-        shard_of: Callable[[str], Shard],
+        choose: Choose,
         serializer: Serializer,
         consumers: Consumers,
         losses: Losses,
         *,
-        prefix: str,
-        channel_prefix: str,
+        namespace: str,
         history_ticks: int,
         history_seconds: float,
         limits: Limits,
     ) -> None:
         self.losses = losses
         self.refused: Counter[Reason] = Counter()
-        self.shards = [
-            Shard(
-                host,
-                prefix=prefix,
-                channel_prefix=channel_prefix,
-                history_ticks=history_ticks,
-                history_seconds=history_seconds,
-                limits=limits,
-                refused=self.refused,
-                deliver=self._deliver,
-                lost=self._on_lost,
-                restored=self._on_restored,
-            )
-            for host in hosts
-        ]
-        self._shard_of = shard_of
+        self._lost: set[Shard] = set()
+        self._tap: Tap | None = None
         self._serializer = serializer
         self._consumers = consumers
-        self._channel_prefix = channel_prefix
-        self._channel_prefix_size = len(channel_prefix)
-        self._tap: Tap | None = None
+        self._places = places(
+            hosts,
+            choose,
+            namespace,
+            self.refused,
+            News(self._deliver, self._on_lost, self._on_restored),
+            history_ticks=history_ticks,
+            history_seconds=history_seconds,
+            limits=limits,
+        )
+        self.shards = self._places.shards
+        self._prefix_size = self._places.prefix_size
         self._numbers = {shard: number for number, shard in enumerate(self.shards)}
-        self._lost: set[Shard] = set()
         self._members = {
             shard: Membership(shard.listener, consumers.wants, partial(self._is_away, shard)) for shard in self.shards
         }
+
+    def shard_at(self, channel: str) -> Shard:
+        """Where a channel is."""
+        return self._places.at(channel)
+
+    def channel_of(self, group: str) -> str:
+        return self._places.of(group).channel_prefix + group
 
     @property
     def hosts(self) -> int:
@@ -100,7 +101,7 @@ class RedisBus:
         return {self._numbers[shard] for shard in self._lost}
 
     def host_of(self, group: str) -> int:
-        return self._numbers[self._shard_of(self._channel_prefix + group)] if len(self.shards) > 1 else 0
+        return self._numbers[self._places.of(group)] if len(self.shards) > 1 else 0
 
     def _is_away(self, shard: Shard) -> bool:
         """Whether a host is away while others are there, which is when nobody waits for it."""
@@ -121,10 +122,7 @@ class RedisBus:
         shard.refusals.over()
 
     async def check(self, patterns: Sequence[str] = ()) -> Sequence[str]:
-        names = names_of(self._channel_prefix + pattern for pattern in patterns).patterns
-        outcomes = await asyncio.gather(*(shard.check(list(names)) for shard in self.shards), return_exceptions=True)
-        found, failures = answers(outcomes)
-        return [sentence for sentences in found for sentence in sentences] + list(map(str, failures))
+        return await self._places.check(patterns)
 
     def forget_joined(self) -> None:
         """The connections are about to be closed; what is retained for others stays."""
@@ -163,7 +161,7 @@ class RedisBus:
                 return await self._members[shard].join(names)
         except BusUnavailable as error:
             if len(self.shards) > 1:
-                error.groups = [channel[self._channel_prefix_size :] for channel in names.channels]
+                error.groups = [channel[self._prefix_size :] for channel in names.channels]
             raise
 
     def _withdraw(self, shard: Shard, joining: asyncio.Future[Names]) -> None:
@@ -177,21 +175,25 @@ class RedisBus:
 
     def _by_members(self, groups: Sequence[str]) -> dict[Shard, Names]:
         """The channels of groups by the host that they are on, and on each all patterns."""
-        channels, patterns = names_of(self._channel_prefix + group for group in groups)
+        patterns = [group for group in groups if group[-1] == "*"]
         by_shard: dict[Shard, list[str]] = {shard: [] for shard in self.shards} if patterns else {}
-        for channel in channels:
-            by_shard.setdefault(self._shard_of(channel), []).append(channel)
-        return {shard: Names(some, patterns) for shard, some in by_shard.items()}
+        for group in groups:
+            if group[-1] != "*":
+                by_shard.setdefault(self._places.of(group), []).append(group)
+        return {
+            shard: names_of(shard.channel_prefix + group for group in (*some, *patterns))
+            for shard, some in by_shard.items()
+        }
 
-    def _on_lost(self, shard: Shard) -> None:
-        self._lost.add(shard)
+    def _on_lost(self, number: int) -> None:
+        self._lost.add(self.shards[number])
         if self._tap is not None:
-            self._tap.bus_lost(self._numbers[shard])
+            self._tap.bus_lost(number)
 
-    def _on_restored(self, shard: Shard) -> None:
-        self._lost.discard(shard)
+    def _on_restored(self, number: int) -> None:
+        self._lost.discard(self.shards[number])
         if self._tap is not None:
-            self._tap.bus_restored(self._numbers[shard])
+            self._tap.bus_restored(number)
 
     # Channels, which process and consumers share
 
@@ -208,7 +210,7 @@ class RedisBus:
     def _by_shard(self, channels: Iterable[str]) -> Iterator[tuple[Shard, list[str]]]:
         by_shard: dict[Shard, list[str]] = {}
         for channel in channels:
-            by_shard.setdefault(self._shard_of(channel), []).append(channel)
+            by_shard.setdefault(self._places.at(channel), []).append(channel)
         yield from by_shard.items()
 
     # Streams
@@ -219,10 +221,9 @@ class RedisBus:
         serialize = self._serializer.serialize
         by_shard: dict[Shard, dict[str, list[bytes]]] = {}
         for group, messages in batch.items():
-            shard = self._shard_of(self._channel_prefix + group)
-            by_shard.setdefault(shard, {})[group] = list(map(serialize, messages))
+            by_shard.setdefault(self._places.of(group), {})[group] = list(map(serialize, messages))
         if not by_shard and idempotency is not None:
-            by_shard = {self._shard_of(idempotency.key): {}}
+            by_shard = {self._places.named(idempotency.key): {}}
         if len(self.shards) == 1 and by_shard:
             [(shard, groups)] = by_shard.items()
             return shard.publish_batch(groups, idempotency, note)
@@ -244,7 +245,7 @@ class RedisBus:
         found: dict[str, Position] = {}
         for some, (epoch, packets) in await self._ask_each(groups, Shard.positions):
             for group, raw in zip(some, packets, strict=True):
-                last = None if raw is None else self._read(self._channel_prefix + group, raw)
+                last = None if raw is None else self._read(self.channel_of(group), raw)
                 found[group] = (
                     Position(epoch, 0, None) if last is None else Position(last.epoch, last.seq, last.messages[0])
                 )
@@ -294,40 +295,44 @@ class RedisBus:
             error.groups = list(groups) if self.hosts > 1 else ()
             raise
 
-    async def _ask_all(self, ask: Callable[[Shard], Awaitable[T]]) -> list[T]:
-        """What all hosts say that are not away."""
-        shards = [shard for shard in self.shards if not self._is_away(shard)]
+    async def _ask_all(self, ask: Callable[[Shard], Awaitable[T]], whom: Sequence[Shard] = ()) -> list[T]:
+        """What all hosts, or some, say that are not away."""
+        shards = [shard for shard in whom or self.shards if not self._is_away(shard)]
         return await asyncio.gather(*(_told(shard, ask(shard)) for shard in shards))
 
     async def lease(self, worker: str, wishes: Sequence[Wish], seconds: float) -> tuple[int, list[int]]:
         workers, leases = 1, [0] * len(wishes)
         by_shard: dict[Shard, list[int]] = {}
         for number, wish in enumerate(wishes):
-            by_shard.setdefault(self._shard_of(wish.name), []).append(number)
-        for shard, numbers in by_shard.items():
-            with shard.refusals.told():
-                found, some = await shard.lease(worker, [wishes[number] for number in numbers], seconds)
+            by_shard.setdefault(self._places.named(wish.name), []).append(number)
+        asked = (
+            _told(shard, shard.lease(worker, [wishes[number] for number in numbers], seconds))
+            for shard, numbers in by_shard.items()
+        )
+        for numbers, (found, some) in zip(by_shard.values(), await asyncio.gather(*asked), strict=True):
             workers = max(workers, found)
             for number, lease in zip(numbers, some, strict=True):
                 leases[number] = lease
         return workers, leases
 
     async def spend(self, account: str, amount: int, most: int, seconds: float) -> float:
-        shard = self._shard_of(account)
+        shard = self._places.named(account)
         with shard.refusals.told():
             return await shard.spend(account, amount, most, seconds)
 
     async def announce(self, worker: str, record: bytes, seconds: float) -> None:
-        """To every host: whichever of them is away, a worker is heard of."""
-        await self._ask_all(lambda shard: shard.announce(worker, record, seconds))
+        """To every host, or to some buckets far apart: whichever of them is away, a worker is heard of."""
+        await self._ask_all(lambda shard: shard.announce(worker, record, seconds), self._places.heralds)
 
     async def announced(self) -> dict[str, bytes]:
-        records = await self._ask_all(Shard.announced)
+        records = await self._ask_all(Shard.announced, self._places.heralds)
         return {worker: record for some in records for worker, record in some.items()}
 
     def _groups_by_shard(self, groups: Iterable[str]) -> Iterator[tuple[Shard, list[str]]]:
-        for shard, channels in self._by_shard(self._channel_prefix + group for group in groups):
-            yield shard, [channel[self._channel_prefix_size :] for channel in channels]
+        by_shard: dict[Shard, list[str]] = {}
+        for group in groups:
+            by_shard.setdefault(self._places.of(group), []).append(group)
+        yield from by_shard.items()
 
     def _missed(self, group: str, raws: Sequence[bytes], seq: int) -> list[Packet] | None:
         """The packets after ``seq``, or None if there is a hole, such as a gateway that keeps no history leaves."""
@@ -347,14 +352,20 @@ class RedisBus:
 
     # Receiving
 
-    def _deliver(self, shard: Shard, arrived: Sequence[RawMessage]) -> None:
+    def _deliver(self, arrived: Sequence[tuple[int, Sequence[RawMessage]]]) -> None:
         """Hands messages to the tap, and to the consumers that want their channels."""
-        tapped = []
+        tapped: list[Packet] = []
+        for number, messages in arrived:
+            self._sort(self.shards[number], messages, tapped)
+        if tapped and self._tap is not None:
+            self._tap.arrived(tapped)
+
+    def _sort(self, shard: Shard, messages: Sequence[RawMessage], tapped: list[Packet]) -> None:
         members, wants = self._members[shard], self._consumers.wants
         joined = members.joined
         # With overlapping patterns Redis sends a message under each: it is taken under the shortest.
         patterns = [(beginning(name), name) for name in sorted(shard.listener.patterns, key=len)]
-        for channel, payload, pattern in arrived:
+        for channel, payload, pattern in messages:
             taken = None
             if patterns:
                 taken = next((name for beginning, name in patterns if channel.startswith(beginning)), None)
@@ -369,13 +380,11 @@ class RedisBus:
                 tapped.append(packet)
             if is_wanted:
                 self._consumers.take(channel, payload, packet)
-        if tapped and self._tap is not None:
-            self._tap.arrived(tapped)
 
     def _read(self, channel: str, payload: bytes) -> Packet | None:
         """The packet, with None for messages in it that cannot be read; None if it is none and no message either."""
         # Every tick comes by here, in every process: what stands in the way of a single message is kept short.
-        group = channel[self._channel_prefix_size :]
+        group = channel[self._prefix_size :]
         deserialize = self._serializer.deserialize
         try:
             if payload[0] == MAGIC:
@@ -389,11 +398,11 @@ class RedisBus:
                 return None
         return packet._replace(messages=[self._deserialized(channel, message) for message in packet.messages])
 
-    def _deserialized(self, channel: str, message: bytes) -> Any | None:
+    def _deserialized(self, group: str, message: bytes) -> Any | None:
         try:
             return self._serializer.deserialize(message)
         except Exception as error:
-            self.losses.refuse(channel, error)
+            self.losses.refuse(group, error)
             return None
 
 

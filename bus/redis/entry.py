@@ -23,6 +23,8 @@ __all__ = ["check", "rights"]
 _SECONDS: Final = 8.0
 _OLDEST: Final = (5, 0)
 """Before, a script that had asked for the time could not write."""
+_OLDEST_CLUSTER: Final = (7, 0)
+"""Before, there were no channels that belong to a slot."""
 
 _USED: Final = (
     *("PING", "SELECT"),  # by redis-py; its CLIENT SETINFO may be refused, and Redis 7.0 knows none to grant
@@ -31,6 +33,11 @@ _USED: Final = (
     *("PUBLISH", "SUBSCRIBE", "UNSUBSCRIBE", "PSUBSCRIBE", "PUNSUBSCRIBE"),
 )
 """Commands that the bus sends itself."""
+_USED_IN_CLUSTER: Final = (
+    *("CLUSTER|SLOTS", "CLUSTER|NODES", "GET"),
+    *("SPUBLISH", "SSUBSCRIBE", "SUNSUBSCRIBE"),
+)
+"""Those that it sends to a cluster beside them."""
 
 _CALLED: Final = re.compile(r"\bcall\(\s*'([A-Z]+)'")
 _OWN: Final = ("EVALSHA", "PING")
@@ -42,31 +49,35 @@ _ADVICE: Final = {
     Reason.OUT_OF_MEMORY: "Give it more memory (maxmemory), or delete what else it holds.",
     Reason.TOO_FEW_REPLICAS: "Start its replicas, or lower min-replicas-to-write.",
     Reason.DISK_FAILED: "Give it a disk that it can write to, or have it save nothing (CONFIG SET save '').",
-    Reason.CLUSTER: "Name a Redis in REDIS_URL that is no cluster; for fail-over use Sentinel.",
+    Reason.CLUSTER: "Begin REDIS_URL with redis+cluster:// or rediss+cluster://.",
     Reason.FULL: "Raise its maxclients.",
     Reason.OUTDATED: f"Install Redis {'.'.join(map(str, _OLDEST))} or later, or Valkey.",
 }
 
 
-def rights(sources: Iterable[str]) -> str:
+def rights(sources: Iterable[str], is_cluster: bool = False) -> str:
     """The commands that a user of Redis needs, beside the namespace's keys and channels: those that the bus sends, and
     those that its scripts, by their sources, call. As Redis's ACL writes them.
     """
     called = {name for source in sources for name in _CALLED.findall(source)}
-    return " ".join(f"+{name.lower()}" for name in sorted({*_USED, *called}))
+    used = {*_USED, *_USED_IN_CLUSTER} if is_cluster else _USED
+    return " ".join(f"+{name.lower()}" for name in sorted({*used, *called}))
 
 
-async def check(pool: ConnectionPool, prefix: str, patterns: Sequence[str], scripts: Sequence[Script]) -> list[str]:
+async def check(
+    pool: ConnectionPool, prefix: str, patterns: Sequence[str], scripts: Sequence[Script], is_cluster: bool = False
+) -> list[str]:
     """Sentences about what is odd; :class:`~bus.contract.BusUnavailable`, with advice, if the Redis cannot be used.
 
     ``prefix`` is that of all names, ``patterns`` are those that will be subscribed to, ``scripts`` all there are.
+    ``is_cluster``: whether it is a node of a cluster, as which the URL has it.
     """
     where = address(pool)
     try:
         async with asyncio.timeout(_SECONDS):
             link = Link(await connect(pool), lambda _: None)
             try:
-                conversation = _Conversation(link, prefix, patterns, scripts)
+                conversation = _Conversation(link, prefix, patterns, scripts, is_cluster)
                 return [f"{where}: {oddity}" for oddity in await conversation.hold()]
             finally:
                 link.abort()
@@ -81,30 +92,37 @@ async def check(pool: ConnectionPool, prefix: str, patterns: Sequence[str], scri
 class _Conversation:
     """Over a link of its own: its transaction must not take in what others send."""
 
-    def __init__(self, link: Link, prefix: str, patterns: Sequence[str], scripts: Sequence[Script]) -> None:
+    def __init__(
+        self, link: Link, prefix: str, patterns: Sequence[str], scripts: Sequence[Script], is_cluster: bool
+    ) -> None:
         self._link = link
+        self._is_cluster = is_cluster
         self._scripts = scripts
         self._name = f"{prefix}:entry"
-        self._patterns = patterns
+        self._patterns = [] if is_cluster else patterns
         namespace = prefix.partition("{")[0]
         # Redis compares a pattern that is subscribed to with those in the rule letter by letter.
-        commands = rights(script.source for script in scripts)
-        self._rule = " ".join([f"~{namespace}*", *(f"&{name}" for name in (f"{namespace}*", *patterns)), commands])
+        commands = rights((script.source for script in scripts), is_cluster)
+        self._rule = " ".join(
+            [f"~{namespace}*", *(f"&{name}" for name in (f"{namespace}*", *self._patterns)), commands]
+        )
 
     async def hold(self) -> list[str]:
         """What is odd."""
         info = Info(await self._ask("INFO")).fields
-        if info.get("redis_mode") == "cluster":
+        if (info.get("redis_mode") == "cluster") is not self._is_cluster:
+            if self._is_cluster:
+                raise BusUnavailable("It is no cluster: begin REDIS_URL with redis:// or rediss://.", Reason.REFUSED)
             raise _advised(Reason.CLUSTER, Reason.CLUSTER.sentence)
         version = info.get("redis_version", "")
-        if tuple(map(int, re.findall(r"\d+", version)[:2])) < _OLDEST:
+        if tuple(map(int, re.findall(r"\d+", version)[:2])) < (_OLDEST_CLUSTER if self._is_cluster else _OLDEST):
             raise _advised(Reason.OUTDATED, f"Redis {version} is too old.")
         await self._link.check()
         for script in self._scripts:
             await self._ask("SCRIPT", "LOAD", script.source)
         called = {name for script in self._scripts for name in _CALLED.findall(script.source)}
         await self._ask_for_rights({*_OWN, *called})
-        await self._ask("EVAL", f"redis.call('SET', '{self._name}', 1, 'PX', 1) return redis.call('TIME')", 0)
+        await self._ask("EVAL", "redis.call('SET', KEYS[1], 1, 'PX', 1) return redis.call('TIME')", 1, self._name)
         return _oddities(info)
 
     async def _ask_for_rights(self, names: set[str]) -> None:
@@ -112,7 +130,10 @@ class _Conversation:
         call = self._link.call
         described = await self._ask("COMMAND", "INFO", *sorted(names))
         commands = [[name[0].decode().upper(), *[self._name] * (abs(name[1]) - 1)] for name in described if name]
-        commands += [["SUBSCRIBE", self._name], *(["PSUBSCRIBE", pattern] for pattern in self._patterns)]
+        commands += [
+            ["SSUBSCRIBE" if self._is_cluster else "SUBSCRIBE", self._name],
+            *(["PSUBSCRIBE", pattern] for pattern in self._patterns),
+        ]
         replies = await asyncio.gather(
             call("MULTI"), *(call(*command) for command in commands), call("DISCARD"), return_exceptions=True
         )

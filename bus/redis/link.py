@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Final, cast
 
 import hiredis
 from redis.asyncio import Connection
@@ -27,8 +27,13 @@ from bus.redis.connection import Incoming, Info, abort, is_misplaced
 
 __all__ = ["Clock", "Link", "Script"]
 
-_HIGH_WATER = 4_194_304
+_HIGH_WATER: Final = 4_194_304
 """Bytes waiting to be sent beyond which callers wait for the connection."""
+
+
+_NEVER: Final = ":never"
+"""What follows the prefix, a script's first argument, in a key that nobody sets. A node whose slot is on its way to
+another answers ASK for a key that it does not have: so no script runs where a part of the bucket is gone."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,8 @@ class Script:
     """A Lua script, sent by its digest."""
 
     source: str
+    is_keyed: bool = False
+    """Whether a cluster is to find the node by the bucket, and to refuse it as a whole while the bucket moves."""
     digest: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -66,6 +73,8 @@ class _Command:
 
     __slots__ = ("_words", "reply")
     has_place: ClassVar = False
+    is_one_of_several: bool = False
+    """Whether others like it, for other buckets of the node, follow as a rule in the same turn of the loop."""
 
     def __init__(self, reply: asyncio.Future[Any], words: tuple[Any, ...]) -> None:
         self.reply = reply
@@ -82,7 +91,7 @@ class _Command:
 class _Evaluation(_Command):
     """A script: sent by its digest, and with its source if it is sent again."""
 
-    __slots__ = ("_arguments", "_is_sent", "_script", "_stands", "until")
+    __slots__ = ("_arguments", "_is_sent", "_script", "_stands", "is_one_of_several", "until")
     has_place = True
 
     def __init__(
@@ -98,12 +107,16 @@ class _Evaluation(_Command):
         self._arguments = arguments
         self._stands = stands
         self._is_sent = False
+        self.is_one_of_several = script.is_keyed
         self.until = until
 
     def packed(self) -> bytes:
         words = ("EVAL", self._script.source) if self._is_sent else ("EVALSHA", self._script.digest)
         self._is_sent = True
-        return bytes(hiredis.pack_command((*words, 0, *self._arguments())))
+        arguments = self._arguments()
+        if self._script.is_keyed:
+            return bytes(hiredis.pack_command((*words, 1, f"{arguments[0]}{_NEVER}", *arguments)))
+        return bytes(hiredis.pack_command((*words, 0, *arguments)))
 
     def is_undone(self, value: Any) -> bool:
         if isinstance(value, hiredis.ReplyError):
@@ -126,6 +139,8 @@ class Link:
         self._sent: deque[_Command] = deque()
         self._undone: list[_Command] = []
         self._held: list[_Command] = []
+        self._outgoing: list[bytes] = []
+        """What goes in one packet at the end of this turn of the loop."""
         self._closed = closed
         self.reason: Exception = RedisConnectionError("Redis closed the connection.")
         """Why it ended, if it has."""
@@ -238,8 +253,17 @@ class Link:
             self._send(command)
 
     def _send(self, command: _Command) -> None:
-        self._writer.write(command.packed())
+        if command.is_one_of_several or self._outgoing:
+            if not self._outgoing:
+                self._loop.call_soon(self._flush)
+            self._outgoing.append(command.packed())
+        else:
+            self._writer.write(command.packed())
         self._sent.append(command)
+
+    def _flush(self) -> None:
+        self._writer.write(b"".join(self._outgoing))
+        self._outgoing.clear()
 
     async def _receive(self) -> None:
         try:

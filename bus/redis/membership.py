@@ -6,13 +6,26 @@ import asyncio
 import re
 from collections.abc import Callable, Collection, Iterable
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from redis.exceptions import RedisError
 
-from bus.redis.listener import Listener
+__all__ = ["Ear", "Membership", "Names", "beginning", "names_of"]
 
-__all__ = ["Membership", "Names", "beginning", "names_of"]
+
+class Ear(Protocol):
+    """What listens to channels and patterns: a ``Listener`` or, in a cluster, a ``BucketListener``."""
+
+    patterns: set[str]
+
+    @property
+    def is_up(self) -> bool: ...
+
+    async def add(self, channels: Collection[str] = (), patterns: Collection[str] = ()) -> None: ...
+
+    def want(self, channels: Collection[str] = (), patterns: Collection[str] = ()) -> None: ...
+
+    def remove(self, channels: Collection[str] = (), patterns: Collection[str] = ()) -> None: ...
 
 
 class Names(NamedTuple):
@@ -29,7 +42,7 @@ class Membership:
     is subscribed to when it is back, which the tap is told.
     """
 
-    def __init__(self, listener: Listener, is_consumers: Callable[[str], bool], is_away: Callable[[], bool]) -> None:
+    def __init__(self, listener: Ear, is_consumers: Callable[[str], bool], is_away: Callable[[], bool]) -> None:
         self._listener = listener
         self._is_consumers = is_consumers
         self._is_away = is_away

@@ -2,7 +2,7 @@
 
 Redis's database numbers keep keys apart and not channels, so a namespace keeps both apart. The bucket is what a cluster
 of Redis goes by (it hashes what stands in braces), so all keys of a script must be of one bucket. A plain Redis is one
-bucket.
+bucket, a cluster has several (bus/redis/topology.py).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from bus.redis.address import make_pool
+from bus.redis.address import cluster_of, make_pool
 
 __all__ = ["BUCKET", "default_namespace", "prefix_of"]
 
@@ -19,6 +19,8 @@ BUCKET: Final = "0"
 
 def default_namespace(host: Mapping[str, Any]) -> str:
     """``marketmux.<database number>`` of a host as channels_redis decodes it."""
+    if cluster_of(host):
+        return "marketmux.0"
     return f"marketmux.{make_pool(host).connection_kwargs.get('db') or 0}"
 
 

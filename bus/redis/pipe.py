@@ -20,7 +20,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from redis.asyncio import ConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -31,7 +31,7 @@ from bus.histogram import SECONDS, Histogram
 from bus.redis.connection import connect
 from bus.redis.link import Link, Script
 
-__all__ = ["Pipe", "round_trips"]
+__all__ = ["Pipe", "Way", "round_trips"]
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +50,19 @@ T = TypeVar("T")
 
 round_trips: Final = Histogram(SECONDS)
 """From a command to its reply, of all pipes of this process; without those that were not answered."""
+
+
+class Way(Protocol):
+    """What takes commands to where they belong: a :class:`Pipe`, or one of several."""
+
+    @property
+    def is_lost(self) -> bool: ...
+
+    async def call(self, *command: Any) -> Any: ...
+
+    async def perform(self, operation: Callable[[Link, float], Awaitable[T]]) -> T: ...
+
+    def begin(self, operation: Callable[[Link, float], asyncio.Future[T]]) -> asyncio.Future[T] | None: ...
 
 
 class Pipe:
@@ -98,9 +111,10 @@ class Pipe:
         """
         return await self.perform(partial(self._call, command))
 
-    async def perform(self, operation: Callable[[Link, float], Awaitable[T]]) -> T:
+    async def perform(self, operation: Callable[[Link, float], Awaitable[T]], give_up: float | None = None) -> T:
         """What ``operation`` makes of the link, and of the time on the loop's clock at which it is given up.
 
+        That is the pipe's timeout from the moment at which there is a link, or ``give_up`` where it began elsewhere.
         Raises what :meth:`call` raises. Operations send in the order in which they were started.
         """
         link = self._link
@@ -111,7 +125,10 @@ class Pipe:
             raise RedisTimeoutError("Redis does not answer.")
         clock = asyncio.get_running_loop().time
         began = clock()
-        give_up = began + self._timeout
+        if give_up is None:
+            give_up = began + self._timeout
+        elif give_up <= began:
+            raise RedisTimeoutError(f"There was no connection to Redis within {self._timeout} s.")
         try:
             async with asyncio.timeout_at(give_up):
                 reply = await operation(link, give_up)

@@ -22,7 +22,7 @@ from redis.exceptions import RedisError, ResponseError
 from bus.contract import Idempotency, IdempotencyConflict, LimitReached, Since
 from bus.redis.link import Link, Script
 from bus.redis.packing import pack
-from bus.redis.pipe import Pipe
+from bus.redis.pipe import Way
 from bus.redis.refusals import Refusals
 
 __all__ = ["EXECUTE_SECONDS", "PUBLISH_SECONDS", "Publications"]
@@ -138,12 +138,12 @@ class _Call:
 
 
 class Publications:
-    """Publishes over ``pipe`` with ``script``, whose settings are ``options``; ``refusals`` are told what failed."""
+    """Publishes over ``way`` with ``script``, whose settings are ``options``; ``refusals`` are told what failed."""
 
     def __init__(
-        self, pipe: Pipe, script: Script, prefix: str, options: Sequence[bytes | str | int], refusals: Refusals
+        self, way: Way, script: Script, prefix: str, options: Sequence[bytes | str | int], refusals: Refusals
     ) -> None:
-        self._pipe = pipe
+        self._way = way
         self._script = script
         self._head: Arguments = [prefix, *options]
         self._refusals = refusals
@@ -191,7 +191,7 @@ class Publications:
             calls.append(call := _Call(batches, self._head, link, give_up))
             return link.begin(self._script, call.arguments, call.stands, call.latest)
 
-        if self._waiting or (reply := self._pipe.begin(begin)) is None:
+        if self._waiting or (reply := self._way.begin(begin)) is None:
             task = asyncio.get_running_loop().create_task(self._perform(batches))
             self._waiting.add(task)
             task.add_done_callback(self._waiting.discard)
@@ -216,7 +216,7 @@ class Publications:
             self._settle(call, await link.evaluate(self._script, call.arguments, call.stands, call.latest))
 
         try:
-            await self._pipe.perform(evaluate)
+            await self._way.perform(evaluate)
         except (RedisError, OSError) as error:
             self._fail(batches, error)
         finally:

@@ -1,7 +1,7 @@
 """``python -m tests.benchmarks [--quick] [--json FILE] [names...]``: measures, and prints tables.
 
-Names are parts of the benchmarks' names; ``server``, or a scenario's name, means whole servers. Without any, everything
-is measured.
+Names are parts of the benchmarks' names; ``server``, or a scenario's name, means whole servers, ``cluster`` a Redis
+Cluster of three primaries. Without any, everything is measured.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ django.setup()
 
 from rich.console import Console  # noqa: E402
 
-from tests.benchmarks import bus, codec, fanout, server, sockets  # noqa: E402
+from tests.benchmarks import bus, codec, fanout, server, sockets, spread  # noqa: E402
 from tests.benchmarks.display import micro_row, micro_table, server_row, server_table  # noqa: E402
 from tests.benchmarks.measure import FULL, QUICK, Benchmark, Effort, run  # noqa: E402
+from tests.cluster import RedisCluster  # noqa: E402
 from tests.servers import RedisServer, migrate  # noqa: E402
 
 SECONDS = 5.0
@@ -45,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             console.print("Left out what needs Redis: there is no redis-server on PATH.", style="yellow")
         found = {
             "parts": _parts(console, options, redis),
+            "spread": [] if redis is None else _spread(console, options, redis, Path(directory)),
             "servers": [] if redis is None else _servers(console, options, redis, Path(directory)),
         }
     if options.json:
@@ -95,6 +97,26 @@ def _benchmarks(redis: RedisServer | None) -> Iterator[Benchmark]:
     yield from bus.memory_benchmarks()
     if redis is not None:
         yield from bus.redis_benchmarks(redis)
+
+
+def _spread(console: Console, options: argparse.Namespace, redis: RedisServer, directory: Path) -> list[dict[str, Any]]:
+    loads = [load for load in spread.LOADS if _wanted(f"cluster, {load}", options.names)]
+    if not loads or redis.version < (7,):
+        return []
+    cluster = RedisCluster(directory / "cluster", replicas=False)
+    effort: Effort = QUICK if options.quick else FULL
+    table = spread.table(effort)
+    found = []
+    cluster.start()
+    try:
+        for load in loads:
+            with console.status(f"Measuring: cluster, {load}"):
+                found.append(spread.measure(load, redis, cluster, effort))
+            table.add_row(*spread.row(found[-1]))
+    finally:
+        cluster.stop()
+    console.print(table)
+    return [each.record() for each in found]
 
 
 def _servers(

@@ -21,6 +21,7 @@ __all__ = [
     "FULL",
     "QUICK",
     "Benchmark",
+    "Clock",
     "Effort",
     "Figure",
     "Result",

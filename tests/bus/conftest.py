@@ -12,10 +12,10 @@ from bus.layers import MemoryLayer, RedisLayer
 Layer = Any
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(params=["memory", "redis", "cluster"])
 async def layer(request: pytest.FixtureRequest) -> AsyncIterator[Layer]:
     """Channels' API over each of the buses, which is empty afterwards."""
     is_memory = request.param == "memory"
-    layer: Layer = MemoryLayer() if is_memory else RedisLayer(hosts=[request.getfixturevalue("redis_url")])
+    layer: Layer = MemoryLayer() if is_memory else RedisLayer(hosts=[request.getfixturevalue(f"{request.param}_url")])
     yield layer
     await layer.flush()

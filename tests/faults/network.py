@@ -13,12 +13,14 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-__all__ = ["Namespace", "SlowLine", "StallingProxy"]
+from tests.cluster import Place
+
+__all__ = ["Namespace", "SlowLine", "StallingProxy", "Switch"]
 
 _numbers = itertools.count()
 
@@ -229,6 +231,83 @@ class Namespace:
     def _remove(self) -> None:
         # The link goes with the namespace, and the namespace when its last process has gone.
         for command in (["link", "del", self._link], ["netns", "del", self.name]):
+            with contextlib.suppress(subprocess.CalledProcessError):
+                _ip(*command)
+
+
+class Switch:
+    """Machines on one network: a namespace for each, and the network between any two of them can be cut.
+
+    Who is cut off from another knows a hardware address of it that nobody has: packets vanish, as they do in a network
+    that is cut, and no firewall is needed.
+    """
+
+    def __init__(self, size: int) -> None:
+        number = os.getpid() % 1_024 * 16 + next(_numbers) % 16
+        self._bridge = f"mms{number}"
+        self._names = [f"mms{number}.{machine}" for machine in range(size)]
+        network = f"10.{232 + number // 4_096}.{number // 16 % 256}.{{}}"
+        start = number % 16 * 16 + 1
+        self.outside = network.format(start)
+        """The address of this side, where gateways and tests run."""
+        self.hosts = [network.format(start + 1 + machine) for machine in range(size)]
+        self._cuts: list[tuple[int, str]] = []
+
+    @staticmethod
+    def obstacle() -> str:
+        """Why there can be none here; empty if there can."""
+        if os.geteuid() != 0:
+            return "needs root, to make network namespaces"
+        if shutil.which("ip") is None:
+            return "needs ip (apt-get install iproute2)"
+        try:
+            with Switch(1):
+                return ""
+        except subprocess.CalledProcessError as error:
+            return f"cannot make a network namespace: {error.stderr.strip()}"
+
+    @property
+    def places(self) -> list[Place]:
+        return [Place(host, ["ip", "netns", "exec", name]) for host, name in zip(self.hosts, self._names, strict=True)]
+
+    def __enter__(self) -> Self:
+        try:
+            _ip("link", "add", self._bridge, "type", "bridge")
+            _ip("address", "add", f"{self.outside}/28", "dev", self._bridge)
+            _ip("link", "set", self._bridge, "up")
+            for name, host in zip(self._names, self.hosts, strict=True):
+                _ip("netns", "add", name)
+                _ip("link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name)
+                _ip("link", "set", name, "master", self._bridge, "up")
+                for command in (f"address add {host}/28 dev eth0", "link set eth0 up", "link set lo up"):
+                    _ip("-netns", name, *command.split())
+        except BaseException:
+            self._remove()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._remove()
+
+    def cut(self, machines: Collection[int], *, from_outside: bool = False) -> None:
+        """Between those machines and all others; with ``from_outside`` this side too is one that they do not reach."""
+        others = [machine for machine in range(len(self.hosts)) if machine not in machines]
+        for machine in machines:
+            away = [self.hosts[other] for other in others] + [self.outside] * from_outside
+            self._cuts += [(machine, host) for host in away]
+        self._cuts += [(other, self.hosts[machine]) for other in others for machine in machines]
+        for machine, host in self._cuts:
+            nowhere = ["lladdr", "02:00:00:00:00:01", "dev", "eth0", "nud", "permanent"]
+            _ip("-netns", self._names[machine], "neigh", "replace", host, *nowhere)
+
+    def heal(self) -> None:
+        for machine, host in self._cuts:
+            _ip("-netns", self._names[machine], "neigh", "del", host, "dev", "eth0")
+        self._cuts.clear()
+
+    def _remove(self) -> None:
+        links = [["link", "del", name] for name in (*self._names, self._bridge)]
+        for command in (*links, *(["netns", "del", name] for name in self._names)):
             with contextlib.suppress(subprocess.CalledProcessError):
                 _ip(*command)
 

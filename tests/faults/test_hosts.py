@@ -1,13 +1,13 @@
-"""Several Redis hosts, of which one is killed and one stands still: what the others have goes on."""
+"""Several Redis hosts, or a cluster's primaries, of which one is killed and one stands still: what the others have goes on."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import httpx
 import pytest
@@ -16,6 +16,7 @@ from bus.layers import RedisLayer
 from bus.redis.bus import RedisBus
 from marketmux_client import BusState, Client, Snapshot, Tick
 from tests.clients import RawClient, metrics, publish, tick
+from tests.cluster import RedisCluster, symbols_on
 from tests.conftest import StartGateway
 from tests.faults.figures import figure
 from tests.faults.watch import eventually
@@ -28,28 +29,47 @@ SECONDS: Final = 5.0
 """What a host may take that stands still: it is found out after two and a half. The machine may be busy."""
 
 
-class Hosts:
-    """Three of them, and which symbols are on each."""
+class Hosts(NamedTuple):
+    """Three of them, which symbols are on each, and how a gateway is started that uses them."""
 
-    def __init__(self, directory: Path) -> None:
-        self.servers = [RedisServer(directory / f"redis{number}") for number in range(3)]
-        for server in self.servers:
-            server.start()
-        bus: RedisBus = RedisLayer(hosts=[server.url for server in self.servers])._get_layer().bus
-        self.symbols: list[list[str]] = [[] for _ in self.servers]
-        for symbol in SYMBOLS:
-            self.symbols[bus.host_of(group_name(symbol))].append(symbol)
-
-    @property
-    def urls(self) -> str:
-        return " ".join(server.url for server in self.servers)
+    servers: Sequence[RedisServer]
+    symbols: list[list[str]]
+    start: Callable[[StartGateway], GatewayProcess]
 
 
-@pytest.fixture
-async def hosts(tmp_path: Path) -> AsyncIterator[Hosts]:
+def _several(directory: Path) -> Hosts:
+    servers = []
     for number in range(3):
-        (tmp_path / f"redis{number}").mkdir()
-    hosts = Hosts(tmp_path)
+        (directory / f"redis{number}").mkdir()
+        servers.append(RedisServer(directory / f"redis{number}"))
+        servers[-1].start()
+    bus: RedisBus = RedisLayer(hosts=[server.url for server in servers])._get_layer().bus
+    symbols: list[list[str]] = [[] for _ in servers]
+    for symbol in SYMBOLS:
+        symbols[bus.host_of(group_name(symbol))].append(symbol)
+    urls = " ".join(server.url for server in servers)
+    return Hosts(
+        servers,
+        symbols,
+        lambda start: start(servers[0].url, DJANGO_SETTINGS_MODULE=SETTINGS, MARKETMUX_TEST_HOSTS=urls),
+    )
+
+
+async def _primaries(directory: Path) -> Hosts:
+    """Of a cluster without replicas, in which nobody takes the place of who is away."""
+    cluster = RedisCluster(directory / "cluster", replicas=False)
+    cluster.start()
+    layer: Any = RedisLayer(hosts=[cluster.url])
+    await layer.bus.publish({group_name(symbol): [{"type": "tick"}] for symbol in SYMBOLS})
+    await layer.flush()
+    symbols = [symbols_on(node, SYMBOLS) for node in cluster.nodes]
+    cluster.flush()
+    return Hosts(cluster.nodes, symbols, lambda start: start(cluster.url))
+
+
+@pytest.fixture(params=["several", "cluster"])
+async def hosts(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Hosts]:
+    hosts = _several(tmp_path) if request.param == "several" else await _primaries(tmp_path)
     yield hosts
     for server in hosts.servers:
         server.kill()
@@ -57,7 +77,7 @@ async def hosts(tmp_path: Path) -> AsyncIterator[Hosts]:
 
 @pytest.fixture
 def gateway(start_gateway: StartGateway, hosts: Hosts) -> GatewayProcess:
-    return start_gateway(hosts.servers[0].url, DJANGO_SETTINGS_MODULE=SETTINGS, MARKETMUX_TEST_HOSTS=hosts.urls)
+    return hosts.start(start_gateway)
 
 
 @pytest.fixture

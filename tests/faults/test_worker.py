@@ -7,9 +7,7 @@ import itertools
 import os
 import signal
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Sequence
 from decimal import Decimal
 from typing import Final
 
@@ -17,9 +15,10 @@ import httpx
 import pytest
 
 import marketmux_client
-from marketmux_client import Backoff, Client, ClientClosed, Conflated, Disconnected, Event, Gap, Snapshot, Tick
+from marketmux_client import Backoff, Disconnected, Event, Snapshot, Tick
 from tests.conftest import StartGateway
 from tests.faults.figures import figure
+from tests.faults.following import following, gaps, prices, unexplained
 from tests.faults.watch import (
     Publisher,
     eventually,
@@ -47,7 +46,7 @@ async def test_a_worker_that_is_killed_is_replaced_and_its_clients_lose_nothing(
     replaced: list[float] = []
     async with (
         watching(gateway.http, CLIENTS, SYMBOLS, PER_CLIENT, reconnect=True) as watchers,
-        _following(gateway.ws, 10) as followers,
+        following(gateway.ws, 10, SYMBOLS) as followers,
     ):
         async with publisher.publishing():
             await until_all_know(watchers)
@@ -62,7 +61,7 @@ async def test_a_worker_that_is_killed_is_replaced_and_its_clients_lose_nothing(
                 away.append(max(watcher.subscribed[-1] for watcher in watchers) - killed)
         await until_all_hold(watchers, publisher.ledger.last)
         last = {symbol: Decimal(price) for symbol, price in publisher.ledger.last.items()}
-        await eventually(lambda: all(_prices(events) == last for events in followers))
+        await eventually(lambda: all(prices(events) == last for events in followers))
     losses = [loss for events in followers for loss in _losses(events)]
     disconnected = sum(isinstance(event, Disconnected) for events in followers for event in events)
     found = reconcile(watchers, publisher.ledger)
@@ -129,7 +128,7 @@ async def test_workers_are_killed_under_load_and_the_books_of_the_python_client_
     gateway = start_gateway(redis_url, workers=2)
     gateway.wait_for_output("ready at")
     feed = marketmux_client.Publisher(f"{gateway.ws}/publish", max_batch=20, backoff=Backoff(0.02, 0.2))
-    async with feed, _following(gateway.ws, 5) as followers:
+    async with feed, following(gateway.ws, 5, SYMBOLS) as followers:
         load = asyncio.create_task(feed.drink(_random_walk()))
         for kill in range(kills):
             before = feed.account.accepted
@@ -178,52 +177,10 @@ async def _health(url: str) -> int:
         return (await http.get(f"{url}/healthz")).status_code
 
 
-# With the project's own client
-
-
-@asynccontextmanager
-async def _following(url: str, count: int) -> AsyncIterator[list[list[Event]]]:
-    """What so many clients are told; each has all symbols."""
-    told: list[list[Event]] = [[] for _ in range(count)]
-
-    async def follow(client: Client, note: Callable[[Event], None]) -> None:
-        with suppress(ClientClosed):
-            async for event in client:
-                note(event)
-
-    async with AsyncExitStack() as stack:
-        tasks = []
-        for events in told:
-            client = await stack.enter_async_context(Client(url, max_age=None, max_queue=1_000_000))
-            await client.subscribe(*SYMBOLS)
-            tasks.append(asyncio.create_task(follow(client, events.append)))
-        yield told
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-
-
-def _prices(events: Sequence[Event]) -> dict[str, Decimal]:
-    return {event.symbol: event.price for event in events if isinstance(event, Tick | Snapshot)}
-
-
 def _count(events: Sequence[Event]) -> int:
     """Ticks of all symbols, by the numbers of their streams."""
     return sum({event.symbol: event.seq for event in events if isinstance(event, Tick | Snapshot)}.values())
 
 
-def _losses(events: Sequence[Event]) -> Iterator[str]:
-    """Gaps, and what is missing without one."""
-    last: dict[str, int] = {}
-    skipped: Counter[str] = Counter()
-    for event in events:
-        match event:
-            case Gap():
-                yield str(event)
-            case Conflated(symbol, count, _):
-                skipped[symbol] += count
-            case Tick() | Snapshot():
-                if event.symbol in last and event.seq != last[event.symbol] + skipped[event.symbol] + 1:
-                    yield f"{event} after {last[event.symbol]}, {skipped[event.symbol]} skipped"
-                last[event.symbol] = event.seq
-                skipped[event.symbol] = 0
+def _losses(events: Sequence[Event]) -> list[object]:
+    return [*gaps(events), *unexplained(events)]

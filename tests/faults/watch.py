@@ -406,13 +406,14 @@ async def eventually(condition: Callable[[], bool], within: float = 30.0, messag
 
 
 class Answer(NamedTuple):
-    """To one POST, successful or not. ``status`` 0: none, the connection broke."""
+    """To one POST, successful or not. ``status`` 0: none, the connection broke. ``symbols``: those a 503 names."""
 
     at: float
     seconds: float
     status: int
     retry_after: str | None
     replayed: bool
+    symbols: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -490,7 +491,7 @@ class Publisher:
             assert answer.status in {0, 503}, answer
             if not self.retries:
                 if answer.status == 503:
-                    self.ledger.refused.update(price for _, price in ticks)
+                    self._refuse(ticks, answer)
                 return
             self.ledger.retried += 1
             await asyncio.sleep(0.1)
@@ -509,9 +510,16 @@ class Publisher:
                 response.status_code,
                 response.headers.get("Retry-After"),
                 "Idempotency-Replayed" in response.headers,
+                frozenset(response.json().get("symbols", ())) if response.status_code == 503 else frozenset(),
             )
         self.ledger.answers.append(answer)
         return answer
+
+    def _refuse(self, ticks: Sequence[tuple[str, int]], answer: Answer) -> None:
+        """Where it names symbols, the rest of the batch was published."""
+        self.ledger.refused.update(price for symbol, price in ticks if symbol in answer.symbols or not answer.symbols)
+        if answer.symbols:
+            self._accept([(symbol, price) for symbol, price in ticks if symbol not in answer.symbols], answer)
 
     def _accept(self, ticks: Sequence[tuple[str, int]], answer: Answer) -> None:
         now = time.monotonic()

@@ -17,6 +17,7 @@ import textwrap
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -24,13 +25,15 @@ import httpx
 import jwt
 import pytest
 import yaml
+from redis import Redis
+from redis.exceptions import RedisError
 from websockets.sync.client import connect
 
 from tests.documents import DOCUMENTS, Block, blocks
 from tests.integration.newcomer import Newcomer, alike
 from tests.integration.tls import certificate_in
 from tests.nginx import AROUND
-from tests.servers import ROOT, GatewayProcess, RedisServer, SentinelServer, wait_until
+from tests.servers import ROOT, GatewayProcess, RedisServer, SentinelServer, free_port, wait_until
 from ticks.problems import PROBLEMS, TYPES
 
 HERE: Final = "tests/integration/test_docs_commands.py"
@@ -46,6 +49,7 @@ ELSEWHERE: Final = {
     ("docs/how-to/address.md", "nginx"): (1, f"{HERE}::test_nginx_takes_it"),
     ("docs/how-to/redis.md", "redis"): (1, f"{HERE}::test_redis_takes_it"),
     ("docs/how-to/sentinel.md", "redis"): (1, f"{HERE}::test_redis_takes_it"),
+    ("docs/how-to/cluster.md", "redis"): (2, f"{HERE}::test_redis_takes_it"),
     ("docs/reference/api.md", "json"): (8, f"{HERE}::test_the_references_answers_are_the_gateways"),
     ("docs/how-to/django.md", "sh"): (1, "tests/integration/test_django_project.py::test_"),
     ("docs/how-to/django.md", "python"): (6, "tests/integration/test_django_project.py::test_"),
@@ -135,6 +139,8 @@ def newcomer(tmp_path: Path, redis_url: str) -> Iterator[Newcomer]:
 def test_what_a_page_says_works(page: str, newcomer: Newcomer, request: pytest.FixtureRequest) -> None:
     if page == "docs/how-to/sentinel.md":
         newcomer.stands_for |= request.getfixturevalue("sentinels")
+    elif page == "docs/how-to/cluster.md":
+        newcomer.stands_for |= request.getfixturevalue("cluster_ports")
     elif page == "docs/how-to/address.md":
         certificate = certificate_in(newcomer.project)
         for name in ("key.pem", "cert.pem"):
@@ -179,6 +185,19 @@ def sentinels(redis_server: RedisServer, tmp_path: Path) -> Iterator[dict[str, s
     yield {rf"\b{26_379 + number}\b": str(sentinel.port) for number, sentinel in enumerate(started)}
     for sentinel in started:
         sentinel.stop()
+
+
+@pytest.fixture
+def cluster_ports() -> Iterator[dict[str, str]]:
+    """What stands for the printed ports, on which the page itself starts servers; a node's other port is 10,000 higher."""
+    ports: list[int] = []
+    while len(ports) < 6:
+        if (port := free_port()) < 65_536 - 10_000:
+            ports.append(port)
+    yield {rf"\b{7_001 + number}\b": str(port) for number, port in enumerate(ports)}
+    for port in ports:
+        with suppress(RedisError):
+            Redis("127.0.0.1", port).shutdown(nosave=True)
 
 
 CLAIMS: Final = next(

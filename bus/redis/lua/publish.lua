@@ -164,7 +164,7 @@ local function publish(at)
     if history_ticks > 0 then
       keep(history .. group, packet, before, newest, sent)
     end
-    call('PUBLISH', channels .. group, packet)
+    send(channels, group, packet)
     known[group] = last
     if not is_changed[group] then
       is_changed[group] = true
@@ -193,4 +193,5 @@ for from = 1, #changed, CHUNK do
   end
   call('HSET', streams, unpack(retained))
 end
+send_rest()
 return outcomes

@@ -31,7 +31,7 @@ if #groups > 0 and now >= hold then
     if known[i] and struct.unpack('>I8', known[i], TIME) < now - keep then
       dropped[#dropped + 1] = group
       call('UNLINK', prefix .. ':history:' .. string.sub(known[i], OWN, OWN_END) .. ':' .. group)
-      call('PUBLISH', channels .. group, ending)
+      send(channels, group, ending)
     end
   end
   if #dropped > 0 then -- first what takes away, as below
@@ -42,4 +42,5 @@ if #groups > 0 and now >= hold then
 end
 call('HDEL', state, 'after') -- a Redis that is out of memory lets a script add only after it has taken away
 call('HSET', state, 'last', now, 'hold', hold, 'after', #groups == most and groups[most] or '')
+send_rest()
 return #dropped

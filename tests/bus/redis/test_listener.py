@@ -15,7 +15,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 from bus.redis import connection, probe
-from bus.redis.listener import Listener, RawMessage, _Topics
+from bus.redis.listener import Listener, RawMessage
+from bus.redis.topics import Topics
 from tests.servers import RedisServer
 
 
@@ -236,7 +237,7 @@ async def test_left_and_joined_again_it_is_joined_only_after_the_last_confirmati
 
 
 async def test_of_several_confirmations_under_way_only_the_last_counts() -> None:
-    topics = _Topics("SUBSCRIBE", "UNSUBSCRIBE")
+    topics = Topics("SUBSCRIBE", "UNSUBSCRIBE")
     topics.want(["a"], is_asked=True)
     topics.forget(["a"])
     topics.want(["a"], is_asked=True)

@@ -14,9 +14,9 @@ from redis.asyncio import Redis
 
 from bus.contract import BusUnavailable, Packet, Since
 from bus.layers import RedisLayer
-from bus.redis import shard
 from bus.redis.link import Link, Script
 from bus.redis.pipe import Pipe
+from bus.redis.scripts import scripts
 from tests.servers import RedisServer
 
 GROUPS = [f"ticks.S{number}" for number in range(4)]
@@ -151,7 +151,7 @@ class Publisher:
 class Trouble:
     def __init__(self, way: Way, layer: Any, server: RedisServer, redis: Redis, chance: random.Random) -> None:
         self._way, self._layer, self._server, self._redis, self._chance = way, layer, server, redis, chance
-        self._pipe: Pipe = layer.bus.shards[0]._publishing
+        self._pipe: Pipe = layer.bus.shards[0].home.publishing
         self._kinds = [
             self.flush,
             self.flush,
@@ -175,7 +175,7 @@ class Trouble:
         await asyncio.sleep(0.01)
         await self._redis.script_flush()
         await asyncio.sleep(self._chance.random() * 0.02)
-        await self._redis.script_load(shard._PUBLISH.source)
+        await self._redis.script_load(scripts().publish.source)
         await asyncio.sleep(0.01)
         self._way.delay = before
 
@@ -272,7 +272,7 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 @asynccontextmanager
 async def open_pipe(layer_url: str) -> AsyncIterator[Pipe]:
     async with open_layer(layer_url) as layer:
-        pipe = Pipe(layer.bus.shards[0]._get_pool, 10.0, [NUMBER])
+        pipe = Pipe(layer.bus.shards[0].home.node.pool, 10.0, [NUMBER])
         try:
             yield pipe
         finally:

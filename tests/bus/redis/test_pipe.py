@@ -216,7 +216,7 @@ async def test_a_batch_is_published_though_redis_s_clock_has_jumped(redis_url: s
     layer: Any = RedisLayer(hosts=[redis_url])
     try:
         await layer.bus.publish({"ticks.A": [{"type": "tick"}]})
-        link = layer.bus.shards[0]._publishing._link
+        link = layer.bus.shards[0].home.publishing._link
         known = link.clock.at(0.0)
         link.clock._lead += error
         assert await layer.bus.publish({"ticks.A": [{"type": "tick"}]}) is not None
