@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Awaitable, Callable, Sequence
+from functools import lru_cache
 from io import BytesIO
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from django.conf import settings
 from django.core.exceptions import DisallowedHost
@@ -132,13 +133,13 @@ def _misplaced(
     scope: dict[str, Any], send: Any, origin: bytes | None, host: bytes
 ) -> tuple[int, tuple[bytes, bytes] | None] | None:
     """The status, and a header, for a handshake that comes to the wrong address, or from one; None for others."""
-    request = _as_request(scope)
-    if host and not _host_allowed(request):  # no server takes a handshake without Host
+    is_host_allowed, is_secure = _judged(_seen(scope), _rules())
+    if host and not is_host_allowed:  # no server takes a handshake without Host
         _log_once("Refused WebSockets whose Host is %a, which is not in ALLOWED_HOSTS", host)
         return 400, None
-    secure = request.is_secure() or is_over_tls(send)
+    secure = is_secure or is_over_tls(send)
     if settings.SECURE_SSL_REDIRECT and not secure:  # as of a request: what it shows was readable on the way
-        return 301, (b"location", _over_tls(request, scope))
+        return 301, (b"location", _over_tls(_as_request(_seen(scope)), scope))
     if not origin_allowed(origin, host, secure=secure):
         _log_once(_FOREIGN, origin or b"", host)
         return 403, None
@@ -164,6 +165,7 @@ def _subprotocol(scope: dict[str, Any]) -> str | None:
 
 
 _NO_BODY: Final = BytesIO()
+_JUDGED: Final = frozenset({b"host", b"x-forwarded-host", b"x-forwarded-port"})
 _BURST_SECONDS: Final = 10
 _handshakes: dict[int, Buckets] = {}
 
@@ -217,17 +219,48 @@ def _allowed_hosts() -> list[str]:
     return settings.ALLOWED_HOSTS or [".localhost", "127.0.0.1", "[::1]"]
 
 
-def _as_request(scope: dict[str, Any]) -> ASGIRequest:
-    """The handshake as Django sees requests, for its rules about Host and ``X-Forwarded-`` headers.
+class _Seen(NamedTuple):
+    """What Django's rules about Host and ``X-Forwarded-`` headers look at in a handshake; most have the same."""
 
-    Without the other headers, and the stream of a body: they would cost each client more than the rules do.
-    """
-    scheme = "https" if scope.get("scheme") in ("https", "wss") else "http"
+    is_https: bool
+    server: tuple[Any, ...] | None
+    headers: tuple[tuple[bytes, bytes], ...]
+
+
+def _seen(scope: dict[str, Any]) -> _Seen:
     proxys = settings.SECURE_PROXY_SSL_HEADER
     name = proxys[0].removeprefix("HTTP_").replace("_", "-").lower().encode() if proxys else b""
-    headers = [one for one in scope["headers"] if one[0] in (b"host", name) or one[0].startswith(b"x-forwarded-")]
-    seen = {"path": "", "method": "GET", "scheme": scheme, "server": scope.get("server"), "headers": headers}
-    return ASGIRequest(seen, _NO_BODY)
+    server = scope.get("server")
+    return _Seen(
+        scope.get("scheme") in ("https", "wss"),
+        server and tuple(server),
+        tuple([one for one in scope["headers"] if one[0] in _JUDGED or one[0] == name]),
+    )
+
+
+def _rules() -> tuple[Any, ...]:
+    """The settings that the verdict hangs on."""
+    return (
+        tuple(settings.ALLOWED_HOSTS),
+        settings.DEBUG,
+        settings.SECURE_PROXY_SSL_HEADER,
+        settings.USE_X_FORWARDED_HOST,
+        settings.USE_X_FORWARDED_PORT,
+    )
+
+
+@lru_cache(maxsize=256)
+def _judged(seen: _Seen, rules: tuple[Any, ...]) -> tuple[bool, bool]:  # noqa: ARG001 - a key of the cache
+    """Whether the Host is an allowed one, and whether the handshake came over TLS."""
+    request = _as_request(seen)
+    return _host_allowed(request), bool(request.is_secure())
+
+
+def _as_request(seen: _Seen) -> ASGIRequest:
+    """The handshake as Django sees requests, without what its rules do not ask for."""
+    scheme = "https" if seen.is_https else "http"
+    scope = {"path": "", "method": "GET", "scheme": scheme, "server": seen.server, "headers": seen.headers}
+    return ASGIRequest(scope, _NO_BODY)
 
 
 def _over_tls(request: ASGIRequest, scope: dict[str, Any]) -> bytes:

@@ -79,7 +79,7 @@ class _Verdict:
         self._protocol.open_with(self._upgrade.answer(self._protocol.factory.server, subprotocol))
 
     def errback(self, denied: ConnectionDeny) -> None:
-        self._protocol.failHandshake(denied.reason, denied.code)
+        self._protocol.failHandshake(str(denied.reason), denied.code)
 
 
 class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships no types
@@ -119,7 +119,7 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
     @cached_property
     def utf8validator(self) -> Utf8Validator:
         """For what Autobahn reads; most clients send nothing but short messages."""
-        return Utf8Validator()
+        return Utf8Validator()  # type: ignore[no-untyped-call]
 
     is_open: Any = _Unheard()
     is_closed: Any = _Unheard()
@@ -127,7 +127,7 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
     websocket_protocol_in_use = application_deferred = None
     trafficStats = TrafficStats()  # type: ignore[no-untyped-call] # noqa: N815 - Autobahn's name
     send_queue: Any = ()
-    _transport_details = TransportDetails()  # type: ignore[no-untyped-call]
+    _transport_details = TransportDetails()
 
     __hash__ = object.__hash__
     __eq__ = object.__eq__
@@ -267,7 +267,7 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
         super().connectionLost(reason)
         # A reference cycle would keep a client that is gone until a full collection.
         self.is_closed = None
-        vars(self).pop("handshake_deferred", None)
+        self.__dict__.pop("handshake_deferred", None)
         inbox = getattr(self, "application_queue", None)  # there is none before the handshake
         if inbox is not None:
             inbox.abandon()

@@ -186,3 +186,19 @@ def test_an_error_names_the_request() -> None:
     with pytest.raises(ProtocolError) as caught:
         parse('{"action":"subscribe","symbol":"A,B","id":"r1"}')
     assert caught.value.request_id == "r1"
+
+
+SYMBOLS = ["AAPL", "^GSPC", "*", "a b", "", "A\\u0042", "\u00c9", "\\\\", "A" * 200, "{}", "A\x7f"]
+
+
+@pytest.mark.parametrize("symbol", SYMBOLS, ids=range(len(SYMBOLS)))
+def test_what_is_said_most_often_means_what_it_means_in_another_order(symbol: str) -> None:
+    def outcome(text: str) -> Any:
+        try:
+            return parse(text)
+        except ProtocolError as error:
+            return error.code, error.message, error.request_id
+
+    often = f'{{"action":"subscribe","symbol":"{symbol}"}}'
+    spaced = f'{{"action": "subscribe", "symbol": "{symbol}"}}'
+    assert outcome(often) == outcome(spaced) == outcome(f'{{"symbol":"{symbol}","action":"subscribe"}}')
