@@ -220,6 +220,12 @@ class GatewayHTTPConnection(HTTPChannel):
             self.setTimeout(self._server.timeouts.idle)
             self.loseConnection()
 
+    def hand_over(self, data: bytes) -> None:
+        """Has Twisted read on from here: what came before is answered."""
+        if self._stage is Stage.ANSWER:
+            self.at_stage(Stage.IDLE)
+        self.pass_on(data)
+
     def replay(self, data: bytes, failure: Exception | None) -> None:
         """Has the application answer a request that was short; ``failure``: what became of it, if anything."""
         self.failure = failure
