@@ -128,6 +128,8 @@ class GatewayHTTPConnection(HTTPChannel):
             self.answer(NO_ANSWER, self.is_known, is_last=True)
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
+        if self._is_refused:
+            return
         short = self._short
         if short is None:
             way = self._server.short
@@ -140,8 +142,6 @@ class GatewayHTTPConnection(HTTPChannel):
 
     def pass_on(self, data: bytes) -> None:
         """Gives what was read to Twisted."""
-        if self._is_refused:
-            return
         was_parsing, self._is_parsing = self._is_parsing, True
         try:
             super().dataReceived(data)
