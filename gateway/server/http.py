@@ -148,8 +148,6 @@ class GatewayHTTPConnection(HTTPChannel):
 
     def pass_on(self, data: bytes) -> None:
         """Gives what was read to Twisted."""
-        if self._is_refused:
-            return
         was_parsing, self._is_parsing = self._is_parsing, True
         try:
             super().dataReceived(data)
@@ -236,6 +234,12 @@ class GatewayHTTPConnection(HTTPChannel):
             # A client that does not read the answer would keep the connection open.
             self.setTimeout(self._server.timeouts.idle)
             self.loseConnection()
+
+    def hand_over(self, data: bytes) -> None:
+        """Has Twisted read on from here: what came before is answered."""
+        if self._stage is Stage.ANSWER:
+            self.at_stage(Stage.IDLE)
+        self.pass_on(data)
 
     def replay(self, data: bytes, failure: Exception | None) -> None:
         """Has the application answer a request that was short; ``failure``: what became of it, if anything."""

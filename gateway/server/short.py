@@ -218,7 +218,7 @@ class ShortRequests:
         if self._is_over:
             return
         unread = self._unread[0] if len(self._unread) == 1 else b"".join(self._unread)
-        at = 0
+        has_come, at = is_its_turn, 0
         if len(unread) >= self._needed:
             self._needed = 0
             while at < len(unread) and not self._is_held():
@@ -226,13 +226,13 @@ class ShortRequests:
                     request = self._next(unread, at)
                 except Unfinished as unfinished:
                     self._needed = unfinished.size
-                    if self._needed or at or self._under_way:
-                        break
+                    if self._needed or at or self._under_way or not has_come:
+                        break  # a head that the end of a read has cut is whole in the next one, or it is not short
                     request = None
                 if request is None:
                     if not self._under_way:
                         self._keep(b"")
-                        self._connection.pass_on(unread[at:])
+                        self._connection.hand_over(unread[at:])
                         return
                     break
                 if not is_its_turn and not self._connection.turns.at_once():

@@ -13,7 +13,6 @@ from pytest_django.fixtures import Settings
 
 from bus.contract import BusUnavailable, Reason
 from bus.layers import MemoryLayer, get_bus
-from gateway.edge import posts
 from gateway.edge.posts import Posts
 from gateway.server.short import ShortWay
 from gateway.server.timeouts import Timeouts
@@ -23,6 +22,7 @@ from tests.ticks.test_endpoint import TICK
 from tests.ticks.test_shortcut import BATCH, IN_ORDER, OTHERS, of_the_corpus
 from ticks import intake, shares
 from ticks.access import door
+from ticks.access.grant import NOBODY, Grant
 from ticks.tick import MAX_BODY_BYTES
 
 HEADS = {b"host": b"localhost", b"content-type": b"application/json", b"x-request-id": b"the-request"}
@@ -197,17 +197,22 @@ async def test_there_is_a_line_in_the_access_log(caplog: pytest.LogCaptureFixtur
         client.send(request(TICK, {}))
         await answer(client)
     [line] = [record.getMessage() for record in caplog.records if record.name == "gateway.access"]
-    assert line.startswith("POST /api/v1/ticks of ::1: 202, 15 bytes in ")
+    assert line.startswith("POST /api/v1/ticks of 192.168.1.1: 202, 15 bytes in ")
 
 
 async def test_headers_of_proxies_are_believed_of_proxies_alone(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     owners = []
-    monkeypatch.setattr(door, "anonymous", lambda address: owners.append(address) or posts.NOBODY)
-    for trusted in (["10.0.0.1"], ["::1"]):
+
+    def nobody(address: str) -> Grant:
+        owners.append(address)
+        return NOBODY
+
+    monkeypatch.setattr(door, "anonymous", nobody)
+    for trusted in (["10.0.0.1"], ["192.168.1.1"]):
         settings.MARKETMUX_TRUSTED_PROXIES = trusted
         client = connect(is_short=True)
         client.send(request(TICK, {b"x-forwarded-for": b"192.0.2.7"}))
         await answer(client)
-    assert list(dict.fromkeys(owners)) == ["::1", "192.0.2.7"]
+    assert list(dict.fromkeys(owners)) == ["192.168.1.1", "192.0.2.7"]
