@@ -60,7 +60,7 @@ class Reason(StrEnum):
     UNAUTHORIZED = "bus_unauthorized", "The bus does not know the gateway's password (WRONGPASS, NOAUTH)."
     LOADING = "bus_loading", "The bus has been started and is still loading (LOADING)."
     PRIMARY_DOWN = "bus_primary_down", "The bus is a replica without its primary (MASTERDOWN)."
-    CLUSTER = "bus_is_cluster", "The bus is a Redis Cluster, which is not supported (CROSSSLOT, MOVED)."
+    CLUSTER = "bus_is_cluster", "The bus is a Redis Cluster, and named as if it were one Redis (CROSSSLOT, MOVED)."
     BUSY = "bus_busy", "The bus is held up by a script (BUSY)."
     FULL = "bus_full", "The bus takes no more connections."
     OUTDATED = "bus_outdated", "The bus is too old."

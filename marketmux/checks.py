@@ -32,8 +32,8 @@ def check_redis_url(**_: Any) -> list[checks.CheckMessage]:
         return [
             checks.Error(
                 f"REDIS_URL is not the address of a Redis: {error}",
-                hint="Write redis://host:6379/0, rediss://... for TLS, unix:///path/to/socket, or for Sentinel "
-                "redis+sentinel://host:26379,host:26379/service/0.",
+                hint="Write redis://host:6379/0, rediss://... for TLS, unix:///path/to/socket, "
+                "redis+sentinel://host:26379,host:26379/service/0 for Sentinel, or redis+cluster://host:6379,host:6379.",
                 id="ticks.E004",
             )
         ]

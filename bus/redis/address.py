@@ -35,7 +35,8 @@ _SCHEMES: Final = (
     "unix",
     *(f"redis{s}+{kind}" for kind in ("sentinel", "cluster") for s in ("", "s")),
 )
-_BUCKETS: Final = 12
+_BUCKETS: Final = 6
+"""Each is a script call for a batch that has something of it, and the most primaries that can share the load."""
 _MOST_BUCKETS: Final = 1_024
 
 

@@ -116,6 +116,8 @@ class Cluster:
         self._numbers = {bucket.listener: number for number, bucket in enumerate(self.buckets)}
         self._count_key = f"{prefix_of(namespace)}:buckets"
         self._is_agreed = False
+        self._other = ""
+        """The number of buckets that it has, where that is not ours."""
         self._nodes: dict[Address, Node[NodeReception]] = {}
         self._witnesses: dict[Address, Witness] = {}
         self._replicas: set[Address] = set()
@@ -225,24 +227,28 @@ class Cluster:
     async def _agree(self, address: Address | None) -> None:
         """All gateways must go by the same number of buckets: that of the first is kept.
 
-        It is seen to with every look, since the node that keeps it may lose its memory.
+        It is seen to with every look, since the node that keeps it may lose its memory. A gateway that was told another
+        number has no say any more.
         """
-        count = len(self.buckets)
+        count = str(len(self.buckets))
         try:
             if address is None:
                 raise ConnectionError(f"No node serves {self._count_key}.")
             async with asyncio.timeout(_LONGEST_SECONDS):
-                kept = await self._witness(address).keep(self._count_key, str(count))
+                kept = await self._witness(address).kept(self._count_key, "" if self._other else count)
         except (RedisError, OSError):
             if not self._is_agreed:
                 raise
             return  # the others are served all the same
+        if kept != count:
+            self._other = kept or self._other
         self._is_agreed = kept == count
         if not self._is_agreed:
             for bucket in self.buckets:
                 bucket.move(None)
             raise BusUnavailable(
-                f"It has {kept} buckets, and not {count}: end REDIS_URL with ?buckets={kept}.", Reason.REFUSED
+                f"It has {self._other} buckets, and not {count}: end REDIS_URL with ?buckets={self._other}.",
+                Reason.REFUSED,
             )
 
     def _place(self, bucket: Bucket, address: Address) -> None:
@@ -297,7 +303,8 @@ class Cluster:
             waiter.cancel()
         self._waiting.clear()
         for bucket in self.buckets:
-            bucket.move(None)
+            await bucket.listener.close()
+            bucket.node = None
         nodes, self._nodes = self._nodes, {}
         witnesses, self._witnesses = self._witnesses, {}
         for node in nodes.values():

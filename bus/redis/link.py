@@ -73,6 +73,8 @@ class _Command:
 
     __slots__ = ("_words", "reply")
     has_place: ClassVar = False
+    is_one_of_several: bool = False
+    """Whether others like it, for other buckets of the node, follow as a rule in the same turn of the loop."""
 
     def __init__(self, reply: asyncio.Future[Any], words: tuple[Any, ...]) -> None:
         self.reply = reply
@@ -89,7 +91,7 @@ class _Command:
 class _Evaluation(_Command):
     """A script: sent by its digest, and with its source if it is sent again."""
 
-    __slots__ = ("_arguments", "_is_sent", "_script", "_stands", "until")
+    __slots__ = ("_arguments", "_is_sent", "_script", "_stands", "is_one_of_several", "until")
     has_place = True
 
     def __init__(
@@ -105,6 +107,7 @@ class _Evaluation(_Command):
         self._arguments = arguments
         self._stands = stands
         self._is_sent = False
+        self.is_one_of_several = script.is_keyed
         self.until = until
 
     def packed(self) -> bytes:
@@ -136,6 +139,8 @@ class Link:
         self._sent: deque[_Command] = deque()
         self._undone: list[_Command] = []
         self._held: list[_Command] = []
+        self._outgoing: list[bytes] = []
+        """What goes in one packet at the end of this turn of the loop."""
         self._closed = closed
         self.reason: Exception = RedisConnectionError("Redis closed the connection.")
         """Why it ended, if it has."""
@@ -228,8 +233,17 @@ class Link:
         self.task.cancel()
 
     def _send(self, command: _Command) -> None:
-        self._writer.write(command.packed())
+        if command.is_one_of_several or self._outgoing:
+            if not self._outgoing:
+                self._loop.call_soon(self._flush)
+            self._outgoing.append(command.packed())
+        else:
+            self._writer.write(command.packed())
         self._sent.append(command)
+
+    def _flush(self) -> None:
+        self._writer.write(b"".join(self._outgoing))
+        self._outgoing.clear()
 
     async def _receive(self) -> None:
         try:

@@ -74,12 +74,14 @@ class Route:
         clock = asyncio.get_running_loop().time
         why: Exception = RedisConnectionError("No node is known to have it.")
         until = clock() + self._timeout
+        is_next = False
         while self._find() is None:  # as a pipe waits for its connection
             await self._turn(number, until, why)
+            is_next = True
         give_up = clock() + self._timeout
         is_refused = False
         while True:
-            if is_refused or self._line or self._starting:
+            if is_refused or (not is_next and (self._line or self._starting)):
                 await self._turn(number, give_up - (1 - _REST) * self._timeout, why)
             if self._done > number:
                 raise RedisConnectionError("It was overtaken while its part of the cluster moved.")

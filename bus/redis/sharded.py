@@ -114,10 +114,10 @@ class BucketListener:
 
     async def close(self) -> None:
         """What was listened to is forgotten."""
+        self._is_up = self._is_lost = self._is_started = False
         self.attach(None)
         self._channels.clear()
         self._patterns.clear()
-        self._is_up = self._is_lost = self._is_started = False
 
     @property
     def _is_connected(self) -> bool:

@@ -35,11 +35,12 @@ class Witness:
             raise
         return read_view(self._address, slots, nodes)
 
-    async def keep(self, key: str, value: str) -> int:
-        """What is kept under a key of a slot that the node serves: ``value``, if there was nothing."""
+    async def kept(self, key: str, value: str = "") -> str:
+        """What is kept under a key of a slot that the node serves: ``value`` from now on, if there was nothing."""
         link = await self._connected()
-        await link.call("SET", key, value, "NX")
-        return int(await link.call("GET", key))
+        if value:
+            await link.call("SET", key, value, "NX")
+        return (await link.call("GET", key) or b"").decode()
 
     async def _connected(self) -> Link:
         async with self._lock:

@@ -105,7 +105,9 @@ _KINDS: Final = {
     "io_uring": Kind("1 if the worker writes to many clients in one system call (io_uring), else 0.", is_state=True),
     "bus_connected": Kind("1 if the worker hears from the bus, from each of its hosts, else 0.", is_state=True),
     "bus_hosts_away": Kind(
-        "Hosts of the bus that the worker does not hear from; the symbols of the others are served.", is_state=True
+        "Hosts of the bus, or buckets of its cluster, that the worker does not hear from; "
+        "the symbols of the others are served.",
+        is_state=True,
     ),
     "bus_lost_total": Kind("Times the worker lost the bus, or one of its hosts."),
     "bus_refused_total": Kind(

@@ -8,7 +8,9 @@ import pytest
 from redis.asyncio.connection import SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.sentinel import SentinelConnectionPool, SentinelManagedSSLConnection
 
-from bus.redis.address import make_pool, parse
+from bus.layers import RedisLayer
+from bus.redis.address import cluster_of, make_pool, parse
+from bus.redis.names import default_namespace
 
 
 @pytest.mark.parametrize(
@@ -55,12 +57,46 @@ def test_tls_is_for_redis_and_sentinels_alike() -> None:
     assert pool.sentinel_manager.sentinels[0].connection_pool.connection_class is SSLConnection
 
 
+def test_a_cluster_url_names_nodes_and_what_all_connections_share() -> None:
+    host = cluster_of({"address": "rediss+cluster://u:p%2F@a,b:7001,[::1]:3?ssl_ca_certs=/ca.pem&buckets=24"})
+    assert host is not None
+    assert host.seeds == [("a", 6379), ("b", 7001), ("::1", 3)]
+    assert host.options == {
+        "username": "u",
+        "password": "p/",
+        "connection_class": SSLConnection,
+        "ssl_ca_certs": "/ca.pem",
+        "db": 0,
+    }
+    assert host.buckets == 24
+    assert default_namespace({"address": "redis+cluster://a"}) == "marketmux.0"
+
+
+@pytest.mark.parametrize(
+    "host", [{"address": "redis://h"}, {"address": "redis+sentinel://a/t"}, {"host": "h", "port": 1}]
+)
+def test_nothing_else_is_a_cluster(host: dict[str, Any]) -> None:
+    assert cluster_of(host) is None
+
+
+async def test_a_cluster_stands_for_itself() -> None:
+    layer: Any = RedisLayer(hosts=["redis+cluster://a", "redis://b"])
+    with pytest.raises(ValueError, match="nothing beside it"):
+        _ = layer.bus
+
+
 @pytest.mark.parametrize(
     ("url", "problem"),
     [
         ("localhost:6379", "begin with"),
         ("http://h", "begin with"),
         ("redis+sentinels://h/ticks", "begin with"),
+        ("redis+cluster://a,b/1", "database 0 only"),
+        ("redis+cluster://a/x", "number"),
+        ("redis+cluster://a:b", "port"),
+        ("redis+cluster://a?buckets=0", "buckets"),
+        ("redis+cluster://a?buckets=x", "buckets"),
+        ("redis+cluster://a?nonsense=1", "nonsense"),
         ("redis://h:port", "port"),
         ("redis://h:70000", "port"),
         ("redis://h/ticks", "number"),
