@@ -9,23 +9,17 @@ from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
 from bus.contract import BusUnavailable, Held, Idempotency, Limits, Losses, Packet, Position, Reason, Since, Tap, Wish
-from bus.redis.address import cluster_of
-from bus.redis.cluster import Cluster
 from bus.redis.membership import Membership, Names, beginning, names_of
-from bus.redis.names import prefix_of
 from bus.redis.packing import MAGIC, is_consecutive, unpack
+from bus.redis.places import Choose, News, places
 from bus.redis.reception import RawMessage
 from bus.redis.several import answers, published
-from bus.redis.shard import Home, Shard
-from bus.redis.single import Single
-from bus.redis.topology import bucket_of
+from bus.redis.shard import Shard
 
 __all__ = ["Consumers", "RedisBus", "Serializer"]
 
 _PROBE: Final = "probe"
 """What is published to find out whether it can be; nobody joins it."""
-_HERALDS: Final = 3
-"""Buckets of a cluster that workers announce themselves in."""
 _PROBE_SECONDS: Final = 0.9
 """How long one of several hosts may take with it."""
 
@@ -58,7 +52,7 @@ class RedisBus:
     def __init__(
         self,
         hosts: Sequence[dict[str, Any]],
-        choose: Callable[[str, Sequence[Shard]], Shard],
+        choose: Choose,
         serializer: Serializer,
         consumers: Consumers,
         losses: Losses,
@@ -74,72 +68,29 @@ class RedisBus:
         self._tap: Tap | None = None
         self._serializer = serializer
         self._consumers = consumers
-        self._choose = choose
-        self._cluster: Cluster | None = None
-        clusters = list(filter(None, map(cluster_of, hosts)))
-        if clusters and len(hosts) > 1:
-            raise ValueError("a cluster stands for itself: name one, and nothing beside it")
-        self._singles: list[Single] = []
-        if clusters:
-            self._cluster = Cluster(
-                clusters[0],
-                namespace,
-                self.refused,
-                deliver=self._deliver_all,
-                lost=self._on_lost,
-                restored=self._on_restored,
-            )
-            homes: list[tuple[str, Home]] = [(bucket.prefix, bucket) for bucket in self._cluster.buckets]
-            parts = len(homes)
-            limits = limits._replace(streams=-(-limits.streams // parts), keys=-(-limits.keys // parts))
-        else:
-            self._singles = [
-                Single(
-                    host,
-                    self.refused,
-                    partial(self._deliver, number),
-                    partial(self._on_lost, number),
-                    partial(self._on_restored, number),
-                )
-                for number, host in enumerate(hosts)
-            ]
-            homes = [(prefix_of(namespace), single) for single in self._singles]
-        self.shards = [
-            Shard(
-                home,
-                prefix=prefix,
-                channel_prefix=f"{prefix}__group__",
-                history_ticks=history_ticks,
-                history_seconds=history_seconds,
-                limits=limits,
-            )
-            for prefix, home in homes
-        ]
-        self._channel_prefix_size = len(self.shards[0].channel_prefix)
-        self._by_prefix = {shard.prefix: shard for shard in self.shards}
-        self._prefix_size = len(self.shards[0].prefix)
+        self._places = places(
+            hosts,
+            choose,
+            namespace,
+            self.refused,
+            News(self._deliver, self._on_lost, self._on_restored),
+            history_ticks=history_ticks,
+            history_seconds=history_seconds,
+            limits=limits,
+        )
+        self.shards = self._places.shards
+        self._prefix_size = self._places.prefix_size
         self._numbers = {shard: number for number, shard in enumerate(self.shards)}
-        self._heralds = self.shards[:: -(-len(self.shards) // _HERALDS)] if clusters else self.shards
         self._members = {
             shard: Membership(shard.listener, consumers.wants, partial(self._is_away, shard)) for shard in self.shards
         }
 
-    # Where things are
-
-    def shard_of(self, group: str) -> Shard:
-        """Where a group is, or what else has a name."""
-        if self._cluster is not None:
-            return self.shards[bucket_of(group, len(self.shards))]
-        return self._choose(self.shards[0].channel_prefix + group, self.shards)
-
     def shard_at(self, channel: str) -> Shard:
         """Where a channel is."""
-        if self._cluster is not None:
-            return self._by_prefix[channel[: self._prefix_size]]
-        return self._choose(channel, self.shards)
+        return self._places.at(channel)
 
     def channel_of(self, group: str) -> str:
-        return self.shard_of(group).channel_prefix + group
+        return self._places.of(group).channel_prefix + group
 
     @property
     def hosts(self) -> int:
@@ -150,7 +101,7 @@ class RedisBus:
         return {self._numbers[shard] for shard in self._lost}
 
     def host_of(self, group: str) -> int:
-        return self._numbers[self.shard_of(group)] if len(self.shards) > 1 else 0
+        return self._numbers[self._places.of(group)] if len(self.shards) > 1 else 0
 
     def _is_away(self, shard: Shard) -> bool:
         """Whether a host is away while others are there, which is when nobody waits for it."""
@@ -171,14 +122,7 @@ class RedisBus:
         shard.refusals.over()
 
     async def check(self, patterns: Sequence[str] = ()) -> Sequence[str]:
-        first = self.shards[0]
-        names = list(names_of(first.channel_prefix + pattern for pattern in patterns).patterns)
-        if self._cluster is not None:
-            return await self._cluster.check(names)
-        checks = (single.check(first.prefix, names) for single in self._singles)
-        outcomes = await asyncio.gather(*checks, return_exceptions=True)
-        found, failures = answers(outcomes)
-        return [sentence for sentences in found for sentence in sentences] + list(map(str, failures))
+        return await self._places.check(patterns)
 
     def forget_joined(self) -> None:
         """The connections are about to be closed; what is retained for others stays."""
@@ -217,7 +161,7 @@ class RedisBus:
                 return await self._members[shard].join(names)
         except BusUnavailable as error:
             if len(self.shards) > 1:
-                error.groups = [channel[self._channel_prefix_size :] for channel in names.channels]
+                error.groups = [channel[self._prefix_size :] for channel in names.channels]
             raise
 
     def _withdraw(self, shard: Shard, joining: asyncio.Future[Names]) -> None:
@@ -235,7 +179,7 @@ class RedisBus:
         by_shard: dict[Shard, list[str]] = {shard: [] for shard in self.shards} if patterns else {}
         for group in groups:
             if group[-1] != "*":
-                by_shard.setdefault(self.shard_of(group), []).append(group)
+                by_shard.setdefault(self._places.of(group), []).append(group)
         return {
             shard: names_of(shard.channel_prefix + group for group in (*some, *patterns))
             for shard, some in by_shard.items()
@@ -266,7 +210,7 @@ class RedisBus:
     def _by_shard(self, channels: Iterable[str]) -> Iterator[tuple[Shard, list[str]]]:
         by_shard: dict[Shard, list[str]] = {}
         for channel in channels:
-            by_shard.setdefault(self.shard_at(channel), []).append(channel)
+            by_shard.setdefault(self._places.at(channel), []).append(channel)
         yield from by_shard.items()
 
     # Streams
@@ -277,9 +221,9 @@ class RedisBus:
         serialize = self._serializer.serialize
         by_shard: dict[Shard, dict[str, list[bytes]]] = {}
         for group, messages in batch.items():
-            by_shard.setdefault(self.shard_of(group), {})[group] = list(map(serialize, messages))
+            by_shard.setdefault(self._places.of(group), {})[group] = list(map(serialize, messages))
         if not by_shard and idempotency is not None:
-            by_shard = {self.shard_of(idempotency.key): {}}
+            by_shard = {self._places.named(idempotency.key): {}}
         if len(self.shards) == 1:
             return await self._publish(*by_shard.popitem(), idempotency, note) if by_shard else {}
         # All at once, and a task for each even if it is one: so batches reach each host in the order of their calls.
@@ -359,7 +303,7 @@ class RedisBus:
         workers, leases = 1, [0] * len(wishes)
         by_shard: dict[Shard, list[int]] = {}
         for number, wish in enumerate(wishes):
-            by_shard.setdefault(self.shard_of(wish.name), []).append(number)
+            by_shard.setdefault(self._places.named(wish.name), []).append(number)
         asked = (
             _told(shard, shard.lease(worker, [wishes[number] for number in numbers], seconds))
             for shard, numbers in by_shard.items()
@@ -371,22 +315,22 @@ class RedisBus:
         return workers, leases
 
     async def spend(self, account: str, amount: int, most: int, seconds: float) -> float:
-        shard = self.shard_of(account)
+        shard = self._places.named(account)
         with shard.refusals.told():
             return await shard.spend(account, amount, most, seconds)
 
     async def announce(self, worker: str, record: bytes, seconds: float) -> None:
         """To every host, or to some buckets far apart: whichever of them is away, a worker is heard of."""
-        await self._ask_all(lambda shard: shard.announce(worker, record, seconds), self._heralds)
+        await self._ask_all(lambda shard: shard.announce(worker, record, seconds), self._places.heralds)
 
     async def announced(self) -> dict[str, bytes]:
-        records = await self._ask_all(Shard.announced, self._heralds)
+        records = await self._ask_all(Shard.announced, self._places.heralds)
         return {worker: record for some in records for worker, record in some.items()}
 
     def _groups_by_shard(self, groups: Iterable[str]) -> Iterator[tuple[Shard, list[str]]]:
         by_shard: dict[Shard, list[str]] = {}
         for group in groups:
-            by_shard.setdefault(self.shard_of(group), []).append(group)
+            by_shard.setdefault(self._places.of(group), []).append(group)
         yield from by_shard.items()
 
     def _missed(self, group: str, raws: Sequence[bytes], seq: int) -> list[Packet] | None:
@@ -407,10 +351,7 @@ class RedisBus:
 
     # Receiving
 
-    def _deliver(self, number: int, arrived: Sequence[RawMessage]) -> None:
-        self._deliver_all([(number, arrived)])
-
-    def _deliver_all(self, arrived: Sequence[tuple[int, Sequence[RawMessage]]]) -> None:
+    def _deliver(self, arrived: Sequence[tuple[int, Sequence[RawMessage]]]) -> None:
         """Hands messages to the tap, and to the consumers that want their channels."""
         tapped: list[Packet] = []
         for number, messages in arrived:
@@ -442,7 +383,7 @@ class RedisBus:
     def _read(self, channel: str, payload: bytes) -> Packet | None:
         """The packet, with None for messages in it that cannot be read; None if it is none and no message either."""
         # Every tick comes by here, in every process: what stands in the way of a single message is kept short.
-        group = channel[self._channel_prefix_size :]
+        group = channel[self._prefix_size :]
         deserialize = self._serializer.deserialize
         try:
             if payload[0] == MAGIC:

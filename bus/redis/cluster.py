@@ -21,15 +21,16 @@ from redis.exceptions import RedisError
 from bus.contract import BusUnavailable, Reason
 from bus.redis import entry
 from bus.redis.address import ClusterHost
+from bus.redis.bucket_listener import BucketListener
 from bus.redis.names import prefix_of
 from bus.redis.node import ASK_SECONDS, SEND_SECONDS, Node
+from bus.redis.node_reception import NodeReception
 from bus.redis.pipe import Pipe
 from bus.redis.publications import PUBLISH_SECONDS
 from bus.redis.reception import RawMessage
 from bus.redis.refusals import Refusals
 from bus.redis.route import Route
 from bus.redis.scripts import scripts
-from bus.redis.sharded import BucketListener, NodeReception
 from bus.redis.topology import Address, View, claims, tags
 from bus.redis.witness import Witness
 
@@ -59,7 +60,7 @@ class Bucket:
         self.slot = slot
         self.node: Node[NodeReception] | None = None
         self.publishing = Route(PUBLISH_SECONDS, lambda: self._pipe("publishing"), cluster.news)
-        self.asking = Route(ASK_SECONDS, lambda: self._pipe("asking"), cluster.news)
+        self.asking = Route(ASK_SECONDS, lambda: self._pipe("asking"), cluster.news, is_ordered=False)
         self.sending = Route(SEND_SECONDS, lambda: self._pipe("sending"), cluster.news)
         self.listener = BucketListener(
             prefix,

@@ -38,7 +38,7 @@ def is_elsewhere(error: object) -> bool:
 
 class Route:
     """Does what a ``Pipe`` does. ``find`` has the bucket's pipe, if it is known where the bucket is, and ``news``
-    returns when the cluster has been asked for it.
+    returns when the cluster has been asked for it. ``is_ordered``: an operation fails that a later one has overtaken.
     """
 
     def __init__(
@@ -46,10 +46,13 @@ class Route:
         timeout: float,
         find: Callable[[], Pipe | None],
         news: Callable[[], Awaitable[None]],
+        *,
+        is_ordered: bool = True,
     ) -> None:
         self._timeout = timeout
         self._find = find
         self._news = news
+        self._is_ordered = is_ordered
         self._numbers = itertools.count()
         self._done = -1
         """The last call of those that were carried out."""
@@ -69,7 +72,7 @@ class Route:
         return await self.perform(partial(_call, command))
 
     async def perform(self, operation: Callable[[Link, float], Awaitable[T]]) -> T:
-        """As ``Pipe.perform``; operations are carried out in the order in which they were started, or fail."""
+        """As ``Pipe.perform``; operations are carried out in the order in which they were started."""
         number = next(self._numbers)
         clock = asyncio.get_running_loop().time
         why: Exception = RedisConnectionError("No node is known to have it.")
@@ -83,7 +86,7 @@ class Route:
         while True:
             if is_refused or (not is_next and (self._line or self._starting)):
                 await self._turn(number, give_up - (1 - _REST) * self._timeout, why)
-            if self._done > number:
+            if self._is_ordered and self._done > number:
                 raise RedisConnectionError("It was overtaken while its part of the cluster moved.")
             is_refused = True
             pipe = self._find()

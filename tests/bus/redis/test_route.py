@@ -63,7 +63,7 @@ class Town:
         await settled()
 
     def send(self, name: str) -> asyncio.Task[Any]:
-        return asyncio.ensure_future(self.route.perform(lambda node, _: node.take(name)))
+        return asyncio.ensure_future(self.route.perform(lambda _, __: self.node.take(name)))
 
 
 async def settled() -> None:
