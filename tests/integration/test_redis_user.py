@@ -26,8 +26,6 @@ CLUSTERS_RULE = f"~marketmux.0:* &marketmux.0:* {CLUSTERS_COMMANDS}"
 RARE = {"dbsize", "hdel", "hgetall", "hget", "hkeys", "incrby", "mget", "pttl", "select", "zrem", "zremrangebyscore"}
 """Used where a primary has lost its place, by whoever asks the bus for all names, for another database number, and where
 streams are dropped or shares are counted."""
-ONLY_ALONE = {"publish", "subscribe", "unsubscribe", "psubscribe", "punsubscribe"}
-"""What a rule for a cluster grants beyond its own, since one sentence of advice serves both."""
 
 
 def words(text: str) -> str:
@@ -73,7 +71,7 @@ def test_so_it_is_with_a_cluster(start_gateway: StartGateway, redis_cluster: Red
     wait_until(lambda: all(node.call("PING") == "+PONG" for node in redis_cluster.nodes))
     post(gateway, [tick(f"S{number}", 1) for number in range(20)])
     assert [entry for node in redis_cluster.nodes for entry in node.denied()] == []
-    assert unused(CLUSTERS_COMMANDS, *redis_cluster.nodes) <= RARE | ONLY_ALONE
+    assert unused(CLUSTERS_COMMANDS, *redis_cluster.nodes) <= RARE
 
 
 def unused(commands: str, *servers: RedisServer) -> set[str]:
