@@ -30,7 +30,17 @@ from twisted.internet.testing import StringTransport
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 ZONES: Final = ("bus", "ticks", "gateway", "marketmux")
-DOCUMENTED: Final = {"_asdict", "_fields", "_replace", "_meta", "_base_manager", "_state", "_db", "_value_", "_current_frames"}
+DOCUMENTED: Final = {
+    "_asdict",
+    "_fields",
+    "_replace",
+    "_meta",
+    "_base_manager",
+    "_state",
+    "_db",
+    "_value_",
+    "_current_frames",
+}
 """Names of named tuples, of Django and of ``sys`` that look private and are documented."""
 
 
