@@ -136,9 +136,9 @@ class RedisCluster:
     def url(self) -> str:
         return self.url_of(self.nodes)
 
-    def url_of(self, nodes: Iterable[ClusterNode], user: str = "") -> str:
+    def url_of(self, nodes: Iterable[ClusterNode]) -> str:
         """What a gateway is given that is told of those nodes; it finds the others."""
-        credentials = f"{user}:{self._password}@" if self._password else ""
+        credentials = f":{self._password}@" if self._password else ""
         return f"redis+cluster://{credentials}{','.join(f'{node.host}:{node.port}' for node in nodes)}"
 
     def start(self) -> None:

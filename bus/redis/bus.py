@@ -219,14 +219,14 @@ class RedisBus:
         self, batch: Mapping[str, Sequence[Any]], idempotency: Idempotency | None = None, note: bytes = b""
     ) -> asyncio.Future[dict[str, Since] | None]:
         serialize = self._serializer.serialize
+        if len(self.shards) == 1 and (batch or idempotency is not None):
+            some = {group: list(map(serialize, messages)) for group, messages in batch.items()}
+            return self.shards[0].publish_batch(some, idempotency, note)
         by_shard: dict[Shard, dict[str, list[bytes]]] = {}
         for group, messages in batch.items():
             by_shard.setdefault(self._places.of(group), {})[group] = list(map(serialize, messages))
         if not by_shard and idempotency is not None:
             by_shard = {self._places.named(idempotency.key): {}}
-        if len(self.shards) == 1 and by_shard:
-            [(shard, groups)] = by_shard.items()
-            return shard.publish_batch(groups, idempotency, note)
         # All at once, and a task for each even if it is one: so batches reach each host in the order of their calls.
         parts = [
             asyncio.ensure_future(self._publish(shard, groups, idempotency, note)) for shard, groups in by_shard.items()

@@ -30,14 +30,11 @@ _USED: Final = (
     *("PING", "SELECT"),  # by redis-py; its CLIENT SETINFO may be refused, and Redis 7.0 knows none to grant
     *("INFO", "TIME", "DBSIZE", "COMMAND|INFO", "MULTI", "DISCARD", "SET"),
     *("SCRIPT|LOAD", "EVAL", "EVALSHA"),
-    *("PUBLISH", "SUBSCRIBE", "UNSUBSCRIBE", "PSUBSCRIBE", "PUNSUBSCRIBE"),
 )
 """Commands that the bus sends itself."""
-_USED_IN_CLUSTER: Final = (
-    *("CLUSTER|SLOTS", "CLUSTER|NODES", "GET"),
-    *("SPUBLISH", "SSUBSCRIBE", "SUNSUBSCRIBE"),
-)
-"""Those that it sends to a cluster beside them."""
+_USED_ALONE: Final = ("PUBLISH", "SUBSCRIBE", "UNSUBSCRIBE", "PSUBSCRIBE", "PUNSUBSCRIBE")
+_USED_IN_CLUSTER: Final = ("CLUSTER|SLOTS", "CLUSTER|NODES", "GET", "SPUBLISH", "SSUBSCRIBE", "SUNSUBSCRIBE")
+"""Those that it sends beside them, to a Redis that is alone and to a cluster."""
 
 _CALLED: Final = re.compile(r"\bcall\(\s*'([A-Z]+)'")
 _OWN: Final = ("EVALSHA", "PING")
@@ -60,8 +57,8 @@ def rights(sources: Iterable[str], is_cluster: bool = False) -> str:
     those that its scripts, by their sources, call. As Redis's ACL writes them.
     """
     called = {name for source in sources for name in _CALLED.findall(source)}
-    used = {*_USED, *_USED_IN_CLUSTER} if is_cluster else _USED
-    return " ".join(f"+{name.lower()}" for name in sorted({*used, *called}))
+    beside = _USED_IN_CLUSTER if is_cluster else _USED_ALONE
+    return " ".join(f"+{name.lower()}" for name in sorted({*_USED, *beside, *called}))
 
 
 async def check(
@@ -115,7 +112,13 @@ class _Conversation:
                 raise BusUnavailable("It is no cluster: begin REDIS_URL with redis:// or rediss://.", Reason.REFUSED)
             raise _advised(Reason.CLUSTER, Reason.CLUSTER.sentence)
         version = info.get("redis_version", "")
-        if tuple(map(int, re.findall(r"\d+", version)[:2])) < (_OLDEST_CLUSTER if self._is_cluster else _OLDEST):
+        number = tuple(map(int, re.findall(r"\d+", version)[:2]))
+        if self._is_cluster and number < _OLDEST_CLUSTER:
+            raise BusUnavailable(
+                f"Redis {version} is too old for a cluster: install {'.'.join(map(str, _OLDEST_CLUSTER))} or later.",
+                Reason.OUTDATED,
+            )
+        if number < _OLDEST:
             raise _advised(Reason.OUTDATED, f"Redis {version} is too old.")
         await self._link.check()
         for script in self._scripts:

@@ -24,7 +24,7 @@ from ticks.tick import group_name
 __all__ = ["LOADS", "Spread", "measure", "row", "table"]
 
 SYMBOLS: Final = 1_000
-PUBLISHERS: Final = 8
+PUBLISHERS: Final = 32
 """Batches that are under way at a time; what waits meanwhile shares calls."""
 LOADS: Final = {"single ticks": 1, "batches of ten": 10, "batches of a hundred": 100}
 """Ticks a batch, of symbols that take their turns."""
