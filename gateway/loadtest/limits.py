@@ -52,7 +52,7 @@ def parts(
     ports = _ports() if ports is None else ports
     if connections > ports and not is_ipv4_loopback:
         raise LoadTestError(
-            f"{connections:,} connections to one address need as many source ports, and this machine has some {ports:,}. "
+            f"{connections:,} connections to one address need as many source ports, and this machine has {ports:,}. "
             'Widen them with: sysctl -w net.ipv4.ip_local_port_range="1024 65535", or use more machines'
         )
     per_process = min(MOST, ports, connections)

@@ -220,7 +220,7 @@ class Stay(LoadTest):
         return sum(pss(pid) for pid in [os.getpid(), *self._helpers_pids()])
 
     def _helpers_pids(self) -> Iterator[int]:
-        return (helper.pid for helper in self._helpers)
+        return (helper.pid for helper in self._helpers if helper.pid is not None)
 
     def counts(self) -> Counts:
         first, *others = self._of_all(counts)
@@ -368,7 +368,7 @@ class Posts:
 
 
 @contextmanager
-def serving(workers: int, **environment: str) -> Iterator[Site]:
+def serving(workers: int) -> Iterator[Site]:
     with tempfile.TemporaryDirectory(prefix="marketmux-hundred-") as name:
         directory = Path(name)
         migrate(directory / "db.sqlite3")
@@ -379,7 +379,6 @@ def serving(workers: int, **environment: str) -> Iterator[Site]:
             workers=workers,
             redis_url=redis.url,
             database=directory / "db.sqlite3",
-            **environment,
         )
         try:
             gateway.start()
