@@ -23,6 +23,9 @@ __all__ = ["Counts", "Crowd"]
 HANDSHAKES = 64
 """Handshakes under way at a time: enough to keep a gateway busy, too few to overflow a listen backlog."""
 
+DIALS = 8
+"""Clients that come back in one turn: others are read in between, as a connection costs as much as many ticks."""
+
 PATIENCE = 30.0
 """Seconds from the connect to the acknowledged subscription."""
 
@@ -194,10 +197,16 @@ class Crowd:
                 self.dropped += 1
                 socket.drop()
                 self._expect(socket)
-        while self._returns and self._returns[0][0] <= now:
+        for _ in range(DIALS):
+            if not self._returns or self._returns[0][0] > now:
+                break
             _, number = heapq.heappop(self._returns)
             self._dial(self._socket(number, self._away[number].book))
         self._expire()
+
+    def wait(self, longest: float) -> float:
+        """Seconds until a client is due to come back, at most ``longest``."""
+        return max(0.0, min(longest, self._returns[0][0] - time.monotonic())) if self._returns else longest
 
     def _expect(self, socket: Socket) -> None:
         self._away[socket.number] = socket

@@ -175,7 +175,7 @@ class LoadTest:
             self._turn(min(left, TURN_SECONDS))
 
     def _turn(self, seconds: float) -> None:
-        self._loop.turn(seconds)
+        self._loop.turn(self._share.crowd.wait(seconds))
         if self._options.reconnect is not None:
             self._share.crowd.turn()
 

@@ -216,7 +216,7 @@ class Work:
                 if self._settled > said:
                     said = self._settled
                     self._connection.send(("settled", said))
-            self._loop.turn(TURN_SECONDS)
+            self._loop.turn(self._share.crowd.wait(TURN_SECONDS))
             if self._returns and self._share.has_begun:
                 self._share.crowd.turn()
 

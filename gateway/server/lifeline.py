@@ -1,5 +1,5 @@
-"""The socket pair that joins a worker to the supervisor: signs of life one way, listening sockets the other, and the end
-of either.
+"""The socket pair that joins a worker to the supervisor: signs of life one way, listening sockets the other, and the
+end of either.
 
 The worker's event loop sends a byte when it can serve, one every half second after that, and one when it begins to
 end. The supervisor counts how often it looked in vain. It compares no times: a machine that was suspended, or a

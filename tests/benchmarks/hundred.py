@@ -32,9 +32,10 @@ from gateway.loadtest import LoadTest, Options
 from gateway.loadtest.crowd import Counts
 from gateway.loadtest.histogram import Histogram
 from gateway.loadtest.ledger import Ledger
-from gateway.loadtest.report import Proof
+from gateway.loadtest.report import Proof, Step
 from gateway.loadtest.share import Share
 from tests.benchmarks.measure import Clock, cpu_clock
+from tests.benchmarks.server import kernel_bytes
 from tests.servers import GatewayProcess, RedisServer, migrate
 
 __all__ = ["Rate", "Return", "Stay", "Timeline", "main"]
@@ -69,6 +70,8 @@ class Timeline(Histogram):
 
 def watch(share: Share) -> None:
     share.tally.latencies = Timeline()
+    if share.traces:
+        share.traces.begin()
 
 
 def watched(share: Share) -> Histogram:
@@ -77,6 +80,10 @@ def watched(share: Share) -> Histogram:
 
 def counts(share: Share) -> Counts:
     return share.crowd.counts()
+
+
+def traces(share: Share) -> Any:
+    return share.traces
 
 
 def used(_share: Share) -> float:
@@ -168,10 +175,16 @@ def pss(pid: int) -> int:
     return 0
 
 
-def kernel() -> int:
-    """Bytes that the kernel has for its objects and for what is in sockets' buffers."""
-    values = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-    return int(values["Slab"].split()[0]) * 1024
+OVERFLOWS: Final = "ListenOverflows", "ListenDrops", "TCPReqQFullDrop", "TCPTimeouts"
+
+
+def overflows() -> dict[str, int]:
+    """The kernel's counts of connections that it had no room for, and of what it sent again."""
+    names, values = (
+        line.split()[1:] for line in Path("/proc/net/netstat").read_text().splitlines() if line.startswith("TcpExt:")
+    )
+    found = dict(zip(names, map(int, values), strict=True))
+    return {name: found.get(name, 0) for name in OVERFLOWS}
 
 
 class Stay(LoadTest):
@@ -190,7 +203,7 @@ class Stay(LoadTest):
     def crowd(self, idle: float) -> Crowded:
         """All connect; then nothing happens for ``idle`` seconds."""
         site = self._site
-        memory, slab, cpu = site.memory(), kernel(), site.cpu()
+        memory, slab, cpu = site.memory(), kernel_bytes(), site.cpu()
         own = self._own_memory()
         watch_ = self._timed(self._connect)
         connecting = site.cpu() - cpu
@@ -198,7 +211,7 @@ class Stay(LoadTest):
         generator = sum(self._of_all(used))
         self.spend(SETTLE_SECONDS)
         clients = self.counts().opened
-        after, kernel_kb = site.memory(), (kernel() - slab) / clients / 1024
+        after, kernel_kb = site.memory(), (kernel_bytes() - slab) / clients / 1024
         generator_kb = (self._own_memory() - own) / clients / 1024
         cpu, began = site.cpu(), time.monotonic()
         self.spend(idle)
@@ -319,6 +332,13 @@ class Stay(LoadTest):
             unanswered=self._publisher.unanswered,
         )
 
+    def steps(self) -> list[Step]:
+        """Where time went since the last worker was killed, by the clients that ask for it."""
+        first, *others = self._of_all(traces)
+        for other in others:
+            first.merge(other)
+        return Step.all_of(first)
+
     def _publish_for(self, seconds: float) -> None:
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
@@ -403,12 +423,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 per_client=1,
                 rate=1.0,
                 verify=True,
+                trace=True,
                 reconnect=0.0,
                 grace=3.0,
             ),
             site,
         )
-        record: dict[str, Any] = {}
+        record: dict[str, Any] = {"symbols": options.symbols, "batch": options.batch}
+        before = overflows()
         with closing(stay):
             crowded = stay.crowd(options.idle)
             record["crowded"] = asdict(crowded)
@@ -421,9 +443,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 record["back"] = asdict(back) | {"p99_by_second": stay.windows}
                 console.print(_table(back))
                 console.print(f"p99 by second: {stay.windows}")
+                final = stay.counts()
+                console.print(f"rebuffed {dict(final.rebuffed)}, closed {dict(final.closed)}")
+                console.print(stay.steps())
             proof = stay.proof()
             assert proof is not None
             record["proof"] = asdict(proof)
+            record["overflows"] = {name: count - before[name] for name, count in overflows().items()}
+            console.print(record["overflows"])
             console.print(f"lost {proof.lost}, stale {proof.stale}, {proof}")
     if options.json:
         options.json.write_text(json.dumps(record))

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from multiprocessing import Event, Process
 from pathlib import Path
 from resource import getpagesize
@@ -24,11 +24,23 @@ from tests.benchmarks.measure import cpu_clock
 from tests.clients import RawClient
 from tests.servers import GatewayProcess, RedisServer
 
-__all__ = ["SCENARIOS", "SYSTEMS", "Outcome", "PlainProcess", "Scenario", "Site", "measure", "running"]
+__all__ = [
+    "SCENARIOS",
+    "SYSTEMS",
+    "Outcome",
+    "PlainProcess",
+    "Scenario",
+    "Site",
+    "Usage",
+    "kernel_bytes",
+    "measure",
+    "running",
+]
 
 GRACE_SECONDS: Final = 1.0
 WARM_UP: Final = Options(connections=20, symbols=["WARM"], rate=50, seconds=0.4, grace=0.1)
 SETTLE_SECONDS: Final = 0.5
+REST_SECONDS: Final = 10.0
 CROWD: Final = 100
 """Connections from which on the cost of one can be told."""
 STAY_SECONDS: Final = 1.0
@@ -105,7 +117,8 @@ class Outcome:
     """CPU in microseconds, of all processes of the server; latency in milliseconds. ``lost_share`` are the deliveries
     asked for that had not come when the grace period was over, be it that their ticks were not even taken in. ``cores`` is the CPU time of the
     run, from the first tick to the end of the grace period, by its length; ``process_mb`` what it held before the clients
-    came; ``redis_per_tick`` Redis's CPU. A connection's figures are None where there were too few. Those of a churn hold
+    came; ``redis_per_tick`` Redis's CPU; ``kernel_kb`` one end of a connection in the kernel. ``worker_us`` is the CPU
+    of a second before the clients came, where nothing is published. A connection's figures are None where there were too few. Those of a churn hold
     what its clients cost, and the load generator's own churn takes from the same machine."""
 
     system: str
@@ -120,6 +133,8 @@ class Outcome:
     cpu_per_connection: float | None
     kb_per_connection: float | None
     process_mb: float
+    kernel_kb: float | None = None
+    worker_us: float | None = None
 
     def record(self) -> dict[str, Any]:
         return asdict(self)
@@ -144,21 +159,32 @@ class Site:
     seconds: float
 
 
-SYSTEMS: Final[dict[str, Callable[[Path, Site], GatewayProcess]]] = {
-    "marketmux": lambda directory, site: GatewayProcess(directory, redis_url=site.redis.url, database=site.database),
-    "plain": lambda directory, site: PlainProcess(directory, site.redis),
+SYSTEMS: Final[dict[str, Callable[[Path, Site, int], GatewayProcess]]] = {
+    "marketmux": lambda directory, site, workers: GatewayProcess(
+        directory, workers=workers, redis_url=site.redis.url, database=site.database
+    ),
+    "plain": lambda directory, site, _: PlainProcess(directory, site.redis),
 }
 
 
-def measure(system: str, scenario: Scenario, site: Site) -> Outcome:
-    """One run of ``scenario`` against a server started for it."""
-    with running(SYSTEMS[system](site.directory / f"{scenario.name}-{system}", site)) as server:
+def measure(system: str, scenario: Scenario, site: Site, workers: int = 1) -> Outcome:
+    """One run of ``scenario`` against a server started for it; MarketMux with so many workers."""
+    with running(SYSTEMS[system](site.directory / f"{scenario.name}-{system}-{workers}", site, workers)) as server:
         LoadTest(_to(server, WARM_UP)).run()
         time.sleep(SETTLE_SECONDS)
-        run = Run(scenario.options(server.http, site.seconds), Usage.meter(server, site.redis))
+        meter = Usage.meter(server, site.redis)
+        worker_us = None if scenario.rate else _resting(meter)
+        run = Run(scenario.options(server.http, site.seconds), meter)
         with churning(server, scenario) if scenario.churn else nullcontext():
             report = run.run()
-    return _outcome(system, scenario, report, run)
+    return replace(_outcome(system, scenario, report, run), worker_us=worker_us)
+
+
+def _resting(meter: Callable[[], Usage]) -> float:
+    """CPU, in microseconds a second, of a server that nobody asks for anything."""
+    before = meter()
+    time.sleep(REST_SECONDS)
+    return (meter().cpu - before.cpu) / REST_SECONDS * 1e6
 
 
 @contextmanager
@@ -208,22 +234,31 @@ def _to(server: GatewayProcess, options: Options) -> Options:
 @dataclass(frozen=True, slots=True)
 class Usage:
     """What a server has used until now: CPU seconds of all its processes, resident bytes of those that serve, and CPU
-    seconds of Redis."""
+    seconds of Redis; and what the kernel has for its objects, in bytes."""
 
     cpu: float
     memory: int
     redis: float
+    kernel: int
 
     @staticmethod
     def meter(server: GatewayProcess, redis: RedisServer) -> Callable[[], Usage]:
         workers = server.pids or [server.pid]
         clocks = [cpu_clock(pid) for pid in {server.pid, *workers}]
         bus = cpu_clock(redis.pid)
-        return lambda: Usage(sum(clock() for clock in clocks), sum(map(_resident_bytes, workers)), bus())
+        return lambda: Usage(
+            sum(clock() for clock in clocks), sum(map(_resident_bytes, workers)), bus(), kernel_bytes()
+        )
 
 
 def _resident_bytes(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * getpagesize()
+
+
+def kernel_bytes() -> int:
+    """What the kernel has for its objects, sockets and files among them."""
+    values = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+    return int(values["Slab"].split()[0]) * 1024
 
 
 class Run(LoadTest):
@@ -265,4 +300,5 @@ def _outcome(system: str, scenario: Scenario, report: Report, run: Run) -> Outco
         cpu_per_connection=(run.connected.cpu - run.before.cpu) / opened * 1e6 if is_crowd else None,
         kb_per_connection=(run.connected.memory - run.before.memory) / opened / 1024 if is_crowd else None,
         process_mb=run.before.memory / 1024**2,
+        kernel_kb=(run.connected.kernel - run.before.kernel) / opened / 2 / 1024 if is_crowd else None,
     )
