@@ -89,7 +89,12 @@ class Measured:
     """What was measured, in microseconds of CPU and in KB; the comments name the command's figure.
 
     ``points`` are whole-server runs; ``post_us`` and ``batch_us`` such runs with one client, per tick, in POSTs of one
-    and of a hundred ticks. ``redis`` is Redis's own CPU, by the shape of a batch.
+    and of a hundred ticks. ``redis`` is Redis's own CPU, by the shape of a batch. ``upkeep_us`` is a client's, a second,
+    and ``worker_us`` that of a worker without any. ``kernel_kb`` is one end of an idle connection in the kernel.
+
+    ``hop_us`` is what a POST costs each further gateway that hears it, beside its ticks and writes, and ``redis_hop_us``
+    what that costs Redis. Redis' costs are those of a busy one: one that rests in between takes ``cold`` times as much,
+    since it is woken up and finds its caches cold.
     """
 
     points: tuple[Point, ...]
@@ -103,6 +108,9 @@ class Measured:
     redis: RedisCosts
     worker_us: float
     kernel_kb: float
+    hop_us: float
+    redis_hop_us: float
+    cold: float
 
 
 # Measured with
@@ -123,12 +131,16 @@ MEASURED: Final = Measured(
     bus_us=4.28,  # from Redis through the listener to the tap + Tick.from_message + tick_frame
     accept_us=328.0,  # compare.py: wide
     upkeep_us=3.0,  # server: idle, cores by clients
-    client_kb=17.0,  # compare.py: wide
+    client_kb=11.0,  # hundred: 100,000 clients
     process_mb=93.0,  # server: idle
     # Redis's own CPU, by shape: 90.7, 18.0, 2.3 and 35.1, on a machine at 0.62 of the speed of the others, and scaled.
     redis=RedisCosts(call_us=50.4, symbol_us=5.28, tick_us=0.88, listener_us=1.34),
-    worker_us=3_000.0,
-    kernel_kb=5.0,
+    worker_us=1_850.0,  # predicted, scaled as below
+    kernel_kb=5.0,  # hundred: 10,000 clients
+    # predicted, on a machine at 0.42 of the speed of the others, and scaled
+    hop_us=417.0,
+    redis_hop_us=0.0,
+    cold=2.02,
 )
 
 # Taken from specifications, not measured.
@@ -310,12 +322,13 @@ def needs(
     listened = workers * _heard(load, workers)
     redis_cores = _redis_cores(load, measured, workers)
     busy, pass_ms = _busy(load, measured, fit, workers), _pass_ms(load, fit, workers)
+    woken = _woken(load, measured, workers, busy)
     bus_bytes = load.frame_bytes + BUS_OVERHEAD
     return Needs(
         delivery_us=fit.per_delivery(per_write),
         ticks_per_write=per_write,
         workers=found,
-        cores=workers * busy,
+        cores=workers * (busy + woken),
         memory_gb=workers * measured.process_mb / 1024
         + load.clients * (measured.client_kb + measured.kernel_kb) / 1024**2,
         pass_ms=pass_ms,
@@ -343,11 +356,18 @@ def _failover_seconds(load: Load, measured: Measured, workers: int, machines: in
 
 def _redis_cores(load: Load, measured: Measured, workers: int) -> float:
     posts = load.rate / load.batch
-    packets = posts * load.symbols_per_post * touched(load.share, load.clients / workers) * workers
-    return (
-        posts * measured.redis.per_post(load.batch, load.symbols_per_post, load.buckets_per_post)
-        + packets * measured.redis.listener_us
-    ) / 1e6
+    heard = touched(load.share, load.clients / workers)
+    us = measured.redis.per_post(load.batch, load.symbols_per_post, load.buckets_per_post)
+    us += load.symbols_per_post * heard * workers * measured.redis.listener_us
+    busy = posts * us / 1e6
+    rest = 1 - min(busy, Limits().use)
+    hops = posts * _hearing(load, workers) * measured.redis_hop_us / 1e6
+    return busy * (1 + (measured.cold - 1) * rest) + hops * rest
+
+
+def _hearing(load: Load, workers: int) -> float:
+    """How many workers a POST goes to."""
+    return workers * touched(touched(load.share, load.clients / workers), load.symbols_per_post)
 
 
 def _first(limits: Limits, busy: float, pass_ms: float, redis_cores: float) -> str:
@@ -386,6 +406,16 @@ def _busy(load: Load, measured: Measured, fit: Fit, workers: int) -> float:
     return (shared / workers + _heard(load, workers) * measured.bus_us + measured.worker_us) / 1e6
 
 
+def _woken(load: Load, measured: Measured, workers: int, busy: float) -> float:
+    """What is added to ``busy`` since each POST wakes each worker that hears it.
+
+    One that finds the worker at work goes along with what comes next and costs nothing, so this is no reason for more
+    workers. The first worker's is in what a POST was measured to cost.
+    """
+    wakes = load.rate / load.batch * max(0.0, _hearing(load, workers) - 1) / workers * measured.hop_us / 1e6
+    return wakes * (1 - min(1.0, busy)) / (1 + wakes)
+
+
 def _heard(load: Load, workers: int) -> float:
     """Ticks a second that a worker gets from Redis: those of symbols that at least one of its clients has."""
     return load.rate * touched(load.share, load.clients / workers)
@@ -403,22 +433,44 @@ def _pass_ms(load: Load, fit: Fit, workers: int) -> float:
 def from_bench(record: Mapping[str, Any]) -> Measured:
     """The costs in what ``python -m tests.benchmarks --json`` wrote, of a full run."""
     parts = {part["name"]: part["cpu"]["median"] / 1_000 for part in record["parts"]}
-    servers = {each["scenario"]: each for each in record["servers"] if each["system"] == "marketmux"}
+    runs = [each for each in record["servers"] if each["system"] == "marketmux"]
+    servers = {each["scenario"]: each for each in runs if each.get("workers", 1) == 1}
     idle = servers["idle"]
+    bus_us = _rounded(sum(_named(parts, name) for name in ("to the tap", "from_message", "tick_frame")))
     redis = RedisCosts.of(*(parts[f"Redis's own CPU, {shape}"] for shape in SHAPES))
     return Measured(
         points=tuple(_bench_point(servers[name]) for name in ("crowd", "hot", "mixed", "burst")),
         post_us=_rounded(servers["posts"]["cpu_per_delivery"]),
         batch_us=_rounded(servers["stream"]["cpu_per_delivery"]),
-        bus_us=_rounded(sum(_named(parts, name) for name in ("to the tap", "from_message", "tick_frame"))),
+        bus_us=bus_us,
         accept_us=_rounded(servers["crowd"]["cpu_per_connection"]),
         upkeep_us=_rounded((idle["cores"] * 1e6 - idle["worker_us"]) / idle["clients"]),
         client_kb=_rounded(servers["crowd"]["kb_per_connection"]),
         process_mb=_rounded(idle["process_mb"]),
         redis=redis,
         worker_us=_rounded(idle["worker_us"]),
-        kernel_kb=_rounded(idle["kernel_kb"]),
+        kernel_kb=MEASURED.kernel_kb,
+        **_hops(record, redis, bus_us, idle["worker_us"]),
     )
+
+
+def _hops(record: Mapping[str, Any], redis: RedisCosts, bus_us: float, worker_us: float) -> dict[str, float]:
+    """From the same load on one gateway and on two, if it was run on two."""
+    runs = {each.get("workers", 1): each for each in record["servers"] if each["scenario"] == "mixed"}
+    if 2 not in runs:
+        return {name: getattr(MEASURED, name) for name in ("hop_us", "redis_hop_us", "cold")}
+    one, two = runs[1], runs[2]
+    batch, rate = one["batch"], one["rate"]
+    symbols = one["symbols"] * touched(1 / one["symbols"], batch)
+    deliveries = rate * one["clients"] * one["per_client"] / one["symbols"]
+    further = (two["cpu_per_delivery"] - one["cpu_per_delivery"]) * deliveries - worker_us - rate * bus_us
+    redis_hop = max(0.0, batch * (two["redis_per_tick"] - one["redis_per_tick"]) - symbols * redis.listener_us)
+    alone = batch * one["redis_per_tick"] - redis_hop
+    return {
+        "hop_us": _rounded(max(0.0, further / (rate / batch))),
+        "redis_hop_us": _rounded(redis_hop),
+        "cold": _rounded(max(1.0, alone / (redis.per_post(batch, symbols) + symbols * redis.listener_us))),
+    }
 
 
 def with_compare(measured: Measured, record: Mapping[str, Any]) -> Measured:
@@ -486,6 +538,10 @@ def assumptions(measured: Measured, limits: Limits) -> Iterator[str]:
     yield (
         f"Redis spends {redis.call_us:.1f} µs a POST, {redis.symbol_us:.2f} µs a symbol in it and {redis.tick_us:.2f} µs a "
         f"tick, and {redis.listener_us:.2f} µs for each gateway that a symbol's ticks of a POST go to."
+    )
+    yield (
+        f"    One that rests in between takes {measured.cold:.1f} times as much. A POST costs each further gateway that hears "
+        f"it {measured.hop_us:.0f} µs beside its ticks, and Redis {measured.redis_hop_us:.0f} µs more."
     )
     yield f"On the wire {SEGMENT_OVERHEAD} bytes are added to each TCP segment of {SEGMENT_BYTES}; acknowledgements are not counted."
     yield "All symbols tick alike and have equally many clients. A storm: all clients come back at once."

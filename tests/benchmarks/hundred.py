@@ -35,7 +35,6 @@ from gateway.loadtest.ledger import Ledger
 from gateway.loadtest.report import Proof, Step
 from gateway.loadtest.share import Share
 from tests.benchmarks.measure import Clock, cpu_clock
-from tests.benchmarks.server import kernel_bytes
 from tests.servers import GatewayProcess, RedisServer, migrate
 
 __all__ = ["Rate", "Return", "Stay", "Timeline", "main"]
@@ -173,6 +172,12 @@ def pss(pid: int) -> int:
         if line.startswith("Pss:"):
             return int(line.split()[1]) * 1024
     return 0
+
+
+def kernel_bytes() -> int:
+    """What the kernel has for its objects, sockets and files among them."""
+    values = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+    return int(values["Slab"].split()[0]) * 1024
 
 
 OVERFLOWS: Final = "ListenOverflows", "ListenDrops", "TCPReqQFullDrop", "TCPTimeouts"
@@ -388,7 +393,8 @@ class Posts:
 
 
 @contextmanager
-def serving(workers: int) -> Iterator[Site]:
+def serving(workers: int, log: Path) -> Iterator[Site]:
+    """What the gateway prints is written to ``log`` in the end."""
     with tempfile.TemporaryDirectory(prefix="marketmux-hundred-") as name:
         directory = Path(name)
         migrate(directory / "db.sqlite3")
@@ -404,9 +410,8 @@ def serving(workers: int) -> Iterator[Site]:
             gateway.start()
             gateway.wait_for_output("MarketMux is ready")
             yield Site(gateway, redis)
-            if "--log" in os.environ.get("HUNDRED", ""):
-                Console(stderr=True).print(gateway.output()[-4_000:], markup=False)
         finally:
+            log.write_text(gateway.output())
             gateway.kill()
             redis.stop()
 
@@ -414,7 +419,7 @@ def serving(workers: int) -> Iterator[Site]:
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _parse(arguments)
     console = Console(highlight=False)
-    with serving(options.workers) as site:
+    with serving(options.workers, options.log) as site:
         stay = Stay(
             Options(
                 connections=options.clients,
@@ -475,6 +480,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--idle", type=float, default=60.0, metavar="SECONDS")
     add("--kill", action="store_true", help="a worker, in the end")
     add("--json", type=Path, metavar="FILE")
+    add("--log", type=Path, default=Path(os.devnull), metavar="FILE", help="write there what the gateway printed")
     return parser.parse_args(arguments)
 
 

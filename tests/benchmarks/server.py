@@ -32,7 +32,6 @@ __all__ = [
     "Scenario",
     "Site",
     "Usage",
-    "kernel_bytes",
     "measure",
     "running",
 ]
@@ -117,8 +116,7 @@ class Outcome:
     """CPU in microseconds, of all processes of the server; latency in milliseconds. ``lost_share`` are the deliveries
     asked for that had not come when the grace period was over, be it that their ticks were not even taken in. ``cores`` is the CPU time of the
     run, from the first tick to the end of the grace period, by its length; ``process_mb`` what it held before the clients
-    came; ``redis_per_tick`` Redis's CPU; ``kernel_kb`` one end of a connection in the kernel. ``worker_us`` is the CPU
-    of a second before the clients came, where nothing is published. A connection's figures are None where there were too few. Those of a churn hold
+    came; ``redis_per_tick`` Redis's CPU. ``worker_us`` is the CPU of a second before the clients came, where nothing is published. A connection's figures are None where there were too few. Those of a churn hold
     what its clients cost, and the load generator's own churn takes from the same machine."""
 
     system: str
@@ -133,7 +131,6 @@ class Outcome:
     cpu_per_connection: float | None
     kb_per_connection: float | None
     process_mb: float
-    kernel_kb: float | None = None
     worker_us: float | None = None
 
     def record(self) -> dict[str, Any]:
@@ -234,31 +231,22 @@ def _to(server: GatewayProcess, options: Options) -> Options:
 @dataclass(frozen=True, slots=True)
 class Usage:
     """What a server has used until now: CPU seconds of all its processes, resident bytes of those that serve, and CPU
-    seconds of Redis; and what the kernel has for its objects, in bytes."""
+    seconds of Redis."""
 
     cpu: float
     memory: int
     redis: float
-    kernel: int
 
     @staticmethod
     def meter(server: GatewayProcess, redis: RedisServer) -> Callable[[], Usage]:
         workers = server.pids or [server.pid]
         clocks = [cpu_clock(pid) for pid in {server.pid, *workers}]
         bus = cpu_clock(redis.pid)
-        return lambda: Usage(
-            sum(clock() for clock in clocks), sum(map(_resident_bytes, workers)), bus(), kernel_bytes()
-        )
+        return lambda: Usage(sum(clock() for clock in clocks), sum(map(_resident_bytes, workers)), bus())
 
 
 def _resident_bytes(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * getpagesize()
-
-
-def kernel_bytes() -> int:
-    """What the kernel has for its objects, sockets and files among them."""
-    values = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-    return int(values["Slab"].split()[0]) * 1024
 
 
 class Run(LoadTest):
@@ -300,5 +288,4 @@ def _outcome(system: str, scenario: Scenario, report: Report, run: Run) -> Outco
         cpu_per_connection=(run.connected.cpu - run.before.cpu) / opened * 1e6 if is_crowd else None,
         kb_per_connection=(run.connected.memory - run.before.memory) / opened / 1024 if is_crowd else None,
         process_mb=run.before.memory / 1024**2,
-        kernel_kb=(run.connected.kernel - run.before.kernel) / opened / 2 / 1024 if is_crowd else None,
     )

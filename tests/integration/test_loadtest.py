@@ -49,9 +49,9 @@ class Command:
     def interrupt(self) -> None:
         self._process.send_signal(signal.SIGINT)
 
-    def outcome(self) -> Outcome:
+    def outcome(self, timeout: float = TIMEOUT) -> Outcome:
         try:
-            stdout, stderr = self._process.communicate(timeout=TIMEOUT)
+            stdout, stderr = self._process.communicate(timeout=timeout)
         finally:
             self._process.kill()
         return Outcome(self._process.returncode, stdout, stderr)
@@ -250,6 +250,18 @@ def test_more_clients_than_one_process_can_have_are_shared_out(gateway: GatewayP
     assert report["trace_ms"][0]["p50"] > 0
     shown = loadtest(gateway.http, *clients, "--rate", "0", "--seconds", "0.1", as_json=False, launcher=FEW_FILES)
     assert "300 clients, in 3 processes of 100, from 127.0.0.1 to 127.0.0.3" in shown.stderr
+
+
+@pytest.mark.soak
+def test_twenty_thousand_clients(start_gateway: StartGateway, redis_url: str) -> None:
+    gateway = start_gateway(redis_url, workers=2)
+    symbols = ",".join(f"S{number}" for number in range(200))
+    arguments = "-c", "20000", "--symbol", symbols, "--per-client", "1", "--rate", "20", "--seconds", "5", "--verify"
+    outcome = Command(gateway.http, *arguments, "--grace", "5").outcome(timeout=400)
+    assert outcome.code == 0, outcome
+    assert outcome.report["subscribers"]["opened"] == 20_000
+    assert outcome.report["proof"]["ticks"] == 100 * 100
+    assert outcome.report["proof"]["lost"] == 0
 
 
 def test_a_proof_is_a_table_for_people(gateway: GatewayProcess) -> None:
