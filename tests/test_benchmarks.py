@@ -189,6 +189,7 @@ def server_record(scenario: Scenario) -> dict[str, Any]:
         "cpu_per_connection": 350.0,
         "kb_per_connection": 20.0,
         "process_mb": 90.0,
+        "worker_us": 3_000.0,
     }
 
 

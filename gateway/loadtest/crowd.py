@@ -7,9 +7,10 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 
 from gateway.loadtest.ledger import Tally
-from gateway.loadtest.limits import source_address
+from gateway.loadtest.limits import Part
 from gateway.loadtest.loop import Loop
 from gateway.loadtest.options import LoadTestError, Options
 from gateway.loadtest.proof import Book, Findings, Latest
@@ -17,10 +18,13 @@ from gateway.loadtest.socket import ABNORMAL, Socket
 from gateway.loadtest.target import Target
 from gateway.loadtest.traces import ONE_IN, Traces
 
-__all__ = ["Crowd"]
+__all__ = ["Counts", "Crowd"]
 
 HANDSHAKES = 64
 """Handshakes under way at a time: enough to keep a gateway busy, too few to overflow a listen backlog."""
+
+DIALS = 8
+"""Clients that come back in one turn: others are read in between, as a connection costs as much as many ticks."""
 
 PATIENCE = 30.0
 """Seconds from the connect to the acknowledged subscription."""
@@ -33,11 +37,30 @@ LONGEST_BACKOFF = 10.0
 """Seconds: a client that comes back waits a random time, up to one that doubles with each attempt that fails."""
 
 
+@dataclass(slots=True)
+class Counts:
+    """What became of the clients, as :class:`Crowd` says it. ``away`` were subscribed once and are not now."""
+
+    opened: int
+    dropped: int
+    returned: int
+    away: int
+    refused: Counter[str]
+    rebuffed: Counter[str]
+    closed: Counter[int]
+
+    def merge(self, other: Counts) -> None:
+        for each in fields(self):
+            setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
+
+
 class Crowd:
     """Opens the connections, a few at a time, and counts what becomes of each.
 
     ``refused`` counts, by reason, connections that never got their subscription; ``closed`` counts, by close code,
     those that had it and ended before the run did. ``on_settled`` is called after each that was opened or refused.
+
+    ``part`` are its clients, all of the run if it is None.
 
     With ``findings`` every client keeps a book. Unless ``options.reconnect`` is None clients come back: ``dropped``
     counts those that were dropped on purpose, ``returned`` those that were subscribed again, ``rebuffed``, by reason,
@@ -54,7 +77,11 @@ class Crowd:
         on_settled: Callable[[], None] = lambda: None,
         findings: Findings | None = None,
         traces: Traces | None = None,
+        part: Part | None = None,
     ) -> None:
+        part = part or Part(range(options.connections))
+        self._numbers = part.numbers
+        self._source = part.source
         self._loop = loop
         self._target = target
         self._options = options
@@ -62,7 +89,7 @@ class Crowd:
         self._on_settled = on_settled
         self._findings = findings
         self._traces = traces
-        self._random = random.Random(1)  # noqa: S311 - who is dropped when, and who comes back when
+        self._random = random.Random(1 + part.numbers.start)  # noqa: S311 - who is dropped when, and who comes back when
         self._dialled = 0
         self._waiting: dict[Socket, float] = {}  # in the order in which they were dialled, with the time
         self._subscribed: dict[int, Socket] = {}
@@ -79,7 +106,18 @@ class Crowd:
 
     @property
     def is_settled(self) -> bool:
-        return self.opened + self.refused.total() == self._options.connections
+        return self.opened + self.refused.total() == len(self._numbers)
+
+    def counts(self) -> Counts:
+        return Counts(
+            self.opened,
+            self.dropped,
+            self.returned,
+            self.away,
+            self.refused.copy(),
+            self.rebuffed.copy(),
+            self.closed.copy(),
+        )
 
     @property
     def away(self) -> int:
@@ -97,9 +135,9 @@ class Crowd:
 
     def advance(self) -> None:
         """Dials as many as there is room for, and gives up on those that take too long."""
-        while self._dialled < self._options.connections and len(self._waiting) < HANDSHAKES:
+        while self._dialled < len(self._numbers) and len(self._waiting) < HANDSHAKES:
             self._dialled += 1
-            self._dial(self._socket(self._dialled - 1))
+            self._dial(self._socket(self._numbers[self._dialled - 1]))
             self.check_hope()
         self._expire()
 
@@ -137,7 +175,7 @@ class Crowd:
 
     def check_hope(self) -> None:
         """:class:`LoadTestError` if all of the first connections were refused, since the rest would be too."""
-        if not self.opened and self.refused.total() >= min(HANDSHAKES, self._options.connections):
+        if not self.opened and self.refused.total() >= min(HANDSHAKES, len(self._numbers)):
             reason, _ = self.refused.most_common(1)[0]
             raise LoadTestError(f"No connection to {self._options.url} could be opened: {reason}")
 
@@ -159,10 +197,16 @@ class Crowd:
                 self.dropped += 1
                 socket.drop()
                 self._expect(socket)
-        while self._returns and self._returns[0][0] <= now:
+        for _ in range(DIALS):
+            if not self._returns or self._returns[0][0] > now:
+                break
             _, number = heapq.heappop(self._returns)
             self._dial(self._socket(number, self._away[number].book))
         self._expire()
+
+    def wait(self, longest: float) -> float:
+        """Seconds until a client is due to come back, at most ``longest``."""
+        return max(0.0, min(longest, self._returns[0][0] - time.monotonic())) if self._returns else longest
 
     def _expect(self, socket: Socket) -> None:
         self._away[socket.number] = socket
@@ -188,8 +232,7 @@ class Crowd:
 
     def _dial(self, socket: Socket) -> None:
         self._waiting[socket] = time.monotonic()
-        is_loopback = self._target.address[0] == "127.0.0.1"
-        socket.open(self._target, source_address(socket.number, self._options.connections, is_loopback))
+        socket.open(self._target, self._source)
 
     def _expire(self) -> None:
         while self._waiting:

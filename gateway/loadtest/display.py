@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Self
@@ -11,10 +12,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from gateway.loadtest.limits import Part
 from gateway.loadtest.options import Options
 from gateway.loadtest.report import Cost, Deliveries, Latency, Proof, Report, Step, Subscribers, Ticks
 
-__all__ = ["ConnectProgress", "table"]
+__all__ = ["ConnectProgress", "shared_out", "table"]
 
 Row = tuple[str, str]
 
@@ -52,6 +54,14 @@ def _plan(options: Options) -> str:
     if not options.rate:
         return f"Listening for {options.seconds:g} s"
     return f"Publishing {options.rate:g} ticks/s for {options.seconds:g} s, then waiting {options.grace:g} s"
+
+
+def shared_out(parts: Sequence[Part]) -> str:
+    """How a run of more clients than one process or address can have is made."""
+    first, last = parts[0], parts[-1]
+    connections = last.numbers.stop
+    addresses = f", from {first.source[0]} to {last.source[0]}" if first.source and last.source else ""
+    return f"{connections:,} clients, in {len(parts)} processes of {len(first.numbers):,}{addresses}"
 
 
 def table(report: Report) -> Table:
@@ -152,7 +162,8 @@ def _steps(steps: Sequence[Step]) -> Iterator[Row]:
 
 def _cost(figures: Cost) -> Iterator[Row]:
     share = figures.run_cpu_seconds / figures.run_seconds
-    busy = " - too busy for its latencies to mean much" if share > 0.9 else ""
+    room = min(figures.processes, os.cpu_count() or 1)
+    busy = " - too busy for its latencies to mean much" if share > 0.9 * room else ""
     yield "Generator's own CPU", f"{figures.run_cpu_seconds:.2f} s, {share:.0%} of a core{busy}"
     if figures.microseconds_per_delivery is not None:
         yield "Per delivery", f"{figures.microseconds_per_delivery:.1f} µs"

@@ -19,6 +19,10 @@ class Histogram:
     def add(self, nanoseconds: int) -> None:
         self._counts[nanoseconds // BUCKET_NS] += 1
 
+    def merge(self, other: Histogram) -> None:
+        for bucket, count in other._counts.items():
+            self._counts[bucket] += count
+
     def __len__(self) -> int:
         return sum(self._counts.values())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from gateway.loadtest.histogram import Histogram
@@ -56,6 +56,13 @@ class Tally:
         """A tick with this timestamp was read at ``now`` by the subscriber that has these cursors."""
         raise NotImplementedError
 
+    def merge(self, other: Any) -> None:
+        """Adds what was counted elsewhere, by one of the same kind."""
+        self.latencies.merge(other.latencies)
+        self.last_delivery = max(self.last_delivery, other.last_delivery)
+        self.conflated += other.conflated
+        self.errors += other.errors
+
     def message(self, message: Mapping[str, Any]) -> None:
         """A message that is no tick was read."""
         if message.get("type") == "conflated":
@@ -78,9 +85,13 @@ class SentTick:
 
 
 class Ledger(Tally):
-    """For ticks of our own: each is known by its timestamp, has its place, and is owed to every subscriber."""
+    """For ticks of our own: each is known by its timestamp, has its place, and is owed to every subscriber.
 
-    def __init__(self) -> None:
+    ``hear`` is called for a tick that is not known, where another process publishes: it is entered then, if it is ours.
+    """
+
+    def __init__(self, hear: Callable[[], None] | None = None) -> None:
+        self._hear = hear
         self._sent: dict[bytes, SentTick] = {}
         self._sequences: Counter[str] = Counter()
         super().__init__()
@@ -100,6 +111,9 @@ class Ledger(Tally):
 
     def tick(self, cursors: Cursors, stamp: bytes, now: int) -> None:
         tick = self._sent.get(stamp)
+        if tick is None and self._hear is not None:
+            self._hear()
+            tick = self._sent.get(stamp)
         if tick is None:
             self.foreign += 1
         elif cursor := cursors.get(tick.symbol):
@@ -122,6 +136,19 @@ class Ledger(Tally):
             return True
         self.duplicates += 1
         return False
+
+    def merge(self, other: Ledger) -> None:
+        """``other`` has been told of the same ticks, in their order."""
+        super().merge(other)
+        self.duplicates += other.duplicates
+        self.foreign += other.foreign
+        self.out_of_order += other.out_of_order
+        self.unasked += other.unasked
+        for tick, theirs in zip(self._sent.values(), other._sent.values(), strict=False):
+            tick.delivered += theirs.delivered
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_hear": None}
 
     def sent(self, stamp: str) -> SentTick | None:
         """The tick of ours with this timestamp."""
@@ -155,6 +182,10 @@ class Listener(Tally):
     def begin(self) -> None:
         super().begin()
         self.deliveries = 0
+
+    def merge(self, other: Listener) -> None:
+        super().merge(other)
+        self.deliveries += other.deliveries
 
     def tick(self, cursors: Cursors, stamp: bytes, now: int) -> None:
         self.deliveries += 1

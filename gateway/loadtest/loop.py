@@ -23,6 +23,9 @@ WRITABLE: Final = select.EPOLLOUT
 EVENTS_PER_TURN = 128
 READ_BYTES = 65_536
 
+BIND_ADDRESS_NO_PORT: Final = 24
+"""Linux's IP_BIND_ADDRESS_NO_PORT: the port is chosen when the socket connects, when it is known where to."""
+
 Handler = Callable[[int], None]
 
 
@@ -78,6 +81,7 @@ class Stream:
             self._socket.setblocking(False)
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if source is not None:
+                self._socket.setsockopt(socket.IPPROTO_IP, BIND_ADDRESS_NO_PORT, 1)
                 self._socket.bind(source)
             self._start(address)
         except OSError:

@@ -15,7 +15,7 @@ import http.client
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
 from gateway.loadtest.ledger import Ledger
@@ -64,6 +64,12 @@ class Findings:
     reordered: int = 0
     breaches: Counter[str] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)
+
+    def merge(self, other: Findings) -> None:
+        for each in fields(self):
+            # Numbers and counters are added up; of the examples there are enough at some point.
+            setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
+        del self.examples[EXAMPLES:]
 
     @property
     def flawless(self) -> bool:

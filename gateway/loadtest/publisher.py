@@ -7,7 +7,7 @@ import json
 import random
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from gateway.loadtest.instants import Stamps
 from gateway.loadtest.ledger import Ledger, SentTick
@@ -38,10 +38,19 @@ class Publisher:
     """Publishes ``options.batch`` ticks at a time, the symbols in turn, at ``options.rate`` from the moment of
     :meth:`start`. POSTs are pipelined: a slow answer does not delay the next tick, and their order is kept.
 
-    ``refusals`` counts refused POSTs by reason; ``accepted``, ``refused`` and ``unanswered`` count ticks.
+    ``refusals`` counts refused POSTs by reason; ``accepted``, ``refused`` and ``unanswered`` count ticks. ``on_post``
+    is called with the ticks of each POST and their timestamps, just before it is written.
     """
 
-    def __init__(self, loop: Loop, target: Target, options: Options, ledger: Ledger) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        target: Target,
+        options: Options,
+        ledger: Ledger,
+        on_post: Callable[[Sequence[SentTick], Sequence[str]], None] | None = None,
+    ) -> None:
+        self._on_post = on_post
         self._loop = loop
         self._target = target
         self._options = options
@@ -79,7 +88,7 @@ class Publisher:
         self._stream.close()
 
     def _post(self) -> None:
-        ticks, body = self._compose()
+        ticks, stamps, body = self._compose()
         request = self._request(body)
         self._posted += 1
         self.published += len(ticks)
@@ -89,10 +98,13 @@ class Publisher:
         now = time.monotonic_ns()
         for tick in ticks:
             tick.sent_at = now
+        if self._on_post is not None:
+            self._on_post(ticks, stamps)
         if self._stream.is_open:
             self._stream.send(request)
 
-    def _compose(self) -> tuple[list[SentTick], bytes]:
+    def _compose(self) -> tuple[list[SentTick], list[str], bytes]:
+        """The ticks of a POST, their timestamps, and its body."""
         symbols = list(itertools.islice(self._symbols, self._options.batch))
         stamps = [self._stamps.next() for _ in symbols]
         items = [
@@ -100,7 +112,8 @@ class Publisher:
             for symbol, stamp in zip(symbols, stamps, strict=True)
         ]
         body = items[0] if len(items) == 1 else f"[{','.join(items)}]"
-        return [self._ledger.enter(*each) for each in zip(symbols, stamps, strict=True)], body.encode()
+        ticks = [self._ledger.enter(*each) for each in zip(symbols, stamps, strict=True)]
+        return ticks, stamps, body.encode()
 
     def _request(self, body: bytes) -> bytes:
         headers = "Content-Type: application/json", "Accept: application/json", f"Content-Length: {len(body)}"

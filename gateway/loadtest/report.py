@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Self
 
-from gateway.loadtest.crowd import Crowd
+from gateway.loadtest.crowd import Counts
 from gateway.loadtest.ledger import Ledger, Listener, Tally
 from gateway.loadtest.proof import Findings
 from gateway.loadtest.publisher import Publisher
@@ -35,17 +35,17 @@ class Subscribers:
     rebuffed: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, crowd: Crowd, asked: int, connect_seconds: float) -> Self:
+    def of(cls, counts: Counts, asked: int, connect_seconds: float) -> Self:
         return cls(
             asked=asked,
-            opened=crowd.opened,
-            refused=dict(crowd.refused),
-            closed=dict(crowd.closed),
+            opened=counts.opened,
+            refused=dict(counts.refused),
+            closed=dict(counts.closed),
             connect_seconds=round(connect_seconds, 3),
-            dropped=crowd.dropped,
-            returned=crowd.returned,
-            away=crowd.away,
-            rebuffed=dict(crowd.rebuffed),
+            dropped=counts.dropped,
+            returned=counts.returned,
+            away=counts.away,
+            rebuffed=dict(counts.rebuffed),
         )
 
 
@@ -156,20 +156,23 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """CPU seconds of the generator itself: to connect, and from the first tick to the end of the grace period."""
+    """CPU seconds of the generator itself, all its ``processes``: to connect, and from the first tick to the end of the
+    grace period."""
 
     connect_cpu_seconds: float
     run_cpu_seconds: float
     run_seconds: float
     microseconds_per_delivery: float | None
+    processes: int = 1
 
     @classmethod
-    def of(cls, connect: float, run: float, run_seconds: float, deliveries: int) -> Self:
+    def of(cls, connect: float, run: float, run_seconds: float, deliveries: int, processes: int = 1) -> Self:
         return cls(
             connect_cpu_seconds=round(connect, 3),
             run_cpu_seconds=round(run, 3),
             run_seconds=round(run_seconds, 3),
             microseconds_per_delivery=round(run / deliveries * 1e6, 2) if deliveries else None,
+            processes=processes,
         )
 
 

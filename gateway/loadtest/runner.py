@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
+import gc
 import http.client
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from types import FrameType, TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
-from gateway.loadtest.crowd import Crowd
-from gateway.loadtest.ledger import Ledger, Listener
-from gateway.loadtest.limits import raise_file_limit
+from gateway.loadtest.ledger import Ledger, SentTick
+from gateway.loadtest.limits import parts
 from gateway.loadtest.loop import Loop
 from gateway.loadtest.options import Options
-from gateway.loadtest.proof import Findings, fetch_latest, forgotten
+from gateway.loadtest.proof import fetch_latest, forgotten
 from gateway.loadtest.publisher import Publisher
 from gateway.loadtest.report import Cost, Deliveries, Latency, Proof, Report, Step, Subscribers, Ticks
+from gateway.loadtest.share import TURN_SECONDS, Begun, Books, Helper, Share
 from gateway.loadtest.target import Target
-from gateway.loadtest.traces import Traces
 
 __all__ = ["Interrupts", "LoadTest"]
 
-TURN_SECONDS = 0.1
-"""Longest wait for an event, and so the longest until an interrupt is noticed."""
+T = TypeVar("T")
 
 
 class Interrupts:
@@ -64,6 +65,9 @@ class Stopwatch:
 class LoadTest:
     """Runs once. ``on_settled`` is called after each connection opened or refused, ``on_connected`` after the last.
 
+    A run of more clients than one process can hold, or one source address has ports for, is shared out: ``parts``, each
+    in a process of its own but for the first (share.py).
+
     After a first Ctrl-C nothing more is opened or published, a second one ends the grace period too.
     """
 
@@ -73,48 +77,43 @@ class LoadTest:
         on_settled: Callable[[], None] = lambda: None,
         on_connected: Callable[[], None] = lambda: None,
     ) -> None:
+        """:class:`LoadTestError` if there is no room for the sockets."""
         self._target = target = Target.from_url(options.url, options.key)
+        self.parts = parts(options.connections, target.is_ipv4_loopback)
         self._options = options
+        self._on_settled = on_settled
         self._on_connected = on_connected
         self._interrupts = Interrupts()
         self._loop = Loop()
-        self._tally = Ledger() if options.rate else Listener()
-        self._publisher = (
-            Publisher(self._loop, target, options, self._tally) if isinstance(self._tally, Ledger) else None
-        )
-        self._findings = Findings() if options.verify else None
-        self._traces = Traces() if options.trace else None
-        self._crowd = Crowd(
-            self._loop,
-            target,
-            options,
-            self._tally,
-            on_settled=on_settled,
-            findings=self._findings,
-            traces=self._traces,
-        )
+        self._share = Share(self._loop, target, options, self.parts[0], on_settled=on_settled)
+        self._helpers: list[Helper] = []
+        tally = self._share.tally
+        self._publisher = self._publishes(options, tally) if isinstance(tally, Ledger) else None
 
     def run(self) -> Report:
-        """:class:`LoadTestError` if there is nothing to measure: no room for the sockets, or no connection at all."""
+        """:class:`LoadTestError` if there is nothing to measure, since there is no connection at all."""
         with closing(self), self._interrupts:
-            raise_file_limit(self._options.connections)
             connecting = self._timed(self._connect)
             self._on_connected()
-            self._tally.begin()
-            if self._traces is not None:
-                self._traces.begin()
-            subscribers = self._crowd.subscribers()
+            begun = self._begin()
             running = Stopwatch()
             publishing = self._timed(self._publish)
             self._await_grace()
             running.stop()
-            return self._report(subscribers, connecting, publishing, running)
+            books = self._books()
+            connecting.cpu_seconds += sum(each.cpu for each in begun[1:])
+            running.cpu_seconds += books.cpu - sum(each.cpu for each in begun)
+            return self._report(books, _subscribers(begun), connecting, publishing, running)
 
     def close(self) -> None:
         if self._publisher is not None:
             self._publisher.close()
-        self._crowd.close()
+        self._share.crowd.close()
+        for helper in self._helpers:
+            helper.close()
+        self._helpers.clear()
         self._loop.close()
+        gc.unfreeze()
 
     def _timed(self, phase: Callable[[], None]) -> Stopwatch:
         watch = Stopwatch()
@@ -122,16 +121,40 @@ class LoadTest:
         watch.stop()
         return watch
 
+    def _publishes(self, options: Options, ledger: Ledger) -> Publisher:
+        return Publisher(self._loop, self._target, options, ledger, self._announce if len(self.parts) > 1 else None)
+
+    def _announce(self, ticks: Sequence[SentTick], stamps: Sequence[str]) -> None:
+        """Tells the helpers what is about to be published."""
+        entered = [(tick.symbol, stamp) for tick, stamp in zip(ticks, stamps, strict=True)]
+        for helper in self._helpers:
+            helper.tell(partial(Share.enter, sent_at=ticks[0].sent_at, ticks=entered))
+
+    def _of_all(self, function: Callable[[Share], T]) -> list[T]:
+        """What ``function`` returns for each share."""
+        for helper in self._helpers:
+            helper.ask(function)
+        return [function(self._share), *(helper.answer() for helper in self._helpers)]
+
     def _connect(self) -> None:
-        while not self._crowd.is_settled and not self._interrupts.count:
-            self._crowd.advance()
+        for part in self.parts[1:]:
+            self._helpers.append(Helper(self._loop, self._target, self._options, part, self._on_settled))
+        while not self._is_settled and not self._interrupts.count:
+            self._share.crowd.advance()
             self._loop.turn(TURN_SECONDS)
-        self._crowd.check_hope()
+        self._share.crowd.check_hope()
+
+    @property
+    def _is_settled(self) -> bool:
+        return self._share.crowd.is_settled and all(helper.is_settled for helper in self._helpers)
+
+    def _begin(self) -> list[Begun]:
+        return self._of_all(Share.begin)
 
     def _publish(self) -> None:
         if self._publisher is not None:
             self._publisher.start()
-        self._crowd.schedule_drops(self._options.seconds)
+        self._of_all(partial(Share.schedule_drops, seconds=self._options.seconds))
         end = time.monotonic() + self._options.seconds
         while (left := end - time.monotonic()) > 0 and not self._interrupts.count:
             self._turn(max(0.0, min(left, TURN_SECONDS, self._advance())))
@@ -152,35 +175,55 @@ class LoadTest:
             self._turn(min(left, TURN_SECONDS))
 
     def _turn(self, seconds: float) -> None:
-        self._loop.turn(seconds)
+        self._loop.turn(self._share.crowd.wait(seconds))
         if self._options.reconnect is not None:
-            self._crowd.turn()
+            self._share.crowd.turn()
 
-    def _prove(self) -> Proof | None:
+    def _books(self) -> Books:
+        """Of all shares, added up."""
+        own, *others = self._of_all(Share.books)
+        for other in others:
+            own.merge(other)
+        return own
+
+    def _prove(self, books: Books) -> Proof | None:
         """Compares what all clients hold in the end with what the gateway and the publisher say."""
-        if self._findings is None:
+        if books.findings is None:
             return None
         try:
             latest = fetch_latest(self._target, self._options.symbols)
         except (OSError, ValueError, http.client.HTTPException) as error:
-            return Proof.of(self._findings, [], [], f"GET /api/v1/ticks: {error}")
+            return Proof.of(books.findings, [], [], f"GET /api/v1/ticks: {error}")
         late: list[str] = []
-        if isinstance(self._tally, Ledger):
-            late = forgotten(self._tally, latest, self._findings.unmeasured)
-        return Proof.of(self._findings, self._crowd.stale(latest), late, "")
+        if isinstance(books.tally, Ledger):
+            late = forgotten(books.tally, latest, books.findings.unmeasured)
+        stale = self._of_all(partial(Share.stale, latest=latest))
+        return Proof.of(books.findings, [problem for some in stale for problem in some], late, "")
 
     def _report(
-        self, subscribers: Mapping[str, int], connecting: Stopwatch, publishing: Stopwatch, running: Stopwatch
+        self,
+        books: Books,
+        subscribers: Mapping[str, int],
+        connecting: Stopwatch,
+        publishing: Stopwatch,
+        running: Stopwatch,
     ) -> Report:
-        until_last = max(publishing.seconds, (self._tally.last_delivery - publishing.started_at) / 1e9)
-        deliveries = Deliveries.of(self._tally, subscribers, until_last)
+        tally = books.tally
+        until_last = max(publishing.seconds, (tally.last_delivery - publishing.started_at) / 1e9)
+        deliveries = Deliveries.of(tally, subscribers, until_last)
         return Report(
-            subscribers=Subscribers.of(self._crowd, self._options.connections, connecting.seconds),
+            subscribers=Subscribers.of(books.counts, self._options.connections, connecting.seconds),
             ticks=Ticks.of(self._publisher, publishing.seconds) if self._publisher else None,
             deliveries=deliveries,
-            latency_ms=Latency.of(self._tally),
-            cost=Cost.of(connecting.cpu_seconds, running.cpu_seconds, running.seconds, deliveries.count),
+            latency_ms=Latency.of(tally),
+            cost=Cost.of(
+                connecting.cpu_seconds, running.cpu_seconds, running.seconds, deliveries.count, len(self.parts)
+            ),
             interrupted=self._interrupts.count > 0,
-            proof=self._prove(),
-            trace_ms=[] if self._traces is None else Step.all_of(self._traces),
+            proof=self._prove(books),
+            trace_ms=[] if books.traces is None else Step.all_of(books.traces),
         )
+
+
+def _subscribers(begun: Sequence[Begun]) -> Counter[str]:
+    return sum((each.subscribers for each in begun), Counter())

@@ -34,6 +34,10 @@ class Target:
     def is_loopback(self) -> bool:
         return ipaddress.ip_address(self.address[0].partition("%")[0]).is_loopback
 
+    @property
+    def is_ipv4_loopback(self) -> bool:
+        return self.family == socket.AF_INET and self.is_loopback
+
     def request(self, method: str, path: str, *headers: str) -> bytes:
         """The head of an HTTP request, up to and with the empty line."""
         lines = [f"{method} {self.prefix}{path} HTTP/1.1", f"Host: {self.host}", *headers]

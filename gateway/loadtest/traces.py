@@ -36,6 +36,10 @@ class Traces:
         """Starts from zero."""
         self.steps = {step: Histogram() for step in STEPS}
 
+    def merge(self, other: Traces) -> None:
+        for step, taken in self.steps.items():
+            taken.merge(other.steps[step])
+
     def read(self, frames: Sequence[Frame]) -> list[Frame]:
         """The frames as they are for others, after their traces have been booked."""
         arrived = time.time_ns() // 1_000

@@ -116,11 +116,21 @@ class Housekeeping:
         for websocket in self.websockets.turn():
             yield self._check_websocket, websocket
         for connection in _present(self.http_connections):
-            yield GatewayHTTPConnection.check_timeouts, connection
+            yield self._check_connection, connection
         for protocol in _present(self._leaving):
             yield self._check_application, protocol
 
+    def _check_connection(self, connection: GatewayHTTPConnection) -> None:
+        if _waits_for_us(connection):
+            connection.forgive(self._timeouts.round)
+        else:
+            connection.check_timeouts()
+
     def _check_websocket(self, protocol: GatewayProtocol) -> None:
+        if _waits_for_us(protocol):
+            protocol.forgive(self._timeouts.round)
+            self.websockets.put(protocol, self._timeouts.round)
+            return
         seconds = protocol.check_timeouts()
         if seconds is not None:
             self.websockets.put(protocol, seconds)
@@ -137,6 +147,14 @@ class Housekeeping:
 def _present(items: Collection[T]) -> Iterator[T]:
     """All items, except those that are removed before their turn."""
     return (item for item in list(items) if item in items)
+
+
+def _waits_for_us(connection: Any) -> bool:
+    """Whether the client has sent something that was not read yet, since others have their turn (reactor.py).
+
+    It must not be cut for that. When a crowd comes back, who is cut comes again, and there is no end to it.
+    """
+    return getattr(connection.transport, "is_in_line", False) is True
 
 
 def cut(protocol: Any) -> None:

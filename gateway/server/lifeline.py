@@ -1,9 +1,13 @@
-"""The socket pair that joins a worker to the supervisor: signs of life one way, and the end of either.
+"""The socket pair that joins a worker to the supervisor: signs of life one way, listening sockets the other, and the
+end of either.
 
 The worker's event loop sends a byte when it can serve, one every half second after that, and one when it begins to
 end. The supervisor counts how often it looked in vain. It compares no times: a machine that was suspended, or a
 supervisor that was stopped, has looked once when it wakes up, however long that took, and hears at the next look what
 came meanwhile.
+
+The other way go the sockets of workers that have died. The kernel goes on handing connections to them, so one that
+lives is lent such a socket to accept from, until the replacement can.
 """
 
 from __future__ import annotations
@@ -12,9 +16,9 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeAlias
 
-__all__ = ["ALIVE", "BEAT_SECONDS", "ENDING", "READY", "Heartbeat", "Watch"]
+__all__ = ["ALIVE", "BEAT_SECONDS", "ENDING", "READY", "Heartbeat", "Lent", "Watch", "lend"]
 
 READY: Final = b"R"
 ALIVE: Final = b"A"
@@ -24,18 +28,32 @@ ENDING: Final = b"E"
 BEAT_SECONDS: Final = 0.5
 
 
-class Heartbeat:
-    """The worker's end. ``on_end`` is called when the supervisor is gone."""
+Lent: TypeAlias = Callable[[int, socket.socket | None], None]
+"""Takes the number of a worker's place and its listening socket; None: to be accepted from no more."""
 
-    def __init__(self, lifeline: socket.socket, on_end: Callable[[], None]) -> None:
+_PLACE_BYTES: Final = 2
+
+
+def lend(lifeline: socket.socket, place: int, listener: socket.socket | None) -> None:
+    """Has the worker at the other end accept from ``listener``, or no more from what it was lent."""
+    descriptors = [] if listener is None else [listener.fileno()]
+    with contextlib.suppress(OSError):  # it has ended, or hangs
+        socket.send_fds(lifeline, [place.to_bytes(_PLACE_BYTES, "big")], descriptors)
+
+
+class Heartbeat:
+    """The worker's end. ``on_end`` is called when the supervisor is gone, ``on_lent`` with what it lends."""
+
+    def __init__(self, lifeline: socket.socket, on_end: Callable[[], None], on_lent: Lent) -> None:
         self._lifeline = lifeline
         self._on_end = on_end
+        self._on_lent = on_lent
         lifeline.setblocking(False)
 
     def start(self) -> None:
         """Says from now on that the running loop turns."""
         loop = asyncio.get_running_loop()
-        loop.add_reader(self._lifeline, self._ended)
+        loop.add_reader(self._lifeline, self._hear)
         loop.call_later(BEAT_SECONDS, self._beat)
 
     def say(self, sign: bytes) -> None:
@@ -46,9 +64,17 @@ class Heartbeat:
         self.say(ALIVE)
         asyncio.get_running_loop().call_later(BEAT_SECONDS, self._beat)
 
-    def _ended(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._lifeline)
-        self._on_end()
+    def _hear(self) -> None:
+        try:
+            place, descriptors, _, _ = socket.recv_fds(self._lifeline, _PLACE_BYTES, 1)
+        except OSError:
+            place, descriptors = b"", []
+        if place:
+            listener = socket.socket(fileno=descriptors[0]) if descriptors else None
+            self._on_lent(int.from_bytes(place, "big"), listener)
+        else:
+            asyncio.get_running_loop().remove_reader(self._lifeline)
+            self._on_end()
 
 
 class Watch:

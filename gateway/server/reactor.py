@@ -63,7 +63,7 @@ class GatewayConnection(tcp.Server):
     """Whether the socket is registered with the selector, to be written to."""
     _is_wanted = False
     """Whether the protocol wants to be given what comes."""
-    _is_in_line = False
+    is_in_line = False
     """Whether there is something to read, and the connection waits for its turn."""
 
     def getHost(self) -> Any:  # noqa: N802 - Twisted's name
@@ -74,30 +74,30 @@ class GatewayConnection(tcp.Server):
 
     def startReading(self) -> None:  # noqa: N802 - Twisted's name
         self._is_wanted = True
-        if not self._is_in_line:
+        if not self.is_in_line:
             super().startReading()
 
     def stopReading(self) -> None:  # noqa: N802 - Twisted's name
         self._is_wanted = False
-        if not self._is_in_line:
+        if not self.is_in_line:
             super().stopReading()
 
     def doRead(self) -> Any:  # noqa: N802 - Twisted's name
         turns: Turns | None = getattr(self.protocol, "turns", None)
         if turns is None:
             return super().doRead()
-        if self._is_in_line or turns.at_once():
+        if self.is_in_line or turns.at_once():
             self.bufferSize = self.protocol.appetite
             return super().doRead()
         super().stopReading()
-        self._is_in_line = True
+        self.is_in_line = True
         turns.add(self._read_in_turn)
         return None
 
     def _read_in_turn(self) -> None:
         if self._is_wanted and self.connected:
             self.reactor._readOrWrite(self, True)  # what it does when the selector says that something came
-        self._is_in_line = False
+        self.is_in_line = False
         if self._is_wanted and self.connected:
             super().startReading()
 

@@ -8,7 +8,8 @@ share its epoll descriptor. Each is a process group of its own, so Ctrl-C reache
 them in order, whatever they are doing at that moment.
 
 A worker that hangs is killed: the kernel goes on handing connections to its socket, so it must go before another can
-serve them (lifeline.py).
+serve them (lifeline.py). The socket of one that died is lent to another worker, which accepts from it until there is a
+replacement: to start one takes seconds, and longer while thousands of clients come back.
 
 A rolling restart puts a new process in the place of each worker, one after the other: the new one listens on the same
 socket before the old one is told to stop, so at every moment one of them accepts.
@@ -27,7 +28,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from gateway.server.exchange import Exchange, Merge
-from gateway.server.lifeline import Watch
+from gateway.server.lifeline import Watch, lend
 
 __all__ = ["Supervisor", "bind", "url"]
 
@@ -88,6 +89,12 @@ class Worker:
     began: bool = False
     """Whether the event loop of a process in this place has run: it may have waited for Redis."""
 
+    lifeline: socket.socket | None = None
+    """Of the process that serves in this place."""
+
+    stand_in: socket.socket | None = None
+    """The lifeline of the worker that accepts for this one, while none serves in its place."""
+
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     renewed: asyncio.Future[bool] | None = None
 
@@ -142,7 +149,9 @@ class Supervisor:
         self._silence = silence
         self._stop_seconds = STOP_SECONDS + patience
         self._farewell = signal.SIGTERM
+        self._has_ended = False
         self._runs: set[asyncio.Task[int]] = set()
+        self._workers = [Worker(number, listener) for number, listener in enumerate(listeners)]
 
     def run(self) -> int:
         """Returns the exit code: 0 after a signal, that of the worker if one could not be started at all."""
@@ -162,11 +171,10 @@ class Supervisor:
             on_signal(signal.SIGHUP, end, signal.SIGHUP)
         else:
             on_signal(signal.SIGHUP, restart.set)
-        workers = [Worker(number, listener) for number, listener in enumerate(self._listeners)]
-        keepers = [asyncio.create_task(self._keep(worker)) for worker in workers]
+        keepers = [asyncio.create_task(self._keep(worker)) for worker in self._workers]
         others = [
-            asyncio.create_task(self._announce(workers)),
-            asyncio.create_task(_restart_each(workers, restart)),
+            asyncio.create_task(self._announce()),
+            asyncio.create_task(_restart_each(self._workers, restart)),
         ]
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait([*keepers, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -177,8 +185,8 @@ class Supervisor:
         _ignore_signals()
         return codes[0] if codes else 0
 
-    async def _announce(self, workers: Sequence[Worker]) -> None:
-        for worker in workers:
+    async def _announce(self) -> None:
+        for worker in self._workers:
             await worker.ready.wait()
         self._on_ready()
 
@@ -249,6 +257,9 @@ class Supervisor:
             try:
                 return await process.wait()
             finally:
+                if worker.lifeline is ours:
+                    worker.lifeline = None
+                    self._cover()
                 await _cancel([watching])
                 await self._end(process, signal.SIGHUP if replaced.is_set() else self._farewell)
                 await asyncio.wait([listening], timeout=LAST_WORDS_SECONDS)
@@ -262,6 +273,8 @@ class Supervisor:
         def on_ready() -> None:
             ready.set()
             worker.ready.set()
+            worker.lifeline = lifeline
+            self._cover()
 
         def on_alive() -> None:
             worker.began = True
@@ -273,6 +286,19 @@ class Supervisor:
         )
         with contextlib.suppress(ProcessLookupError):
             process.kill()
+
+    def _cover(self) -> None:
+        """Has a worker that serves accept for each that does so no more, and no longer than that."""
+        serving = [worker.lifeline for worker in self._workers if worker.lifeline is not None]
+        for worker in self._workers:
+            is_covered = worker.stand_in in serving
+            if worker.lifeline is not None:
+                if worker.stand_in is not None and is_covered:
+                    lend(worker.stand_in, worker.number, None)
+                worker.stand_in = None
+            elif serving and not is_covered and worker.ready.is_set() and not self._has_ended:
+                worker.stand_in = serving[worker.number % len(serving)]
+                lend(worker.stand_in, worker.number, worker.listener)
 
     async def _end(self, process: asyncio.subprocess.Process, farewell: signal.Signals) -> None:
         """Tells it to end, and kills it if it has not by ``STOP_SECONDS`` after it should have."""
@@ -290,6 +316,7 @@ class Supervisor:
 
     def _close_listeners(self) -> None:
         """Once the workers' descriptors are closed too, new connections are refused rather than left waiting."""
+        self._has_ended = True
         for listener in self._listeners:
             listener.close()
 

@@ -125,12 +125,13 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
         self._restart = restart
         self._ending = ending
         self._on_drain = on_drain
-        self._heartbeat = None if lifeline is None else Heartbeat(lifeline, self._on_lifeline_end)
+        self._heartbeat = None if lifeline is None else Heartbeat(lifeline, self._on_lifeline_end, self.accept_for)
         self._line = line
         self._jobs = jobs
         self._usable = usable
         self._tasks: list[asyncio.Task[None]] = []
         self._ports: list[Any] = []
+        self._lent: dict[int, Any] = {}
         self._drain_task: asyncio.Task[None] | None = None
         self._housekeeping_task: asyncio.Task[None] | None = None
         self.visitors = Visitors(most_idle, _make_room)
@@ -185,6 +186,19 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
         port.factory = GatewayHTTPFactory(self)
         super().listen_success(port)
         self._ports.append(port)
+
+    def accept_for(self, place: int, listener: socket.socket | None) -> None:
+        """Accepts from the socket of a worker that has died, until there is None: another one does."""
+        if port := self._lent.pop(place, None):
+            self._ports.remove(port)
+            port.stopListening()
+        if listener is None:
+            return
+        with listener:
+            if not self.draining:
+                port = reactor.adoptStreamPort(listener.fileno(), listener.family, GatewayHTTPFactory(self))
+                self._lent[place] = port
+                self._ports.append(port)
 
     def connection_opened(self, address: str) -> bool:
         """Counts a connection that was accepted; False if its address has too many a second, or there is no room.

@@ -5,7 +5,7 @@ The model. A worker is a process that fills one core. What it does in a second i
     fan-out    its clients' writes x the cost of a write, and their ticks x the cost of a tick within one
     bus        every tick of a symbol that one of its clients has, once, however many clients
     ingest     its part of the ticks that come in, by POST
-    upkeep     pings and timeouts of its clients
+    upkeep     pings and timeouts of its clients, and its own timers
 
 A client gets at most one write a pass, so the more ticks a pass brings, the less a delivery costs; the two costs are
 fitted to the scenarios that were measured. The number of workers is the smallest that leaves the headroom, and in
@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -79,9 +79,9 @@ class RedisCosts:
         call_us = max(0.0, alone - symbol_us - tick_us)
         return cls(*map(_rounded, (call_us, symbol_us, tick_us, max(0.0, ten_heard - ten) / _LISTENERS)))
 
-    def per_post(self, ticks: float, symbols: float) -> float:
-        """Of a POST that is a script call by itself: what comes together shares one."""
-        return self.call_us + symbols * self.symbol_us + ticks * self.tick_us
+    def per_post(self, ticks: float, symbols: float, calls: float = 1.0) -> float:
+        """Of a POST that is so many script calls by itself: what comes together shares one."""
+        return calls * self.call_us + symbols * self.symbol_us + ticks * self.tick_us
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,12 @@ class Measured:
     """What was measured, in microseconds of CPU and in KB; the comments name the command's figure.
 
     ``points`` are whole-server runs; ``post_us`` and ``batch_us`` such runs with one client, per tick, in POSTs of one
-    and of a hundred ticks. ``redis`` is Redis's own CPU, by the shape of a batch.
+    and of a hundred ticks. ``redis`` is Redis's own CPU, by the shape of a batch. ``upkeep_us`` is a client's, a second,
+    and ``worker_us`` that of a worker without any. ``kernel_kb`` is one end of an idle connection in the kernel.
+
+    ``hop_us`` is what a POST costs each further gateway that hears it, beside its ticks and writes, and ``redis_hop_us``
+    what that costs Redis. Redis' costs are those of a busy one: one that rests in between takes ``cold`` times as much,
+    since it is woken up and finds its caches cold.
     """
 
     points: tuple[Point, ...]
@@ -101,6 +106,11 @@ class Measured:
     client_kb: float
     process_mb: float
     redis: RedisCosts
+    worker_us: float
+    kernel_kb: float
+    hop_us: float
+    redis_hop_us: float
+    cold: float
 
 
 # Measured with
@@ -121,10 +131,16 @@ MEASURED: Final = Measured(
     bus_us=4.28,  # from Redis through the listener to the tap + Tick.from_message + tick_frame
     accept_us=328.0,  # compare.py: wide
     upkeep_us=3.0,  # server: idle, cores by clients
-    client_kb=17.0,  # compare.py: wide
+    client_kb=11.0,  # hundred: 100,000 clients
     process_mb=93.0,  # server: idle
     # Redis's own CPU, by shape: 90.7, 18.0, 2.3 and 35.1, on a machine at 0.62 of the speed of the others, and scaled.
     redis=RedisCosts(call_us=50.4, symbol_us=5.28, tick_us=0.88, listener_us=1.34),
+    worker_us=1_850.0,  # predicted, scaled as below
+    kernel_kb=5.0,  # hundred: 10,000 clients
+    # predicted, on a machine at 0.42 of the speed of the others, and scaled
+    hop_us=417.0,
+    redis_hop_us=0.0,
+    cold=2.02,
 )
 
 # Taken from specifications, not measured.
@@ -134,8 +150,6 @@ SEGMENT_OVERHEAD: Final = 90
 """Ethernet with its preamble and gap (38), IPv4 (20), TCP with timestamps (32)."""
 BUS_OVERHEAD: Final = 60
 """A message on the bus beyond the frame's own bytes: MessagePack's keys, the channel's name, RESP."""
-KERNEL_KB: Final = 5.0
-"""An idle TCP connection in the kernel: socket, file, epoll entry. Not in a process's memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +157,7 @@ class Load:
     """``rate`` is ticks a second over all symbols, in batches of ``batch``; a client has ``per_client`` of ``symbols``.
 
     ``frame_bytes`` is a tick's WebSocket frame. ``linger_ms`` is MARKETMUX_LINGER_MS: ticks that come within it are one
-    pass.
+    pass. ``buckets`` are those of a cluster: a POST is a script call for each that it touches.
     """
 
     clients: int
@@ -153,6 +167,7 @@ class Load:
     batch: float = 10.0
     frame_bytes: float = 105.0
     linger_ms: float = 0.0
+    buckets: int = 1
 
     @property
     def share(self) -> float:
@@ -161,6 +176,10 @@ class Load:
     @property
     def symbols_per_post(self) -> float:
         return self.symbols * touched(1 / self.symbols, self.batch)
+
+    @property
+    def buckets_per_post(self) -> float:
+        return self.buckets * touched(1 / self.buckets, self.symbols_per_post)
 
     @property
     def ticks_per_pass(self) -> float:
@@ -175,10 +194,12 @@ class Load:
 @dataclass(frozen=True, slots=True)
 class Limits:
     """``use`` is how much of a core may be busy in the mean: the rest is the headroom for bursts, accepts and
-    collections. ``pass_ms`` is how long the last client of a pass may wait behind the others."""
+    collections. ``pass_ms`` is how long the last client of a pass may wait behind the others. ``machine_cores`` are those
+    of a machine, each for a worker."""
 
     use: float = 0.6
     pass_ms: float = 50.0
+    machine_cores: int = 16
 
 
 STEPS: Final = 50
@@ -277,17 +298,23 @@ class Needs:
     egress_gbit: float
     packets: float
     storm_seconds: float
+    machines: int
+    redis_nodes: int
+    failover_seconds: float
+    """Until the clients of a machine that died are back, accepted by what the others have left."""
     first: str
     """What limits: ``Redis``, which is one and has no headroom left; else what the number of workers follows from, their
     ``cores`` or the ``pass`` to each one's clients.
     """
 
 
-def needs(load: Load, measured: Measured = MEASURED, limits: Limits | None = None) -> Needs:
-    """What ``load`` takes."""
+def needs(
+    load: Load, measured: Measured = MEASURED, limits: Limits | None = None, *, workers: int | None = None
+) -> Needs:
+    """What ``load`` takes: with so many ``workers``, or as many as it needs."""
     limits = limits or Limits()
     fit = Fit.to(measured)
-    found = _smallest(load, measured, fit, limits)
+    found = workers or _smallest(load, measured, fit, limits)
     workers = found or 1
     per_write = ticks_per_write(load.share, load.ticks_per_pass)
     writes = load.deliveries / per_write
@@ -295,13 +322,15 @@ def needs(load: Load, measured: Measured = MEASURED, limits: Limits | None = Non
     listened = workers * _heard(load, workers)
     redis_cores = _redis_cores(load, measured, workers)
     busy, pass_ms = _busy(load, measured, fit, workers), _pass_ms(load, fit, workers)
+    woken = _woken(load, measured, workers, busy)
     bus_bytes = load.frame_bytes + BUS_OVERHEAD
     return Needs(
         delivery_us=fit.per_delivery(per_write),
         ticks_per_write=per_write,
         workers=found,
-        cores=workers * busy,
-        memory_gb=(workers * measured.process_mb / 1024 + load.clients * (measured.client_kb + KERNEL_KB) / 1024**2),
+        cores=workers * (busy + woken),
+        memory_gb=workers * measured.process_mb / 1024
+        + load.clients * (measured.client_kb + measured.kernel_kb) / 1024**2,
         pass_ms=pass_ms,
         redis_cores=redis_cores,
         redis_messages=load.rate + listened,
@@ -309,16 +338,36 @@ def needs(load: Load, measured: Measured = MEASURED, limits: Limits | None = Non
         egress_gbit=(load.deliveries * load.frame_bytes + segments * SEGMENT_OVERHEAD) * 8 / 1e9,
         packets=segments,
         storm_seconds=load.clients * measured.accept_us / workers / 1e6,
+        machines=(machines := math.ceil(workers / limits.machine_cores)),
+        redis_nodes=math.ceil(redis_cores / limits.use),
+        failover_seconds=_failover_seconds(load, measured, workers, machines, busy),
         first=_first(limits, busy, pass_ms, redis_cores),
     )
 
 
+def _failover_seconds(load: Load, measured: Measured, workers: int, machines: int, busy: float) -> float:
+    """Infinite for the last machine, and where the others have nothing left for the dead one's clients."""
+    if machines == 1:
+        return math.inf
+    left = workers * (1 - 1 / machines)
+    free = left - workers * busy
+    return load.clients / machines * measured.accept_us / 1e6 / free if free > 0 else math.inf
+
+
 def _redis_cores(load: Load, measured: Measured, workers: int) -> float:
     posts = load.rate / load.batch
-    packets = posts * load.symbols_per_post * touched(load.share, load.clients / workers) * workers
-    return (
-        posts * measured.redis.per_post(load.batch, load.symbols_per_post) + packets * measured.redis.listener_us
-    ) / 1e6
+    heard = touched(load.share, load.clients / workers)
+    us = measured.redis.per_post(load.batch, load.symbols_per_post, load.buckets_per_post)
+    us += load.symbols_per_post * heard * workers * measured.redis.listener_us
+    busy = posts * us / 1e6
+    rest = 1 - min(busy, Limits().use)
+    hops = posts * _hearing(load, workers) * measured.redis_hop_us / 1e6
+    return busy * (1 + (measured.cold - 1) * rest) + hops * rest
+
+
+def _hearing(load: Load, workers: int) -> float:
+    """How many workers a POST goes to."""
+    return workers * touched(touched(load.share, load.clients / workers), load.symbols_per_post)
 
 
 def _first(limits: Limits, busy: float, pass_ms: float, redis_cores: float) -> str:
@@ -354,7 +403,17 @@ def _busy(load: Load, measured: Measured, fit: Fit, workers: int) -> float:
         + load.rate * (post_us / load.batch + tick_us)
         + load.clients * measured.upkeep_us
     )
-    return (shared / workers + _heard(load, workers) * measured.bus_us) / 1e6
+    return (shared / workers + _heard(load, workers) * measured.bus_us + measured.worker_us) / 1e6
+
+
+def _woken(load: Load, measured: Measured, workers: int, busy: float) -> float:
+    """What is added to ``busy`` since each POST wakes each worker that hears it.
+
+    One that finds the worker at work goes along with what comes next and costs nothing, so this is no reason for more
+    workers. The first worker's is in what a POST was measured to cost.
+    """
+    wakes = load.rate / load.batch * max(0.0, _hearing(load, workers) - 1) / workers * measured.hop_us / 1e6
+    return wakes * (1 - min(1.0, busy)) / (1 + wakes)
 
 
 def _heard(load: Load, workers: int) -> float:
@@ -374,20 +433,44 @@ def _pass_ms(load: Load, fit: Fit, workers: int) -> float:
 def from_bench(record: Mapping[str, Any]) -> Measured:
     """The costs in what ``python -m tests.benchmarks --json`` wrote, of a full run."""
     parts = {part["name"]: part["cpu"]["median"] / 1_000 for part in record["parts"]}
-    servers = {each["scenario"]: each for each in record["servers"] if each["system"] == "marketmux"}
+    runs = [each for each in record["servers"] if each["system"] == "marketmux"]
+    servers = {each["scenario"]: each for each in runs if each.get("workers", 1) == 1}
     idle = servers["idle"]
+    bus_us = _rounded(sum(_named(parts, name) for name in ("to the tap", "from_message", "tick_frame")))
     redis = RedisCosts.of(*(parts[f"Redis's own CPU, {shape}"] for shape in SHAPES))
     return Measured(
         points=tuple(_bench_point(servers[name]) for name in ("crowd", "hot", "mixed", "burst")),
         post_us=_rounded(servers["posts"]["cpu_per_delivery"]),
         batch_us=_rounded(servers["stream"]["cpu_per_delivery"]),
-        bus_us=_rounded(sum(_named(parts, name) for name in ("to the tap", "from_message", "tick_frame"))),
+        bus_us=bus_us,
         accept_us=_rounded(servers["crowd"]["cpu_per_connection"]),
-        upkeep_us=_rounded(idle["cores"] / idle["clients"] * 1e6),
+        upkeep_us=_rounded((idle["cores"] * 1e6 - idle["worker_us"]) / idle["clients"]),
         client_kb=_rounded(servers["crowd"]["kb_per_connection"]),
         process_mb=_rounded(idle["process_mb"]),
         redis=redis,
+        worker_us=_rounded(idle["worker_us"]),
+        kernel_kb=MEASURED.kernel_kb,
+        **_hops(record, redis, bus_us, idle["worker_us"]),
     )
+
+
+def _hops(record: Mapping[str, Any], redis: RedisCosts, bus_us: float, worker_us: float) -> dict[str, float]:
+    """From the same load on one gateway and on two, if it was run on two."""
+    runs = {each.get("workers", 1): each for each in record["servers"] if each["scenario"] == "mixed"}
+    if 2 not in runs:
+        return {name: getattr(MEASURED, name) for name in ("hop_us", "redis_hop_us", "cold")}
+    one, two = runs[1], runs[2]
+    batch, rate = one["batch"], one["rate"]
+    symbols = one["symbols"] * touched(1 / one["symbols"], batch)
+    deliveries = rate * one["clients"] * one["per_client"] / one["symbols"]
+    further = (two["cpu_per_delivery"] - one["cpu_per_delivery"]) * deliveries - worker_us - rate * bus_us
+    redis_hop = max(0.0, batch * (two["redis_per_tick"] - one["redis_per_tick"]) - symbols * redis.listener_us)
+    alone = batch * one["redis_per_tick"] - redis_hop
+    return {
+        "hop_us": _rounded(max(0.0, further / (rate / batch))),
+        "redis_hop_us": _rounded(redis_hop),
+        "cold": _rounded(max(1.0, alone / (redis.per_post(batch, symbols) + symbols * redis.listener_us))),
+    }
 
 
 def with_compare(measured: Measured, record: Mapping[str, Any]) -> Measured:
@@ -447,14 +530,18 @@ def assumptions(measured: Measured, limits: Limits) -> Iterator[str]:
         )
     yield f"Taking ticks in costs {post_us:.0f} µs a POST and {tick_us:.1f} µs a tick; POSTs are spread over the workers."
     yield f"Each worker pays {measured.bus_us:.1f} µs for each tick of the symbols that its clients have between them."
-    yield f"A client costs {measured.client_kb:.1f} KB in its worker and some {KERNEL_KB:.0f} KB in the kernel (assumed),"
+    yield f"A client costs {measured.client_kb:.1f} KB in its worker and {measured.kernel_kb:.1f} KB in the kernel,"
     yield f"    {measured.accept_us:.0f} µs to accept, and {measured.upkeep_us:.1f} µs a second of pings and timers."
-    yield f"A worker has {measured.process_mb:.0f} MB before its first client, and at most {limits.use:.0%} of a core busy;"
-    yield f"    the last client of a pass waits at most {limits.pass_ms:g} ms for the others."
+    yield f"A worker has {measured.process_mb:.0f} MB before its first client, costs {measured.worker_us / 1_000:.1f} ms a second for its own timers,"
+    yield f"    and has at most {limits.use:.0%} of a core busy; the last client of a pass waits at most {limits.pass_ms:g} ms for the others."
     redis = measured.redis
     yield (
         f"Redis spends {redis.call_us:.1f} µs a POST, {redis.symbol_us:.2f} µs a symbol in it and {redis.tick_us:.2f} µs a "
         f"tick, and {redis.listener_us:.2f} µs for each gateway that a symbol's ticks of a POST go to."
+    )
+    yield (
+        f"    One that rests in between takes {measured.cold:.1f} times as much. A POST costs each further gateway that hears "
+        f"it {measured.hop_us:.0f} µs beside its ticks, and Redis {measured.redis_hop_us:.0f} µs more."
     )
     yield f"On the wire {SEGMENT_OVERHEAD} bytes are added to each TCP segment of {SEGMENT_BYTES}; acknowledgements are not counted."
     yield "All symbols tick alike and have equally many clients. A storm: all clients come back at once."
@@ -504,6 +591,51 @@ def _short(value: float) -> str:
     return f"{value:,.0f}"
 
 
+LARGE: Final = Load(1_000_000, symbols=10_000, rate=100_000.0, buckets=64)
+"""What is asked beyond the table, for clients and POSTs of several sizes."""
+LARGE_WAYS: Final = ((1, 10.0), (1, 100.0), (20, 10.0), (20, 100.0))
+"""Symbols a client has, and ticks in a POST."""
+
+
+class Answer(NamedTuple):
+    load: Load
+    need: Needs
+
+
+def large(measured: Measured, limits: Limits) -> Table:
+    """One load in full, a column for each way."""
+    loads = [replace(LARGE, per_client=per_client, batch=batch) for per_client, batch in LARGE_WAYS]
+    answers = [Answer(load, needs(load, measured, limits)) for load in loads]
+    result = Table("", box=box.SIMPLE_HEAD)
+    for load in loads:
+        each = "a symbol each" if load.per_client == 1 else f"{load.per_client} symbols each"
+        result.add_column(f"{each},\nPOSTs of {load.batch:g}", justify="right", no_wrap=True)
+    for name, cell in _LARGE_ROWS:
+        result.add_row(name, *(cell(answer) for answer in answers))
+    return result
+
+
+_LARGE_ROWS: Final[tuple[tuple[str, Callable[[Answer], str]], ...]] = (
+    ("deliveries/s", lambda answer: _short(answer.load.deliveries)),
+    ("workers", lambda answer: "none" if answer.need.workers is None else f"{answer.need.workers:,}"),
+    ("busy cores of workers", lambda answer: f"{answer.need.cores:,.0f}"),
+    ("machines", lambda answer: f"{answer.need.machines:,}"),
+    ("memory, GB in all", lambda answer: f"{answer.need.memory_gb:,.0f}"),
+    ("memory, GB a machine", lambda answer: f"{answer.need.memory_gb / answer.need.machines:,.1f}"),
+    ("pass, ms", lambda answer: f"{answer.need.pass_ms:.1f}"),
+    ("script calls a POST", lambda answer: f"{answer.load.buckets_per_post:.1f}"),
+    ("Redis cores", lambda answer: f"{answer.need.redis_cores:,.1f}"),
+    ("Redis primaries", lambda answer: f"{answer.need.redis_nodes:,}"),
+    ("Redis to workers, messages/s", lambda answer: _short(answer.need.redis_messages)),
+    ("Redis to workers, Gbit/s", lambda answer: f"{answer.need.redis_mbit / 1_000:,.1f}"),
+    ("egress, Gbit/s", lambda answer: f"{answer.need.egress_gbit:,.1f}"),
+    ("egress, Gbit/s a machine", lambda answer: f"{answer.need.egress_gbit / answer.need.machines:,.2f}"),
+    ("packets/s a machine", lambda answer: _short(answer.need.packets / answer.need.machines)),
+    ("a machine dies: s until its clients are back", lambda answer: f"{answer.need.failover_seconds:,.1f}"),
+    ("all come back at once: s", lambda answer: f"{answer.need.storm_seconds:,.1f}"),
+    ("limited by", lambda answer: answer.need.first),
+)
+
 CLIENTS: Final = (10_000, 100_000, 1_000_000)
 WIDTH: Final = 165
 RATES: Final = (100.0, 1_000.0, 10_000.0)
@@ -527,6 +659,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         soft_wrap=True,
     )
     console.print(table(loads, measured, limits))
+    console.print(
+        f"\n{LARGE.clients:,} clients, {LARGE.symbols:,} symbols, {LARGE.rate:,.0f} ticks/s; a cluster of Redis with "
+        f"{LARGE.buckets} buckets; machines of {limits.machine_cores} cores, a worker for each",
+        soft_wrap=True,
+    )
+    console.print(large(measured, limits))
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from multiprocessing import Event, Process
 from pathlib import Path
 from resource import getpagesize
@@ -24,11 +24,22 @@ from tests.benchmarks.measure import cpu_clock
 from tests.clients import RawClient
 from tests.servers import GatewayProcess, RedisServer
 
-__all__ = ["SCENARIOS", "SYSTEMS", "Outcome", "PlainProcess", "Scenario", "Site", "measure", "running"]
+__all__ = [
+    "SCENARIOS",
+    "SYSTEMS",
+    "Outcome",
+    "PlainProcess",
+    "Scenario",
+    "Site",
+    "Usage",
+    "measure",
+    "running",
+]
 
 GRACE_SECONDS: Final = 1.0
 WARM_UP: Final = Options(connections=20, symbols=["WARM"], rate=50, seconds=0.4, grace=0.1)
 SETTLE_SECONDS: Final = 0.5
+REST_SECONDS: Final = 10.0
 CROWD: Final = 100
 """Connections from which on the cost of one can be told."""
 STAY_SECONDS: Final = 1.0
@@ -105,7 +116,7 @@ class Outcome:
     """CPU in microseconds, of all processes of the server; latency in milliseconds. ``lost_share`` are the deliveries
     asked for that had not come when the grace period was over, be it that their ticks were not even taken in. ``cores`` is the CPU time of the
     run, from the first tick to the end of the grace period, by its length; ``process_mb`` what it held before the clients
-    came; ``redis_per_tick`` Redis's CPU. A connection's figures are None where there were too few. Those of a churn hold
+    came; ``redis_per_tick`` Redis's CPU. ``worker_us`` is the CPU of a second before the clients came, where nothing is published. A connection's figures are None where there were too few. Those of a churn hold
     what its clients cost, and the load generator's own churn takes from the same machine."""
 
     system: str
@@ -120,6 +131,7 @@ class Outcome:
     cpu_per_connection: float | None
     kb_per_connection: float | None
     process_mb: float
+    worker_us: float | None = None
 
     def record(self) -> dict[str, Any]:
         return asdict(self)
@@ -144,21 +156,32 @@ class Site:
     seconds: float
 
 
-SYSTEMS: Final[dict[str, Callable[[Path, Site], GatewayProcess]]] = {
-    "marketmux": lambda directory, site: GatewayProcess(directory, redis_url=site.redis.url, database=site.database),
-    "plain": lambda directory, site: PlainProcess(directory, site.redis),
+SYSTEMS: Final[dict[str, Callable[[Path, Site, int], GatewayProcess]]] = {
+    "marketmux": lambda directory, site, workers: GatewayProcess(
+        directory, workers=workers, redis_url=site.redis.url, database=site.database
+    ),
+    "plain": lambda directory, site, _: PlainProcess(directory, site.redis),
 }
 
 
-def measure(system: str, scenario: Scenario, site: Site) -> Outcome:
-    """One run of ``scenario`` against a server started for it."""
-    with running(SYSTEMS[system](site.directory / f"{scenario.name}-{system}", site)) as server:
+def measure(system: str, scenario: Scenario, site: Site, workers: int = 1) -> Outcome:
+    """One run of ``scenario`` against a server started for it; MarketMux with so many workers."""
+    with running(SYSTEMS[system](site.directory / f"{scenario.name}-{system}-{workers}", site, workers)) as server:
         LoadTest(_to(server, WARM_UP)).run()
         time.sleep(SETTLE_SECONDS)
-        run = Run(scenario.options(server.http, site.seconds), Usage.meter(server, site.redis))
+        meter = Usage.meter(server, site.redis)
+        worker_us = None if scenario.rate else _resting(meter)
+        run = Run(scenario.options(server.http, site.seconds), meter)
         with churning(server, scenario) if scenario.churn else nullcontext():
             report = run.run()
-    return _outcome(system, scenario, report, run)
+    return replace(_outcome(system, scenario, report, run), worker_us=worker_us)
+
+
+def _resting(meter: Callable[[], Usage]) -> float:
+    """CPU, in microseconds a second, of a server that nobody asks for anything."""
+    before = meter()
+    time.sleep(REST_SECONDS)
+    return (meter().cpu - before.cpu) / REST_SECONDS * 1e6
 
 
 @contextmanager

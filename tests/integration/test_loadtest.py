@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,8 +35,8 @@ class Outcome:
 class Command:
     """The command as a process, with short defaults; it prints JSON unless told otherwise."""
 
-    def __init__(self, url: str, *arguments: str, as_json: bool = True) -> None:
-        command = [sys.executable, "manage.py", "loadtest", "--url", url, "--grace", "0.5", *arguments]
+    def __init__(self, url: str, *arguments: str, as_json: bool = True, launcher: Sequence[str] = ()) -> None:
+        command = [*launcher, sys.executable, "manage.py", "loadtest", "--url", url, "--grace", "0.5", *arguments]
         self._process = subprocess.Popen(
             [*command, *(["--json"] if as_json else [])],
             cwd=ROOT,
@@ -49,16 +49,16 @@ class Command:
     def interrupt(self) -> None:
         self._process.send_signal(signal.SIGINT)
 
-    def outcome(self) -> Outcome:
+    def outcome(self, timeout: float = TIMEOUT) -> Outcome:
         try:
-            stdout, stderr = self._process.communicate(timeout=TIMEOUT)
+            stdout, stderr = self._process.communicate(timeout=timeout)
         finally:
             self._process.kill()
         return Outcome(self._process.returncode, stdout, stderr)
 
 
-def loadtest(url: str, *arguments: str, as_json: bool = True) -> Outcome:
-    return Command(url, *arguments, as_json=as_json).outcome()
+def loadtest(url: str, *arguments: str, as_json: bool = True, launcher: Sequence[str] = ()) -> Outcome:
+    return Command(url, *arguments, as_json=as_json, launcher=launcher).outcome()
 
 
 def post(gateway: GatewayProcess, symbol: str) -> None:
@@ -226,6 +226,42 @@ def test_a_rate_that_was_asked_for_is_no_loss(gateway: GatewayProcess) -> None:
     assert proof["conflated"]["rate"] > 300
     assert proof["ticks"] + proof["conflated"]["rate"] == 500
     assert proof["stale"] == 0
+
+
+FEW_FILES = "sh", "-c", 'ulimit -n 200 && exec "$@"', "sh"
+"""Starts a command that may have 200 open files, of which 136 are for connections."""
+
+
+def test_more_clients_than_one_process_can_have_are_shared_out(gateway: GatewayProcess) -> None:
+    clients = "-c", "300", "--symbol", "SHARED,OUT", "--per-client", "1"
+    outcome = loadtest(
+        gateway.http,
+        *(*clients, "--rate", "40", "--seconds", "2", "--verify", "--reconnect", "0.1", "--trace"),
+        launcher=FEW_FILES,
+    )
+    assert outcome.code == 0, outcome
+    report = outcome.report
+    subscribers, proof = report["subscribers"], report["proof"]
+    assert (subscribers["opened"], subscribers["dropped"], subscribers["returned"]) == (300, 30, 30)
+    assert report["cost"]["processes"] == 3
+    assert proof["ticks"] == 40 * 300
+    assert proof["ticks"] - proof["replayed"] == report["deliveries"]["count"]
+    assert (report["deliveries"]["foreign"], proof["stale"]) == (0, 0)
+    assert report["trace_ms"][0]["p50"] > 0
+    shown = loadtest(gateway.http, *clients, "--rate", "0", "--seconds", "0.1", as_json=False, launcher=FEW_FILES)
+    assert "300 clients, in 3 processes of 100, from 127.0.0.1 to 127.0.0.3" in shown.stderr
+
+
+@pytest.mark.soak
+def test_twenty_thousand_clients(start_gateway: StartGateway, redis_url: str) -> None:
+    gateway = start_gateway(redis_url, workers=2)
+    symbols = ",".join(f"S{number}" for number in range(200))
+    arguments = "-c", "20000", "--symbol", symbols, "--per-client", "1", "--rate", "20", "--seconds", "5", "--verify"
+    outcome = Command(gateway.http, *arguments, "--grace", "5").outcome(timeout=400)
+    assert outcome.code == 0, outcome
+    assert outcome.report["subscribers"]["opened"] == 20_000
+    assert outcome.report["proof"]["ticks"] == 100 * 100
+    assert outcome.report["proof"]["lost"] == 0
 
 
 def test_a_proof_is_a_table_for_people(gateway: GatewayProcess) -> None:

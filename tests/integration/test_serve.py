@@ -213,6 +213,20 @@ def test_clients_wait_for_the_replacement_rather_than_being_refused(start_gatewa
     assert httpx.get(f"{gateway.http}/healthz", timeout=30).status_code == 200
 
 
+def test_the_others_serve_who_comes_before_there_is_a_replacement(start_gateway: StartGateway, redis_url: str) -> None:
+    gateway = start_gateway(redis_url, workers=2)
+    gateway.wait_for_output("ready at")
+    killed, _ = before = gateway.pids
+    os.kill(killed, signal.SIGKILL)
+    wait_until(lambda: len(gateway.pids) == 2 and killed not in gateway.pids)
+    [replacement] = set(gateway.pids) - set(before)
+    os.kill(replacement, signal.SIGSTOP)
+    for _ in range(20):  # half of them by the socket of the one that was killed
+        assert httpx.get(f"{gateway.http}/healthz", timeout=10).status_code == 200
+    os.kill(replacement, signal.SIGCONT)
+    wait_until(lambda: serving_workers(gateway) == set(gateway.pids), 60)
+
+
 # The end
 
 

@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.console import Console
 
 from gateway.loadtest import LoadTest, LoadTestError, Options, Report
-from gateway.loadtest.display import ConnectProgress, table
+from gateway.loadtest.display import ConnectProgress, shared_out, table
 
 
 class Command(BaseCommand):
@@ -54,7 +54,10 @@ class Command(BaseCommand):
 
     def _run(self, options: Options, quiet: bool) -> Report:
         with ConnectProgress(options, wanted=not quiet) as progress:
-            return LoadTest(options, on_settled=progress.advance, on_connected=progress.connected).run()
+            test = LoadTest(options, on_settled=progress.advance, on_connected=progress.connected)
+            if len(test.parts) > 1 and not quiet:
+                self.stderr.write(shared_out(test.parts))
+            return test.run()
 
     def _show(self, report: Report, as_json: bool) -> None:
         if as_json:

@@ -7,7 +7,7 @@ import resource
 import pytest
 
 from gateway.loadtest import LoadTestError
-from gateway.loadtest.limits import raise_file_limit, source_address
+from gateway.loadtest.limits import parts, raise_file_limit
 
 
 class Limits:
@@ -52,8 +52,36 @@ def test_a_file_limit_that_stays_too_low_is_one_clear_message() -> None:
         assert part in message
 
 
-def test_source_addresses_are_spread_only_where_ports_would_run_out() -> None:
-    assert source_address(24_000, 25_000, is_ipv4_loopback=True) is None
-    assert source_address(24_000, 60_000, is_ipv4_loopback=False) is None
-    assert source_address(24_000, 60_000, is_ipv4_loopback=True) == ("127.0.0.1", 0)
-    assert source_address(59_999, 60_000, is_ipv4_loopback=True) == ("127.0.0.3", 0)
+def test_a_run_that_one_process_can_hold_is_not_shared_out() -> None:
+    limits = Limits(1_024, 30_000)
+    [part] = parts(5_000, True, limits.get, limits.set, ports=25_408)
+    assert part == (range(5_000), None)
+    assert limits.limits == (5_064, 30_000)
+
+
+def test_each_part_has_its_own_files_and_on_loopback_its_own_address() -> None:
+    limits = Limits(1_024, 20_000)
+    found = parts(100_000, True, limits.get, limits.set, ports=25_408)
+    assert limits.limits == (20_000, 20_000)
+    assert [part.source for part in found] == [(f"127.0.0.{number}", 0) for number in range(1, 7)]
+    assert [index for part in found for index in part.numbers] == list(range(100_000))
+    assert max(len(part.numbers) for part in found) <= 20_000 - 64
+    plenty = Limits(1_024, resource.RLIM_INFINITY)
+    assert len(parts(100_000, True, plenty.get, plenty.set, ports=25_408)) == 4
+    assert max(len(part.numbers) for part in parts(100_000, True, plenty.get, plenty.set, ports=10_000)) <= 10_000
+
+
+def test_one_address_has_so_many_ports() -> None:
+    limits = Limits(1_024, 200_000)
+    with pytest.raises(LoadTestError, match=r"60,000 connections.*25,408.*ip_local_port_range"):
+        parts(60_000, False, limits.get, limits.set, ports=25_408)
+    assert [part.source for part in parts(50_000, False, limits.get, limits.set, ports=50_000)] == [None, None]
+
+
+def test_what_no_number_of_processes_can_hold_is_one_clear_message() -> None:
+    limits = Limits(256, 1_024)
+    with pytest.raises(LoadTestError, match="ulimit -n 100064"):
+        parts(100_000, True, limits.get, limits.set, ports=25_408)
+    plenty = Limits(1_024, resource.RLIM_INFINITY)
+    with pytest.raises(LoadTestError, match="At most 1,600,000"):
+        parts(2_000_000, True, plenty.get, plenty.set, ports=60_000)

@@ -103,11 +103,27 @@ async def test_a_websocket_is_checked_again_when_it_asked_to_be() -> None:
 
 async def test_an_http_connection_is_checked_in_every_round() -> None:
     connection = mock.Mock(spec=GatewayHTTPConnection)
-    with mock.patch.object(GatewayHTTPConnection, "check_timeouts") as check:
-        housekeeping = keeping(http=[connection])
-        for _ in range(3):
-            await housekeeping.check()
-    assert check.call_args_list == [mock.call(connection)] * 3
+    housekeeping = keeping(http=[connection])
+    for _ in range(3):
+        await housekeeping.check()
+    assert connection.check_timeouts.call_args_list == [mock.call()] * 3
+
+
+async def test_whose_bytes_wait_to_be_read_is_not_timed_and_keeps_its_time() -> None:
+    waiting, http = mock.Mock(), mock.Mock()
+    waiting.check_timeouts.return_value = 5
+    housekeeping = keeping(waiting, http=[http])
+    for connection in (waiting, http):
+        connection.transport.is_in_line = True
+    for _ in range(3):
+        await housekeeping.check()
+    for connection in (waiting, http):
+        connection.check_timeouts.assert_not_called()
+        assert connection.forgive.call_args_list == [mock.call(1.0)] * 3
+        connection.transport.is_in_line = False
+    await housekeeping.check()
+    for connection in (waiting, http):
+        connection.check_timeouts.assert_called_once_with()
 
 
 async def test_a_check_that_fails_costs_its_own_connection_and_no_other() -> None:

@@ -11,7 +11,7 @@ from unittest import mock
 import pytest
 
 from gateway.server import lifeline
-from gateway.server.lifeline import ALIVE, ENDING, READY, Heartbeat, Watch
+from gateway.server.lifeline import ALIVE, ENDING, READY, Heartbeat, Watch, lend
 from tests.gateway.server.memory import until
 
 BEAT = 0.02
@@ -44,7 +44,7 @@ async def test_a_worker_whose_loop_turns_is_never_given_up(pair: tuple[socket.so
     ours, theirs = pair
     ready = mock.Mock()
     watching = asyncio.create_task(watch(ours, ready, silence=50 * BEAT).silent())
-    heartbeat = Heartbeat(theirs, mock.Mock())
+    heartbeat = Heartbeat(theirs, mock.Mock(), mock.Mock())
     heartbeat.start()
     heartbeat.say(READY)
     await until(lambda: ready.called)
@@ -90,7 +90,7 @@ async def test_a_supervisor_that_reads_nothing_does_not_stop_the_worker(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
     _, theirs = pair
-    heartbeat = Heartbeat(theirs, mock.Mock())
+    heartbeat = Heartbeat(theirs, mock.Mock(), mock.Mock())
     for _ in range(100_000):
         heartbeat.say(ALIVE)
 
@@ -98,9 +98,26 @@ async def test_a_supervisor_that_reads_nothing_does_not_stop_the_worker(
 async def test_the_worker_notices_that_the_supervisor_is_gone(pair: tuple[socket.socket, socket.socket]) -> None:
     ours, theirs = pair
     gone = mock.Mock()
-    Heartbeat(theirs, gone).start()
+    Heartbeat(theirs, gone, mock.Mock()).start()
     ours.close()
     await until(lambda: gone.called)
     heartbeats = gone.call_count
     await asyncio.sleep(3 * BEAT)
     assert gone.call_count == heartbeats == 1
+
+
+async def test_a_worker_is_lent_the_socket_of_another() -> None:
+    ours, theirs = socket.socketpair()
+    lent: list[tuple[int, object]] = []
+    with ours, theirs, socket.create_server(("127.0.0.1", 0)) as listener:
+        gone = mock.Mock()
+        Heartbeat(theirs, gone, lambda *what: lent.append(what)).start()
+        lend(ours, 300, listener)
+        lend(ours, 300, None)
+        await until(lambda: len(lent) == 2)
+        (place, borrowed), back = lent
+        assert (place, back) == (300, (300, None))
+        assert isinstance(borrowed, socket.socket)
+        with borrowed:
+            assert borrowed.getsockname() == listener.getsockname()
+        assert not gone.called
