@@ -51,6 +51,7 @@ class Bucket:
     """The home of one bucket, wherever that is."""
 
     publish_command = "SPUBLISH"
+    is_patient = True
 
     def __init__(self, cluster: Cluster, number: int, prefix: str, slot: int) -> None:
         self._cluster = cluster

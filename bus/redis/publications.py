@@ -4,6 +4,9 @@ Of what Redis does with a lone tick the call and its packet are most. So while a
 had several batches, what is to be published waits for the next turn of the loop, and goes with all that has come until
 then. A batch that finds nothing under way goes at once. Batches are sent in the order in which they came.
 
+A bucket of a cluster gets a part of what comes in a turn, which is few. So there a call is waited for, and what came
+meanwhile goes with the next one: as many buckets as there are, as many calls are under way.
+
 In its call each batch stands for itself: it is published as a whole or not at all, and has its own idempotency key and
 its own answer. What they share is the time until which Redis may come to them, which begins when the call is made.
 """
@@ -141,9 +144,18 @@ class Publications:
     """Publishes over ``way`` with ``script``, whose settings are ``options``; ``refusals`` are told what failed."""
 
     def __init__(
-        self, way: Way, script: Script, prefix: str, options: Sequence[bytes | str | int], refusals: Refusals
+        self,
+        way: Way,
+        script: Script,
+        prefix: str,
+        options: Sequence[bytes | str | int],
+        refusals: Refusals,
+        *,
+        is_patient: bool = False,
     ) -> None:
+        """``is_patient``: what comes while a call is under way waits for its end, not for the next turn."""
         self._way = way
+        self._is_patient = is_patient
         self._script = script
         self._head: Arguments = [prefix, *options]
         self._refusals = refusals
@@ -176,7 +188,12 @@ class Publications:
             last.append(batch)
             return
         self._gathering.append([batch])
-        asyncio.get_running_loop().call_soon(self._commit_gathered)
+        if not self._is_patient or len(self._gathering) == 1:
+            self._commit_next()
+
+    def _commit_next(self) -> None:
+        if not (self._is_patient and self._calls):
+            asyncio.get_running_loop().call_soon(self._commit_gathered)
 
     def _commit_gathered(self) -> None:
         batches = self._gathering.pop(0)
@@ -198,8 +215,13 @@ class Publications:
         else:
             reply.add_done_callback(partial(self._replied, batches, calls[0]))
 
-    def _replied(self, batches: Sequence[_Batch], call: _Call, reply: asyncio.Future[Any]) -> None:
+    def _ended(self) -> None:
         self._calls -= 1
+        if self._is_patient and self._gathering:
+            self._commit_next()
+
+    def _replied(self, batches: Sequence[_Batch], call: _Call, reply: asyncio.Future[Any]) -> None:
+        self._ended()
         try:
             value = reply.result()
             if isinstance(value, hiredis.ReplyError):
@@ -220,7 +242,7 @@ class Publications:
         except (RedisError, OSError) as error:
             self._fail(batches, error)
         finally:
-            self._calls -= 1
+            self._ended()
 
     def _settle(self, call: _Call, reply: Sequence[Any]) -> None:
         for batch, outcome in call.outcomes(reply):

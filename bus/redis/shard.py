@@ -32,6 +32,8 @@ class Home(Protocol):
     """The connections over which a bucket is reached."""
 
     publish_command: str
+    is_patient: bool
+    """Whether what is published while a call is under way waits for its end (publications.py)."""
 
     @property
     def scripts(self) -> Scripts: ...
@@ -83,7 +85,9 @@ class Shard:
         self._retain_ms = int(limits.seconds * 1_000)
         self._retaining: asyncio.Task[None] | None = None
         self._scripts = home.scripts
-        self._publications = Publications(home.publishing, home.scripts.publish, prefix, options, home.refusals)
+        self._publications = Publications(
+            home.publishing, home.scripts.publish, prefix, options, home.refusals, is_patient=home.is_patient
+        )
         self._probes = Publications(home.publishing, home.scripts.publish, f"{prefix}:probe", options, home.refusals)
 
     @property

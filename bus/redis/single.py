@@ -21,6 +21,7 @@ class Single:
     """The only home of its bucket. ``deliver``, ``lost`` and ``restored`` are the listener's."""
 
     publish_command = "PUBLISH"
+    is_patient = False
 
     def __init__(
         self,
