@@ -253,11 +253,12 @@ def test_more_clients_than_one_process_can_have_are_shared_out(gateway: GatewayP
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(900)
 def test_twenty_thousand_clients(start_gateway: StartGateway, redis_url: str) -> None:
     gateway = start_gateway(redis_url, workers=2)
     symbols = ",".join(f"S{number}" for number in range(200))
     arguments = "-c", "20000", "--symbol", symbols, "--per-client", "1", "--rate", "20", "--seconds", "5", "--verify"
-    outcome = Command(gateway.http, *arguments, "--grace", "5").outcome(timeout=400)
+    outcome = Command(gateway.http, *arguments, "--grace", "5").outcome(timeout=800)
     assert outcome.code == 0, outcome
     assert outcome.report["subscribers"]["opened"] == 20_000
     assert outcome.report["proof"]["ticks"] == 100 * 100
