@@ -30,7 +30,17 @@ from twisted.internet.testing import StringTransport
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 ZONES: Final = ("bus", "ticks", "gateway", "marketmux")
-DOCUMENTED: Final = {"_asdict", "_replace", "_meta", "_base_manager", "_state", "_db", "_value_", "_current_frames"}
+DOCUMENTED: Final = {
+    "_asdict",
+    "_fields",
+    "_replace",
+    "_meta",
+    "_base_manager",
+    "_state",
+    "_db",
+    "_value_",
+    "_current_frames",
+}
 """Names of named tuples, of Django and of ``sys`` that look private and are documented."""
 
 
@@ -95,6 +105,7 @@ SEAMS: Final = [
     Seam(DAPHNE_WEBSOCKET, "serverReject", "end a handshake that takes too long"),
     Seam("channels_redis.utils", "_wrap_close", "close a layer's connections with its loop"),
     Seam("channels_redis.utils", "decode_hosts", "take the same `hosts` as channels_redis"),
+    Seam("channels_redis.utils", "_consistent_hash", "use the one of several hosts that channels_redis would choose"),
     Seam("channels_redis.utils", "create_pool", "connect to them as channels_redis does"),
     Seam(LAYER, "_get_layer", "make loop layers of our own class"),
     Seam(LAYER, "_layers", "keep them, one a loop"),

@@ -219,13 +219,14 @@ class RedisBus:
         self, batch: Mapping[str, Sequence[Any]], idempotency: Idempotency | None = None, note: bytes = b""
     ) -> dict[str, Since] | None:
         serialize = self._serializer.serialize
+        if len(self.shards) == 1:
+            some = {group: list(map(serialize, messages)) for group, messages in batch.items()}
+            return await self._publish(self.shards[0], some, idempotency, note) if some or idempotency else {}
         by_shard: dict[Shard, dict[str, list[bytes]]] = {}
         for group, messages in batch.items():
             by_shard.setdefault(self._places.of(group), {})[group] = list(map(serialize, messages))
         if not by_shard and idempotency is not None:
             by_shard = {self._places.named(idempotency.key): {}}
-        if len(self.shards) == 1:
-            return await self._publish(*by_shard.popitem(), idempotency, note) if by_shard else {}
         # All at once, and a task for each even if it is one: so batches reach each host in the order of their calls.
         publications = [self._publish(shard, groups, idempotency, note) for shard, groups in by_shard.items()]
         return published(list(by_shard.values()), await asyncio.gather(*publications, return_exceptions=True))

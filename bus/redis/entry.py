@@ -112,7 +112,13 @@ class _Conversation:
                 raise BusUnavailable("It is no cluster: begin REDIS_URL with redis:// or rediss://.", Reason.REFUSED)
             raise _advised(Reason.CLUSTER, Reason.CLUSTER.sentence)
         version = info.get("redis_version", "")
-        if tuple(map(int, re.findall(r"\d+", version)[:2])) < (_OLDEST_CLUSTER if self._is_cluster else _OLDEST):
+        number = tuple(map(int, re.findall(r"\d+", version)[:2]))
+        if self._is_cluster and number < _OLDEST_CLUSTER:
+            raise BusUnavailable(
+                f"Redis {version} is too old for a cluster: install {'.'.join(map(str, _OLDEST_CLUSTER))} or later.",
+                Reason.OUTDATED,
+            )
+        if number < _OLDEST:
             raise _advised(Reason.OUTDATED, f"Redis {version} is too old.")
         await self._link.check()
         for script in self._scripts:

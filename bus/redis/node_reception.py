@@ -48,7 +48,9 @@ class NodeReception(Reception):
         self._arrived: dict[BucketListener, list[RawMessage]] = {}
         self._was_known = False
 
-    start = Reception._ensure_task
+    def start(self) -> None:
+        """Connects in the background."""
+        self._ensure_task()
 
     @property
     def is_up(self) -> bool:

@@ -156,7 +156,7 @@ async def test_gateways_that_are_told_other_numbers_of_buckets_do_not_take_part(
     one = make_layer()
     await publish_all(one, 1)
     other = make_layer(f"{cluster.url}?buckets=7")
-    with pytest.raises(BusUnavailable, match=rf"\?buckets={one.bus.hosts}"):
+    with pytest.raises(BusUnavailable, match=r"\?buckets=6"):
         await other.bus.check()
     with pytest.raises(BusUnavailable):
         await other.bus.publish({"ticks.A": [tick(1)]})
