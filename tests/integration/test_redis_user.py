@@ -78,6 +78,7 @@ def unused(commands: str, *servers: RedisServer) -> set[str]:
     """Those that nobody has asked any of the servers for."""
     lines = [line for redis in servers for line in redis.info("commandstats")]
     used = {line.partition(":")[0].removeprefix("cmdstat_") for line in lines}
+    used |= {name.partition("|")[0] for name in used}
     return {command.removeprefix("+") for command in commands.split()} - used
 
 
