@@ -67,7 +67,7 @@ async def _primaries(directory: Path) -> Hosts:
     return Hosts(cluster.nodes, symbols, lambda start: start(cluster.url))
 
 
-@pytest.fixture(params=["several", "cluster"])
+@pytest.fixture(params=["several", pytest.param("cluster", marks=pytest.mark.soak)])
 async def hosts(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Hosts]:
     hosts = _several(tmp_path) if request.param == "several" else await _primaries(tmp_path)
     yield hosts
@@ -109,11 +109,15 @@ async def test_what_is_on_the_other_hosts_is_served(
 
     # Who is told, and of what
     for client in (watched[0], watched[3], watched[4]):
-        told = await asyncio.to_thread(client.read_until, ["bus"])
-        assert told[-1]["connected"] is False
-        assert sorted(told[-1]["symbols"]) == sorted(gone)
+        told: list[str] = []
+        while told != sorted(gone):  # a primary's buckets are found to be away one after the other
+            message = (await asyncio.to_thread(client.read_until, ["bus"]))[-1]
+            assert message["connected"] is False
+            told = sorted(message["symbols"])
+            assert set(told) <= set(gone)
     held = metrics(gateway)
-    assert (held["bus_connected"], held["bus_hosts_away"]) == (0, 1)
+    assert held["bus_connected"] == 0
+    assert held["bus_hosts_away"] >= 1
     health = await http.get("/healthz")
     assert (health.status_code, health.json()["status"], health.json()["code"]) == (200, "degraded", "bus_unavailable")
 
