@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Any
 
+from asgiref.sync import markcoroutinefunction
 from channels.layers import get_channel_layer
 from django.apps import apps
 from django.conf import settings
@@ -44,6 +45,7 @@ class Gateway:
         self._application = application
         self.posts = posts
 
+    @markcoroutinefunction  # so that others see how it is to be called; a coroutine would stay as long as each client
     def __call__(self, scope: Any, receive: Any, send: Any) -> Awaitable[None]:
         return self._application(scope, receive, send)
 
