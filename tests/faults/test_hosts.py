@@ -109,12 +109,12 @@ async def test_what_is_on_the_other_hosts_is_served(
 
     # Who is told, and of what
     for client in (watched[0], watched[3], watched[4]):
-        told: list[str] = []
-        while told != sorted(gone):  # a primary's buckets are found to be away one after the other
+        away: list[str] = []
+        while away != sorted(gone):  # a primary's buckets are found to be away one after the other
             message = (await asyncio.to_thread(client.read_until, ["bus"]))[-1]
             assert message["connected"] is False
-            told = sorted(message["symbols"])
-            assert set(told) <= set(gone)
+            away = sorted(message["symbols"])
+            assert set(away) <= set(gone)
     held = metrics(gateway)
     assert held["bus_connected"] == 0
     assert held["bus_hosts_away"] >= 1
