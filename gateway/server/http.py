@@ -377,6 +377,11 @@ class GatewayHTTPFactory(HTTPFactory):  # type: ignore[misc] # Daphne ships no t
         # Without Twisted's parsing of form bodies: ASGI has no place for what it finds.
         self._request_factory = partial(GatewayRequest, parsePOSTFormSubmission=False)
 
+    @property
+    def in_line(self) -> int:
+        """How many newcomers wait to be read."""
+        return len(self.server.newcomers)
+
     def buildProtocol(self, addr: Any) -> Any:  # noqa: N802 - Twisted's name
         """A connection; None, at which Twisted closes the socket, if it is one too many."""
         if not self.server.connection_opened(getattr(addr, "host", "")):

@@ -30,6 +30,8 @@ __all__ = ["GatewayConnection", "GatewayPort", "GatewayReactor", "install"]
 PAUSE_SECONDS: Final = 0.25
 _ACCEPTED: Final = 8
 """Connections that a port accepts in one turn of the loop."""
+MOST_IN_LINE: Final = 64
+"""Newcomers that wait to be read, beyond which none is accepted."""
 
 
 class GatewayReactor(AsyncioSelectorReactor):
@@ -124,6 +126,9 @@ class GatewayPort(tcp.Port):
     """A listening socket that accepts a few connections a turn of the loop, where Twisted takes a hundred and more. It
     pauses for a moment when the process has no file descriptor left.
 
+    It accepts none while many of those it has wait to be read. In the system's backlog they wait as well, and no time
+    of ours runs for them: whoever is cut because a crowd was before it comes again, and the crowd never ends.
+
     Twisted keeps a descriptor in reserve to accept and close what cannot be served, so clients are refused at once. But
     when something else in the process takes that one first, the socket stays readable, nothing can be accepted, and the
     loop would do nothing but try.
@@ -132,6 +137,8 @@ class GatewayPort(tcp.Port):
     transport = GatewayConnection
 
     def doRead(self) -> None:  # noqa: N802 - Twisted's name
+        if getattr(self.factory, "in_line", 0) >= MOST_IN_LINE:
+            return  # the selector calls again, and this loop has no idle turn while somebody is in line
         self.numberAccepts = _ACCEPTED
         super().doRead()
         if self.connected and not self.disconnecting and not _has_descriptor(self.fileno()):

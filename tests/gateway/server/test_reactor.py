@@ -17,7 +17,7 @@ import pytest
 from twisted.internet.protocol import Factory, Protocol
 
 from gateway.server import reactor as module
-from gateway.server.reactor import GatewayConnection, GatewayPort, install
+from gateway.server.reactor import MOST_IN_LINE, GatewayConnection, GatewayPort, install
 from tests.gateway.server.conftest import GuestReactor, dispose
 from tests.gateway.server.memory import until
 
@@ -43,6 +43,8 @@ async def listening(reactor: GuestReactor) -> AsyncIterator[Listening]:
     protocols: list[Talk] = []
 
     class Protocols(Factory):
+        in_line = 0
+
         def buildProtocol(self, addr: object) -> Talk:  # noqa: N802 - Twisted's name
             protocols.append(Talk())
             return protocols[-1]
@@ -212,3 +214,13 @@ def test_our_reactor_has_as_many_threads_as_daphnes_would(monkeypatch: pytest.Mo
     assert executor._max_workers == 3
     dispose(reactor)
     reactor._asyncioEventloop.close()
+
+
+async def test_nobody_is_accepted_while_many_wait_to_be_read(listening: Listening) -> None:
+    listening.port.factory.in_line = MOST_IN_LINE
+    with socket.create_connection(listening.address):
+        for _ in range(20):
+            await asyncio.sleep(0.001)
+        assert not listening.protocols
+        listening.port.factory.in_line = MOST_IN_LINE - 1
+        await until(lambda: listening.protocols)
