@@ -217,10 +217,11 @@ def test_our_reactor_has_as_many_threads_as_daphnes_would(monkeypatch: pytest.Mo
 
 
 async def test_nobody_is_accepted_while_many_wait_to_be_read(listening: Listening) -> None:
-    listening.port.factory.in_line = MOST_IN_LINE
+    factory: Any = listening.port.factory
+    factory.in_line = MOST_IN_LINE
     with socket.create_connection(listening.address):
         for _ in range(20):
             await asyncio.sleep(0.001)
         assert not listening.protocols
-        listening.port.factory.in_line = MOST_IN_LINE - 1
+        factory.in_line = MOST_IN_LINE - 1
         await until(lambda: listening.protocols)
