@@ -90,10 +90,6 @@ class BucketListener:
     def is_up(self) -> bool:
         return self._is_up
 
-    @property
-    def run_id(self) -> str:
-        return "" if self._reception is None else self._reception.run_id
-
     def start(self) -> None:
         """Connects, also where there is nothing to listen to yet; counts as lost until it has."""
         self._is_lost = not self._is_up
@@ -123,10 +119,6 @@ class BucketListener:
             self._reception.subscribe(channels)
 
     # Where the bucket is
-
-    @property
-    def reception(self) -> NodeReception | None:
-        return self._reception
 
     def attach(self, reception: NodeReception | None) -> None:
         """The bucket is to be listened to over that connection; None while nobody knows where it is."""

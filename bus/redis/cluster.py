@@ -1,4 +1,4 @@
-"""A Redis Cluster: its buckets, each at home on whichever primary has its slot, and the watch over where that is.
+"""A Redis Cluster: its buckets, each at home on the primary that has its slot, and the watch over where that is.
 
 The nodes are asked every second, and at once when one does not have what it should have, or its connection is lost
 (bus/redis/topology.py says whom to believe). When a bucket goes to another node it is lost to those who listen, until

@@ -13,9 +13,7 @@ from typing import Any
 import hiredis
 from redis.asyncio import ConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
 
-from bus.redis.connection import is_misplaced
 from bus.redis.reception import RawMessage, Reception, tell
 from bus.redis.topics import Topics, confirmed
 
@@ -141,12 +139,6 @@ class Listener(Reception):
             case _:
                 self._take_other(reply)
 
-    def _refused(self, error: hiredis.ReplyError) -> None:
-        if not self._is_up or is_misplaced(error):
-            raise ResponseError(str(error))  # what was asked for once will be asked for again
-        self._problem = ResponseError(str(error))
-        logger.warning("Redis refused a subscription: %s", error)
-
     def _hand_over(self) -> None:
         arrived, self._arrived = self._arrived, []
         if not arrived:
@@ -163,10 +155,7 @@ class Listener(Reception):
         if self._channels.is_pending or self._patterns.is_pending:
             return
         self._is_up = True
-        self._problem = None
-        if self._is_away:
-            self._is_away = False
-            logger.info("Connected to Redis; %s.", self._listened_to())
+        self._came_up(self._listened_to())
         if self._is_lost:
             self._is_lost = False
             tell(self._restored)
@@ -174,4 +163,4 @@ class Listener(Reception):
     def _listened_to(self) -> str:
         counts = {"channel": len(self._channels.wanted), "pattern": len(self._patterns.wanted)}
         listed = [f"{count} {noun}{'s' * (count > 1)}" for noun, count in counts.items() if count]
-        return "listening to " + (" and ".join(listed) or "nothing yet")
+        return " and ".join(listed) or "nothing yet"

@@ -10,10 +10,8 @@ from typing import Any, Final
 
 import hiredis
 from redis.asyncio import ConnectionPool
-from redis.exceptions import ResponseError
 
 from bus.redis.bucket_listener import BucketListener
-from bus.redis.connection import is_misplaced
 from bus.redis.reception import RawMessage, Reception, tell
 
 __all__ = ["NodeReception"]
@@ -95,10 +93,7 @@ class NodeReception(Reception):
     def _check_up(self) -> None:
         if self.is_known:
             self._was_known = True
-            self._problem = None
-            if self._is_away:
-                self._is_away = False
-                logger.info("Connected to Redis; listening to %d buckets.", len(self.listeners))
+            self._came_up(f"{len(self.listeners)} buckets")
         for listener in list(self.listeners.values()):
             listener.check_up()
 
@@ -145,10 +140,7 @@ class NodeReception(Reception):
                 del self.asked[channel]
             listener.lose_place()
         elif not moved:
-            if not self.is_up or is_misplaced(error):
-                raise ResponseError(str(error))  # what was asked for once will be asked for again
-            self._problem = ResponseError(str(error))
-            logger.warning("Redis refused a subscription: %s", error)
+            super()._refused(error)
 
     def _hand_over(self) -> None:
         arrived, self._arrived = self._arrived, {}

@@ -21,9 +21,9 @@ from typing import Any, Final, TypeAlias
 import hiredis
 from redis.asyncio import Connection, ConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
-from bus.redis.connection import Incoming, Info, abort, connect
+from bus.redis.connection import Incoming, Info, abort, connect, is_misplaced
 from bus.redis.probe import Probe
 from bus.redis.refusals import reason_of
 
@@ -174,6 +174,18 @@ class Reception(ABC):
                 self._introduced(Info(reply))
             case [b"pong", *_] | bytes():
                 self._probe.answered()
+
+    def _refused(self, error: hiredis.ReplyError) -> None:
+        if not self.is_up or is_misplaced(error):
+            raise ResponseError(str(error))  # what was asked for once will be asked for again
+        self._problem = ResponseError(str(error))
+        logger.warning("Redis refused a subscription: %s", error)
+
+    def _came_up(self, listening_to: str) -> None:
+        self._problem = None
+        if self._is_away:
+            self._is_away = False
+            logger.info("Connected to Redis; listening to %s.", listening_to)
 
     def _introduced(self, info: Info) -> None:
         """A replica brings what its primary publishes, but only while the two can talk, and nobody hears of the end."""

@@ -1,4 +1,4 @@
-"""The way to whichever node of a cluster has a bucket: a pipe that is looked up anew for each operation.
+"""The way to the node of a cluster that has a bucket: a pipe that is looked up anew for each operation.
 
 A node that does not have the bucket (MOVED), or has a part of it (ASK, TRYAGAIN), or whose cluster is down, refuses an
 operation as a whole. It is then sent again, once it is known where the bucket is, in the order of the calls: while one

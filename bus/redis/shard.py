@@ -1,4 +1,4 @@
-"""A bucket of what the bus keeps: its streams on one Redis or, in a cluster, on whichever node has it."""
+"""A bucket of what the bus keeps: its streams on one Redis or, in a cluster, on the node that has it."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 One process holds as many clients as it may have open files, and reads what comes to some thousands of them in time. So
 a larger run has helpers: the same code in processes of their own, each with a part of the clients. The first process
-publishes, and tells them of each tick before it writes the POST; so whoever reads the tick can look up when that was,
+publishes, and tells them of each tick before it writes the POST; so who reads the tick can look up when that was,
 as the monotonic clock is one for all processes. In the end their books are added to those of the first.
 """
 

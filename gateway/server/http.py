@@ -23,7 +23,7 @@ from gateway.server.request import GatewayRequest
 from gateway.server.short import ShortRequests
 from gateway.server.timeouts import Stage
 from gateway.server.turns import Turns
-from gateway.server.upgrade import Upgrade, upgrade_in
+from gateway.server.upgrade import Upgrade, addresses_of, upgrade_in
 from gateway.server.visitors import Standing
 
 __all__ = ["GatewayHTTPConnection", "GatewayHTTPFactory"]
@@ -188,8 +188,7 @@ class GatewayHTTPConnection(HTTPChannel):
 
     def _scope(self, path: str) -> dict[str, Any]:
         """What the scopes of this connection's short requests have in common, as Daphne would make them."""
-        peer, host = self.getPeer(), self.getHost()
-        has_address = hasattr(peer, "host") and hasattr(peer, "port")
+        client, server = addresses_of(self.transport)
         return {
             "type": "http",
             "http_version": "1.1",
@@ -199,8 +198,8 @@ class GatewayHTTPConnection(HTTPChannel):
             "root_path": self._server.root_path,
             "scheme": "https" if self.isSecure() else "http",
             "query_string": b"",
-            "client": [str(peer.host), peer.port] if has_address else None,
-            "server": [str(host.host), host.port] if has_address else None,
+            "client": client,
+            "server": server,
         }
 
     def at_stage(self, stage: Stage) -> None:

@@ -127,7 +127,8 @@ class GatewayPort(tcp.Port):
     pauses for a moment when the process has no file descriptor left.
 
     It accepts none while many of those it has wait to be read. In the system's backlog they wait as well, and no time
-    of ours runs for them: whoever is cut because a crowd was before it comes again, and the crowd never ends.
+    of ours runs for them: a client that is cut because a crowd was before it comes again, and so
+    the crowd never ends.
 
     Twisted keeps a descriptor in reserve to accept and close what cannot be served, so clients are refused at once. But
     when something else in the process takes that one first, the socket stays readable, nothing can be accepted, and the

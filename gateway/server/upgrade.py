@@ -12,7 +12,7 @@ from base64 import b64encode
 from hashlib import sha1
 from typing import Any, Final, NamedTuple
 
-__all__ = ["Upgrade", "upgrade_in"]
+__all__ = ["Upgrade", "addresses_of", "upgrade_in"]
 
 _HEAD: Final = re.compile(
     rb"GET (/(?!/)[\w/.~-]*)(?:\?([\w=&.~%*,:+-]*))? HTTP/1\.1\r\n"
@@ -65,6 +65,14 @@ class Upgrade(NamedTuple):
             "server": server,
             "subprotocols": self.subprotocols,
         }
+
+
+def addresses_of(transport: Any) -> tuple[list[Any] | None, list[Any] | None]:
+    """Of the client and of the server, as ASGI has them; None for those of a Unix socket."""
+    peer, host = transport.getPeer(), transport.getHost()
+    if not hasattr(peer, "host"):
+        return None, None
+    return [str(peer.host), peer.port], [str(host.host), host.port]
 
 
 def upgrade_in(data: bytes) -> Upgrade | None:

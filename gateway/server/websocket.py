@@ -24,7 +24,7 @@ from gateway.server.outgoing import Outgoing, unacknowledged_for
 from gateway.server.refusals import refusals
 from gateway.server.timeouts import Timeouts
 from gateway.server.turns import Turns
-from gateway.server.upgrade import Upgrade
+from gateway.server.upgrade import Upgrade, addresses_of
 from gateway.server.visitors import STANDING, Standing
 
 __all__ = ["FRAMES_AT_ONCE", "FRAMES_PER_SECOND", "TINY_BYTES", "GatewayProtocol"]
@@ -158,10 +158,7 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
         transport.setTcpNoDelay(True)
         self.factory.countConnections += 1
         self.server.protocol_connected(self)
-        peer, host = transport.getPeer(), transport.getHost()
-        has_address = hasattr(peer, "host")  # a Unix socket has none
-        self.client_addr = [str(peer.host), peer.port] if has_address else None
-        server_addr = [str(host.host), host.port] if has_address else None
+        self.client_addr, server_addr = addresses_of(transport)
         self.path = sys.intern(upgrade.path)
         self.request = _Asked(self.path)
         self.handshake_deferred = _Verdict(self, upgrade)

@@ -1,4 +1,4 @@
-"""The way to whichever node has a bucket: what is refused is sent again in its place, or fails."""
+"""The way to the node that has a bucket: what is refused is sent again in its place, or fails."""
 
 from __future__ import annotations
 

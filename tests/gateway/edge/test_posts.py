@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -19,32 +18,21 @@ from gateway.server.timeouts import Timeouts
 from marketmux.asgi import application
 from tests.gateway.server.memory import Client, idle_server
 from tests.ticks.test_endpoint import TICK
-from tests.ticks.test_shortcut import BATCH, IN_ORDER, OTHERS, of_the_corpus
+from tests.ticks.test_shortcut import (  # noqa: F401 - fixtures for all tests here
+    BATCH,
+    IN_ORDER,
+    OTHERS,
+    anonymous,
+    bus_in_memory,
+    of_the_corpus,
+    still,
+)
 from ticks import intake, shares
 from ticks.access import door
 from ticks.access.grant import NOBODY, Grant
 from ticks.tick import MAX_BODY_BYTES
 
 HEADS = {b"host": b"localhost", b"content-type": b"application/json", b"x-request-id": b"the-request"}
-
-
-@pytest.fixture(autouse=True)
-def anonymous(settings: Settings) -> None:
-    settings.MARKETMUX_ANONYMOUS = True
-
-
-@pytest.fixture(autouse=True)
-def still(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Time stands still, as answers may tell it."""
-    monkeypatch.setattr("ticks.views.received_now", lambda: 1_700_000_000_000_000)
-    monkeypatch.setattr("ticks.shortcut.received_now", lambda: 1_700_000_000_000_000)
-
-
-@pytest.fixture(autouse=True)
-async def bus_in_memory() -> AsyncIterator[None]:
-    channel_layers.set("default", MemoryLayer())
-    yield
-    channel_layers.backends.clear()
 
 
 def connect(is_short: bool) -> Client:
