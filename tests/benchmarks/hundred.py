@@ -20,8 +20,10 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,7 +35,7 @@ from gateway.loadtest.crowd import Counts
 from gateway.loadtest.histogram import Histogram
 from gateway.loadtest.ledger import Ledger
 from gateway.loadtest.report import Proof, Step
-from gateway.loadtest.share import Share
+from gateway.loadtest.share import TURN_SECONDS, Share
 from tests.benchmarks.measure import Clock, cpu_clock
 from tests.servers import GatewayProcess, RedisServer, migrate
 
@@ -62,6 +64,10 @@ class Timeline(Histogram):
         if isinstance(other, Timeline):
             for second, latencies in other.seconds.items():
                 self.seconds[second].merge(latencies)
+
+    def windows(self, since: float) -> dict[int, float]:
+        """The p99 of each second, by its number from ``since`` on."""
+        return {second - int(since): each.percentile(0.99) or 0.0 for second, each in sorted(self.seconds.items())}
 
 
 # What is asked of each share of the clients
@@ -123,12 +129,15 @@ class Rate:
 @dataclass(frozen=True, slots=True)
 class Return:
     """The death of a worker: ``lost`` clients, ``seconds`` until all were subscribed again. ``p99`` is the highest of
-    any second; ``refused`` POSTs, and the longest that one took, of those that were sent over new connections."""
+    any second, by the crowd's own clocks, and ``others_p99`` by those of the witness; ``refused`` POSTs, and the longest
+    that one took, of those that were sent over new connections."""
 
     lost: int
     seconds: float
     rebuffed: int
     p99: float | None
+    others_before: float | None
+    others_p99: float | None
     late_seconds: int
     refused: int
     posts: int
@@ -291,7 +300,7 @@ class Stay(LoadTest):
     def kill(self, rate: float, batch: int, before: float, after: float) -> Return:
         """Kills a worker, and waits until all of its clients are back."""
         self._of_all(watch)
-        posts = Posts(self._site.gateway)
+        witness = Witness(self._site.gateway)
         found: dict[str, float] = {}
 
         def spend() -> None:
@@ -316,24 +325,25 @@ class Stay(LoadTest):
             found["rebuffed"] = self.counts().rebuffed.total()
             self._publish_for(after)
 
-        with posts:
-            self._publishing(rate, LONGEST_RETURN * 2, batch, spend)
+        self._publishing(rate, LONGEST_RETURN * 2, batch, spend)
+        seen = witness.said()
         self.spend(self._options.grace)
-        latencies = self.latencies()
         since = found["killed"]
-        windows = {second - int(since): each.percentile(0.99) or 0.0 for second, each in latencies.seconds.items()}
-        self.windows = dict(sorted(windows.items()))
-        later = [p99 for second, p99 in windows.items() if second >= 0]
+        self.windows = self.latencies().windows(since)
+        self.others = seen.latencies.windows(since)
+        later, others = ([p99 for second, p99 in each.items() if second >= 0] for each in (self.windows, self.others))
         assert self._publisher is not None
         return Return(
             lost=int(found["lost"]),
             seconds=found["seconds"],
             rebuffed=int(found["rebuffed"]),
             p99=max(later, default=None),
-            late_seconds=sum(p99 > 100 for p99 in later),
-            refused=posts.refused + self._publisher.refused,
-            posts=posts.count,
-            longest_post=posts.longest,
+            others_before=max((p99 for second, p99 in self.others.items() if second < 0), default=None),
+            others_p99=max(others, default=None),
+            late_seconds=sum(p99 > 100 for p99 in others),
+            refused=seen.refused + self._publisher.refused,
+            posts=seen.posts,
+            longest_post=seen.longest_post,
             unanswered=self._publisher.unanswered,
         )
 
@@ -357,8 +367,8 @@ class Stay(LoadTest):
 class Posts:
     """POSTs over a new connection each, four a second, from a thread."""
 
-    def __init__(self, gateway: GatewayProcess) -> None:
-        self._address = gateway.host, gateway.port
+    def __init__(self, host: str, port: int) -> None:
+        self._address = host, port
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self.count = 0
@@ -390,6 +400,73 @@ class Posts:
             return False
         finally:
             connection.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """By the witness: latencies of its clients, and what became of POSTs over new connections."""
+
+    latencies: Timeline
+    posts: int
+    refused: int
+    longest_post: float
+
+
+class Witness:
+    """Clients of a symbol of their own and its publisher, from now on, in a process that is given the processor first.
+
+    What they notice is the gateway's doing. In the latencies of the crowd is also that its own processes are busy,
+    which open thousands of connections meanwhile.
+    """
+
+    def __init__(self, gateway: GatewayProcess) -> None:
+        context = get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_witness, args=(theirs, gateway.host, gateway.port), daemon=True)
+        self._process.start()
+        self._connection.recv()
+
+    def said(self) -> Seen:
+        """What it has seen until now. It ends."""
+        self._connection.send(None)
+        seen: Seen = self._connection.recv()
+        self._process.join()
+        return seen
+
+
+class Watching(LoadTest):
+    """The clients of a witness."""
+
+    def watch(self, connection: Connection) -> Timeline:
+        """From when ``connection`` was told that all are there until something comes over it."""
+        assert self._publisher is not None
+        self._connect()
+        self._begin()
+        latencies = self._share.tally.latencies = Timeline()
+        connection.send(None)
+        self._publisher.start()
+        while not connection.poll():
+            self._turn(max(0.0, min(TURN_SECONDS, self._advance())))
+        self._await_grace()
+        return latencies
+
+
+def _witness(connection: Connection, host: str, port: int) -> None:
+    with suppress(PermissionError):
+        os.nice(-10)
+    options = Options(
+        connections=200,
+        symbols=["WITNESS"],
+        url=f"http://{host}:{port}",
+        rate=20.0,
+        seconds=2 * LONGEST_RETURN,
+        grace=1.0,
+        verify=True,
+        reconnect=0.0,
+    )
+    with closing(Watching(options)) as watching, Posts(host, port) as posts:
+        latencies = watching.watch(connection)
+    connection.send(Seen(latencies, posts.count, posts.refused, posts.longest))
 
 
 @contextmanager
@@ -445,9 +522,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             console.print(_table(*rates))
             if options.kill:
                 back = stay.kill(options.rate[0], min(options.batch, options.symbols), before=5.0, after=5.0)
-                record["back"] = asdict(back) | {"p99_by_second": stay.windows}
+                record["back"] = asdict(back) | {"p99_by_second": stay.windows, "others_by_second": stay.others}
                 console.print(_table(back))
                 console.print(f"p99 by second: {stay.windows}")
+                console.print(f"by second, of others: {stay.others}")
                 final = stay.counts()
                 console.print(f"rebuffed {dict(final.rebuffed)}, closed {dict(final.closed)}")
                 console.print(stay.steps())
