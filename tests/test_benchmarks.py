@@ -164,12 +164,17 @@ def test_the_costs_can_be_taken_from_the_benchmarks() -> None:
     names = [each.name for each in (*CODEC, *memory_benchmarks())]
     names += ["from Redis through the listener to the tap"]
     names += [f"Redis's own CPU, {shape}" for shape in SHAPES]
+    idle = next(each for each in SCENARIOS if not each.rate)
     measured = capacity.from_bench(
         {
             "parts": [{"name": name, "cpu": {"median": 2_000.0}} for name in names],
-            "servers": [server_record(scenario) for scenario in SCENARIOS],
+            "servers": [
+                *(server_record(scenario) for scenario in SCENARIOS),
+                server_record(idle) | {"workers": 8, "rest_us": 17_000.0, "redis_rest_us": 2_200.0},
+            ],
         }
     )
+    assert (measured.worker_us, measured.redis_own_us, measured.redis_worker_us) == (2_000.0, 1_400.0, 100.0)
     assert measured.bus_us == 6.0
     assert measured.redis == RedisCosts(call_us=0.0, symbol_us=0.0, tick_us=2.0, listener_us=0.0)
     assert [point.name for point in measured.points] == ["crowd", "hot", "mixed", "burst"]
@@ -189,7 +194,8 @@ def server_record(scenario: Scenario) -> dict[str, Any]:
         "cpu_per_connection": 350.0,
         "kb_per_connection": 20.0,
         "process_mb": 90.0,
-        "worker_us": 3_000.0,
+        "rest_us": 3_000.0,
+        "redis_rest_us": 1_500.0,
     }
 
 

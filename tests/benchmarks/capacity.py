@@ -94,7 +94,8 @@ class Measured:
 
     ``hop_us`` is what a POST costs each further gateway that hears it, beside its ticks and writes, and ``redis_hop_us``
     what that costs Redis. Redis' costs are those of a busy one: one that rests in between takes ``cold`` times as much,
-    since it is woken up and finds its caches cold.
+    since it is woken up and finds its caches cold. ``redis_own_us`` is what it takes a second for its own timers, and
+    ``redis_worker_us`` what each gateway asks of it while nothing is published.
     """
 
     points: tuple[Point, ...]
@@ -111,6 +112,8 @@ class Measured:
     hop_us: float
     redis_hop_us: float
     cold: float
+    redis_own_us: float
+    redis_worker_us: float
 
 
 # Measured with
@@ -141,6 +144,8 @@ MEASURED: Final = Measured(
     hop_us=417.0,
     redis_hop_us=0.0,
     cold=2.02,
+    redis_own_us=1_300.0,
+    redis_worker_us=160.0,
 )
 
 # Taken from specifications, not measured.
@@ -362,7 +367,8 @@ def _redis_cores(load: Load, measured: Measured, workers: int) -> float:
     busy = posts * us / 1e6
     rest = 1 - min(busy, Limits().use)
     hops = posts * _hearing(load, workers) * measured.redis_hop_us / 1e6
-    return busy * (1 + (measured.cold - 1) * rest) + hops * rest
+    timers = (measured.redis_own_us + workers * measured.redis_worker_us) / 1e6
+    return busy * (1 + (measured.cold - 1) * rest) + hops * rest + timers
 
 
 def _hearing(load: Load, workers: int) -> float:
@@ -436,6 +442,7 @@ def from_bench(record: Mapping[str, Any]) -> Measured:
     runs = [each for each in record["servers"] if each["system"] == "marketmux"]
     servers = {each["scenario"]: each for each in runs if each.get("workers", 1) == 1}
     idle = servers["idle"]
+    rest = _rest([each for each in runs if each["scenario"] == "idle"])
     bus_us = _rounded(sum(_named(parts, name) for name in ("to the tap", "from_message", "tick_frame")))
     redis = RedisCosts.of(*(parts[f"Redis's own CPU, {shape}"] for shape in SHAPES))
     return Measured(
@@ -444,17 +451,32 @@ def from_bench(record: Mapping[str, Any]) -> Measured:
         batch_us=_rounded(servers["stream"]["cpu_per_delivery"]),
         bus_us=bus_us,
         accept_us=_rounded(servers["crowd"]["cpu_per_connection"]),
-        upkeep_us=_rounded((idle["cores"] * 1e6 - idle["worker_us"]) / idle["clients"]),
+        upkeep_us=_rounded((idle["cores"] * 1e6 - idle["rest_us"]) / idle["clients"]),
         client_kb=_rounded(servers["crowd"]["kb_per_connection"]),
         process_mb=_rounded(idle["process_mb"]),
         redis=redis,
-        worker_us=_rounded(idle["worker_us"]),
         kernel_kb=MEASURED.kernel_kb,
-        **_hops(record, redis, bus_us, idle["worker_us"]),
+        **rest,
+        **_hops(record, redis, bus_us, rest),
     )
 
 
-def _hops(record: Mapping[str, Any], redis: RedisCosts, bus_us: float, worker_us: float) -> dict[str, float]:
+def _rest(runs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """What passes while nothing happens, from one gateway and from many, if there was a run of many."""
+    few, many = (pick(runs, key=lambda run: run.get("workers", 1)) for pick in (min, max))
+    more = many.get("workers", 1) - 1
+    if not more:
+        own_us = max(0.0, few["redis_rest_us"] - MEASURED.redis_worker_us)
+        return {"worker_us": few["rest_us"], "redis_own_us": own_us, "redis_worker_us": MEASURED.redis_worker_us}
+    each_us = max(0.0, (many["redis_rest_us"] - few["redis_rest_us"]) / more)
+    return {
+        "worker_us": _rounded(max(0.0, (many["rest_us"] - few["rest_us"]) / more)),
+        "redis_own_us": _rounded(max(0.0, few["redis_rest_us"] - each_us)),
+        "redis_worker_us": _rounded(each_us),
+    }
+
+
+def _hops(record: Mapping[str, Any], redis: RedisCosts, bus_us: float, rest: Mapping[str, float]) -> dict[str, float]:
     """From the same load on one gateway and on two, if it was run on two."""
     runs = {each.get("workers", 1): each for each in record["servers"] if each["scenario"] == "mixed"}
     if 2 not in runs:
@@ -463,9 +485,13 @@ def _hops(record: Mapping[str, Any], redis: RedisCosts, bus_us: float, worker_us
     batch, rate = one["batch"], one["rate"]
     symbols = one["symbols"] * touched(1 / one["symbols"], batch)
     deliveries = rate * one["clients"] * one["per_client"] / one["symbols"]
-    further = (two["cpu_per_delivery"] - one["cpu_per_delivery"]) * deliveries - worker_us - rate * bus_us
-    redis_hop = max(0.0, batch * (two["redis_per_tick"] - one["redis_per_tick"]) - symbols * redis.listener_us)
-    alone = batch * one["redis_per_tick"] - redis_hop
+    further = (two["cpu_per_delivery"] - one["cpu_per_delivery"]) * deliveries - rest["worker_us"] - rate * bus_us
+    first_us, second_us = (
+        batch * (run["redis_per_tick"] - (rest["redis_own_us"] + count * rest["redis_worker_us"]) / rate)
+        for count, run in ((1, one), (2, two))
+    )
+    redis_hop = max(0.0, second_us - first_us - symbols * redis.listener_us)
+    alone = first_us - redis_hop
     return {
         "hop_us": _rounded(max(0.0, further / (rate / batch))),
         "redis_hop_us": _rounded(redis_hop),
@@ -542,6 +568,10 @@ def assumptions(measured: Measured, limits: Limits) -> Iterator[str]:
     yield (
         f"    One that rests in between takes {measured.cold:.1f} times as much. A POST costs each further gateway that hears "
         f"it {measured.hop_us:.0f} µs beside its ticks, and Redis {measured.redis_hop_us:.0f} µs more."
+    )
+    yield (
+        f"    Its own timers cost {measured.redis_own_us / 1_000:.1f} ms a second, and each gateway "
+        f"{measured.redis_worker_us / 1_000:.2f} ms."
     )
     yield f"On the wire {SEGMENT_OVERHEAD} bytes are added to each TCP segment of {SEGMENT_BYTES}; acknowledgements are not counted."
     yield "All symbols tick alike and have equally many clients. A storm: all clients come back at once."

@@ -32,6 +32,8 @@ from tests.benchmarks.measure import FULL, run  # noqa: E402
 from tests.servers import RedisServer, migrate  # noqa: E402
 
 INPUTS: Final = ("crowd", "hot", "mixed", "burst", "posts", "stream", "idle")
+MANY: Final = 8
+"""Workers that rest, so that what each of them asks of Redis can be told."""
 PARTS: Final = ("Redis's own CPU", "to the tap", "from_message", "tick_frame")
 
 TRIAL: Final = server.Scenario(
@@ -58,7 +60,8 @@ def inputs(site: server.Site) -> dict[str, Any]:
     """The costs, as ``python -m tests.benchmarks --json`` writes them."""
     parts = [*codec.BENCHMARKS, *bus.redis_benchmarks(site.redis)]
     scenarios = [each for each in server.SCENARIOS if each.name in INPUTS]
-    runs = [(each, 1) for each in scenarios] + [(each, 2) for each in scenarios if each.name == "mixed"]
+    more = {"mixed": 2, "idle": MANY}
+    runs = [(each, 1) for each in scenarios] + [(each, more[each.name]) for each in scenarios if each.name in more]
     return {
         "parts": [run(part, FULL).record() for part in parts if any(name in part.name for name in PARTS)],
         "servers": [

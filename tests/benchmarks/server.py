@@ -106,8 +106,8 @@ SCENARIOS: Final = [
     Scenario("pipelined", clients=200, symbols=100, per_client=20, rate=1_000, batch=1, with_plain=False),
     Scenario("burst", clients=100, symbols=1, per_client=1, rate=600, batch=100, with_plain=False),
     Scenario("stream", clients=1, symbols=1, per_client=1, rate=10_000, batch=100, with_plain=False),
-    # As long as it takes every client to be pinged once.
-    Scenario("idle", clients=1_000, symbols=1, per_client=1, rate=0, batch=1, with_plain=False, seconds=22.0),
+    # As long as it takes every client to be pinged once, and as many as can be told from the server's own timers.
+    Scenario("idle", clients=5_000, symbols=1, per_client=1, rate=0, batch=1, with_plain=False, seconds=22.0),
 ]
 
 
@@ -116,7 +116,8 @@ class Outcome:
     """CPU in microseconds, of all processes of the server; latency in milliseconds. ``lost_share`` are the deliveries
     asked for that had not come when the grace period was over, be it that their ticks were not even taken in. ``cores`` is the CPU time of the
     run, from the first tick to the end of the grace period, by its length; ``process_mb`` what it held before the clients
-    came; ``redis_per_tick`` Redis's CPU. ``worker_us`` is the CPU of a second before the clients came, where nothing is published. A connection's figures are None where there were too few. Those of a churn hold
+    came; ``redis_per_tick`` Redis's CPU. ``rest_us`` and ``redis_rest_us`` are the CPU of a second before the clients came,
+    where nothing is published. A connection's figures are None where there were too few. Those of a churn hold
     what its clients cost, and the load generator's own churn takes from the same machine."""
 
     system: str
@@ -131,7 +132,8 @@ class Outcome:
     cpu_per_connection: float | None
     kb_per_connection: float | None
     process_mb: float
-    worker_us: float | None = None
+    rest_us: float | None = None
+    redis_rest_us: float | None = None
 
     def record(self) -> dict[str, Any]:
         return asdict(self)
@@ -170,18 +172,20 @@ def measure(system: str, scenario: Scenario, site: Site, workers: int = 1) -> Ou
         LoadTest(_to(server, WARM_UP)).run()
         time.sleep(SETTLE_SECONDS)
         meter = Usage.meter(server, site.redis)
-        worker_us = None if scenario.rate else _resting(meter)
+        rest_us, redis_rest_us = (None, None) if scenario.rate else _resting(meter)
         run = Run(scenario.options(server.http, site.seconds), meter)
         with churning(server, scenario) if scenario.churn else nullcontext():
             report = run.run()
-    return replace(_outcome(system, scenario, report, run), worker_us=worker_us)
+    return replace(_outcome(system, scenario, report, run), rest_us=rest_us, redis_rest_us=redis_rest_us)
 
 
-def _resting(meter: Callable[[], Usage]) -> float:
-    """CPU, in microseconds a second, of a server that nobody asks for anything."""
+def _resting(meter: Callable[[], Usage]) -> tuple[float, float]:
+    """CPU, in microseconds a second, of a server that nobody asks for anything, and of its Redis."""
     before = meter()
     time.sleep(REST_SECONDS)
-    return (meter().cpu - before.cpu) / REST_SECONDS * 1e6
+    after = meter()
+    used = after.cpu - before.cpu, after.redis - before.redis
+    return used[0] / REST_SECONDS * 1e6, used[1] / REST_SECONDS * 1e6
 
 
 @contextmanager
