@@ -77,8 +77,14 @@ def _events(socket: ClientConnection) -> list[Json]:
 def _tasks(events: list[Json]) -> Tasks:
     """Those of the thread that painted most."""
     [(thread, _)] = Counter(_thread(event) for event in events if event["name"] == "FireAnimationFrame").most_common(1)
-    tasks = [event for event in events if event["name"] == "RunTask" and _thread(event) == thread and "dur" in event]
+    tasks = [event for event in events if _is_task(event) and _thread(event) == thread]
+    assert tasks, "Chromium names its tasks otherwise"
     return Tasks(*(sorted(task.get(kind, 0) / 1e6 for task in tasks) for kind in ("dur", "tdur")))
+
+
+def _is_task(event: Json) -> bool:
+    """Chromium has called them RunTask and ThreadControllerImpl::RunTask."""
+    return event["name"].rpartition(":")[2] == "RunTask" and "dur" in event
 
 
 def _thread(event: Json) -> tuple[int, int]:
