@@ -182,9 +182,13 @@ class Cluster:
             raise ConnectionError(f"No node answers. {self._failure}")
         self._replicas.update(address for view in views for address in view.replicas)
         await self._agree(found.get(home))
+        down = {view.down for view in views}
         for bucket in self.buckets:
-            if bucket.slot in found:
-                self._place(bucket, found[bucket.slot])
+            address = found.get(bucket.slot)
+            if address in down:
+                bucket.move(None)
+            elif address is not None:
+                self._place(bucket, address)
         used = {bucket.node for bucket in self.buckets}
         for address, node in list(self._nodes.items()):
             if node not in used:

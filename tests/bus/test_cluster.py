@@ -311,6 +311,20 @@ async def test_a_primary_that_lost_its_memory_ends_the_epochs_of_its_buckets(
     assert lost == concerned
 
 
+async def test_a_primary_that_is_left_alone_is_away(layer: Layer, cluster: RedisCluster) -> None:
+    """It is there and says nothing: who listens to it would take old prices for the newest."""
+    tap = Tap(layer)
+    await layer.bus.join(GROUPS)
+    await publish_all(layer, 1)
+    lone, *others = cluster.primaries
+    theirs = {layer.bus.host_of(group) for group in _groups_on(layer, lone, cluster)}
+    with cluster.frozen(*others):
+        await until(lambda: tap.lost >= theirs)
+    await publish_all(layer, 2)
+    await until(lambda: not tap.lost)
+    await asyncio.to_thread(cluster.wait_until_well)
+
+
 async def test_a_node_that_joins_is_found_and_one_that_goes_is_let_go(layer: Layer, cluster: RedisCluster) -> None:
     tap = Tap(layer)
     await layer.bus.join(GROUPS)
