@@ -51,7 +51,6 @@ class Bucket:
     """The home of one bucket, wherever that is."""
 
     publish_command = "SPUBLISH"
-    is_patient = True
 
     def __init__(self, cluster: Cluster, number: int, prefix: str, slot: int) -> None:
         self._cluster = cluster
@@ -60,7 +59,12 @@ class Bucket:
         self.prefix = prefix
         self.slot = slot
         self.node: Node[NodeReception] | None = None
-        self.publishing = Route(PUBLISH_SECONDS, lambda: self._pipe("publishing"), cluster.news)
+        self.publishing = self.convoy = Route(
+            PUBLISH_SECONDS,
+            lambda: self._pipe("publishing"),
+            cluster.news,
+            lambda: None if self.node is None else self.node.traffic,
+        )
         self.asking = Route(ASK_SECONDS, lambda: self._pipe("asking"), cluster.news, is_ordered=False)
         self.sending = Route(SEND_SECONDS, lambda: self._pipe("sending"), cluster.news)
         self.listener = BucketListener(

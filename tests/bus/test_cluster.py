@@ -8,13 +8,17 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
-from bus.contract import BusUnavailable, Idempotency, Packet
+from bus.contract import BusUnavailable, Idempotency, Packet, Reason
 from bus.layers import RedisLayer
+from bus.redis.entry import rights
+from bus.redis.scripts import scripts
 from tests.cluster import ClusterNode, RedisCluster
+from tests.integration.tls import certificate_in
 from tests.servers import wait_until
 
 Layer = Any
@@ -210,6 +214,38 @@ async def test_what_everybody_would_get_is_published_while_somebody_wants_it(
 async def _settled(layer: Layer) -> bool:
     await asyncio.sleep(0.2)  # what was left is unsubscribed from in the background
     return True
+
+
+@pytest.mark.servers
+async def test_it_is_reached_over_tls_by_a_user_with_a_password(tmp_path: Path) -> None:
+    """Nodes say where their TLS is, and each of them asks for the user."""
+    certificate = certificate_in(tmp_path)
+    cluster = RedisCluster(tmp_path / "cluster", certificate=certificate, replicas=False)
+    cluster.start()
+    rule = rights((script.source for script in scripts(is_cluster=True)), is_cluster=True)
+    for node in cluster.nodes:
+        assert node.call(f"ACL SETUSER feed on >p/w ~marketmux.0:* &marketmux.0:* {rule}") == "+OK"
+        assert node.call("ACL SETUSER default off") == "+OK"
+    layer: Layer = RedisLayer(hosts=[cluster.tls_url("feed:p%2Fw")])
+    other: Layer = RedisLayer(hosts=[cluster.tls_url("feed:wrong")])
+
+    async def is_told_of_its_password() -> bool:
+        with pytest.raises(BusUnavailable) as refused:
+            await other.bus.check()
+        return refused.value.reason is Reason.UNAUTHORIZED
+
+    try:
+        tap = Tap(layer)
+        await until(lambda: not tap.lost)  # a busy machine takes seconds for so many handshakes
+        assert await layer.bus.check(["ticks.*"]) == []
+        await layer.bus.join(GROUPS)
+        places = await publish_all(layer, 1)
+        await until(lambda: all(tap.places(group)[-1:] == [tuple(places[group])] for group in GROUPS))
+        await until(is_told_of_its_password)
+    finally:
+        await layer.flush()
+        await other.flush()
+        cluster.stop()
 
 
 # Slots that move, primaries that change
