@@ -78,6 +78,8 @@ class ClusterNode(RedisServer):
         super().__init__(
             directory, place.host, place.launcher, options=[*words, *options], password=password, binary=binary
         )
+        self._has_shards = self.version >= (7, 2)
+        """Whether a table says which nodes belong together."""
 
     def __repr__(self) -> str:
         return f"<node {self.id[:6]} at {self.port}>"
@@ -85,7 +87,10 @@ class ClusterNode(RedisServer):
     def line(self, owner: ClusterNode, rest: str) -> str:
         """How the node stands in the table of ``owner``."""
         role, _, others = rest.partition(" ")
-        return f"{self.id} {self.host}:{self.tls_port or self.port}@{self.bus_port} {'myself,' * (self is owner)}{role} {others}"
+        where = f"{self.host}:{self.tls_port or self.port}@{self.bus_port}"
+        if self._has_shards:
+            where += f",,shard-id={self.id if role == 'master' else others.split()[0]}"
+        return f"{self.id} {where} {'myself,' * (self is owner)}{role} {others}"
 
     def know(self, lines: Sequence[str], epoch: int) -> None:
         """Before its first start: the table of the cluster that it belongs to."""

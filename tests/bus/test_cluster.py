@@ -175,6 +175,28 @@ async def test_one_node_is_enough_to_find_the_others(make_layer: MakeLayer, clus
         await publish_all(make_layer(cluster.url_of([node])), 1)
 
 
+async def test_what_comes_while_a_node_is_at_work_goes_to_it_together(layer: Layer, cluster: RedisCluster) -> None:
+    """Also for its other bucket, which is not: a packet is most of what a lone tick costs."""
+    await publish_all(layer, 1)
+    node = cluster.primaries[0]
+    groups = _groups_on(layer, node, cluster)
+    first = min(groups)
+    other = min(group for group in groups if layer.bus.host_of(group) != layer.bus.host_of(first))
+
+    def calls() -> int:
+        (line,) = (line for line in node.info("commandstats") if line.startswith("cmdstat_evalsha:"))
+        return int(line.partition("calls=")[2].partition(",")[0])
+
+    before = calls()
+    publishing = [layer.bus.publish({first: [tick(2)]})]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    publishing += [layer.bus.publish({other: [tick(number)]}) for number in range(2, 7)]
+    places = await asyncio.gather(*publishing)
+    assert [place[other].seq for place in places[1:]] == [2, 3, 4, 5, 6]
+    assert calls() - before == 2
+
+
 async def test_a_key_is_known_wherever_its_batch_was(layer: Layer) -> None:
     key = Idempotency("anonymous:1", "digest", 60)
     batch = {group: [tick(1)] for group in GROUPS}
