@@ -40,8 +40,18 @@ HERE: Final = Place()
 class ClusterNode(RedisServer):
     """A node, which keeps its place in the cluster when it is started again, and nothing else."""
 
-    def __init__(self, directory: Path, place: Place, *, options: Sequence[str] = (), password: str = "") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        place: Place,
+        *,
+        options: Sequence[str] = (),
+        password: str = "",
+        certificate: Path | None = None,
+        binary: str | None = None,
+    ) -> None:
         directory.mkdir(parents=True)
+        self.tls_port = 0 if certificate is None else free_port()
         self.id = secrets.token_hex(20)
         self.bus_port = free_port()
         self._configuration = directory / "nodes.conf"
@@ -56,8 +66,20 @@ class ClusterNode(RedisServer):
             "repl-diskless-sync-delay": 0,
             "repl-ping-replica-period": 1,
         }
+        if certificate is not None:
+            cluster |= {
+                "tls-port": self.tls_port,
+                "tls-cluster": "yes",
+                "tls-replication": "yes",
+                "tls-auth-clients": "no",
+                **dict.fromkeys(("tls-cert-file", "tls-key-file", "tls-ca-cert-file"), certificate),
+            }
         words = [word for name, value in cluster.items() for word in (f"--{name}", str(value))]
-        super().__init__(directory, place.host, place.launcher, options=[*words, *options], password=password)
+        super().__init__(
+            directory, place.host, place.launcher, options=[*words, *options], password=password, binary=binary
+        )
+        self._has_shards = self.version >= (7, 2)
+        """Whether a table says which nodes belong together."""
 
     def __repr__(self) -> str:
         return f"<node {self.id[:6]} at {self.port}>"
@@ -65,7 +87,10 @@ class ClusterNode(RedisServer):
     def line(self, owner: ClusterNode, rest: str) -> str:
         """How the node stands in the table of ``owner``."""
         role, _, others = rest.partition(" ")
-        return f"{self.id} {self.host}:{self.port}@{self.bus_port} {'myself,' * (self is owner)}{role} {others}"
+        where = f"{self.host}:{self.tls_port or self.port}@{self.bus_port}"
+        if self._has_shards:
+            where += f",,shard-id={self.id if role == 'master' else others.split()[0]}"
+        return f"{self.id} {where} {'myself,' * (self is owner)}{role} {others}"
 
     def know(self, lines: Sequence[str], epoch: int) -> None:
         """Before its first start: the table of the cluster that it belongs to."""
@@ -93,7 +118,8 @@ class ClusterNode(RedisServer):
 class RedisCluster:
     """``primaries`` nodes that share the slots out evenly, and a replica of each behind them in ``nodes``.
 
-    ``places``: where the nodes run, in that order. ``options`` and ``password`` are for all of them.
+    ``places``: where the nodes run, in that order. ``options``, ``password`` and ``binary`` are for all of them, and so is
+    ``certificate``, a file with a key too: with it they talk TLS among themselves, and on ports of their own to others.
     """
 
     def __init__(
@@ -104,9 +130,13 @@ class RedisCluster:
         places: Iterable[Place] = (),
         options: Sequence[str] = (),
         password: str = "",
+        certificate: Path | None = None,
+        binary: str | None = None,
         replicas: bool = True,
     ) -> None:
         self._directory = directory
+        self._certificate = certificate
+        self._binary = binary
         self._options = options
         self._password = password
         self._numbers = itertools.count()
@@ -116,7 +146,14 @@ class RedisCluster:
 
     def _node(self, place: Place = HERE) -> ClusterNode:
         directory = self._directory / f"node{next(self._numbers)}"
-        return ClusterNode(directory, place, options=self._options, password=self._password)
+        return ClusterNode(
+            directory,
+            place,
+            options=self._options,
+            password=self._password,
+            certificate=self._certificate,
+            binary=self._binary,
+        )
 
     def _describe(self, primaries: int) -> None:
         for owner in self.nodes:
@@ -140,6 +177,11 @@ class RedisCluster:
         """What a gateway is given that is told of those nodes; it finds the others."""
         credentials = f":{self._password}@" if self._password else ""
         return f"redis+cluster://{credentials}{','.join(f'{node.host}:{node.port}' for node in nodes)}"
+
+    def tls_url(self, credentials: str) -> str:
+        """What a gateway is given that talks TLS to it, as ``user:password``."""
+        nodes = ",".join(f"{node.host}:{node.tls_port}" for node in self.nodes)
+        return f"rediss+cluster://{credentials}@{nodes}?ssl_ca_certs={self._certificate}"
 
     def start(self) -> None:
         """Starts all nodes, and returns when each of them finds that the cluster is well."""

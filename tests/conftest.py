@@ -35,6 +35,7 @@ SERVERS = {
     "shared_redis",
     "redis_server",
     "shared_valkey",
+    "shared_valkey_cluster",
     "shared_cluster",
     "redis_cluster",
     "migrated_database",
@@ -64,7 +65,7 @@ def _needs_servers(item: pytest.Function) -> bool:
     return (
         folder in {"faults", "integration"}
         or not SERVERS.isdisjoint(item.fixturenames)
-        or not {"redis", "valkey", "cluster"}.isdisjoint(map(str, parameters))
+        or not {"redis", "valkey", "cluster", "valkey_cluster"}.isdisjoint(map(str, parameters))
     )
 
 
@@ -109,10 +110,7 @@ def shared_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 @pytest.fixture(scope="session")
 def shared_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """A Valkey, for what holds on it as well as on Redis."""
-    binary = shutil.which("valkey-server")
-    if binary is None:
-        pytest.skip("needs valkey-server on PATH")
-    valkey = RedisServer(tmp_path_factory.mktemp("valkey"), binary=binary)
+    valkey = RedisServer(tmp_path_factory.mktemp("valkey"), binary=_valkey())
     valkey.start()
     yield valkey
     valkey.stop()
@@ -123,6 +121,29 @@ def valkey_url(shared_valkey: RedisServer) -> str:
     """The URL of a real Valkey without a key in it."""
     shared_valkey.flush()
     return shared_valkey.url
+
+
+def _valkey() -> str:
+    binary = shutil.which("valkey-server")
+    if binary is None:
+        pytest.skip("needs valkey-server on PATH")
+    return binary
+
+
+@pytest.fixture(scope="session")
+def shared_valkey_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
+    """Three primaries of Valkey's."""
+    cluster = RedisCluster(tmp_path_factory.mktemp("valkey") / "cluster", binary=_valkey(), replicas=False)
+    cluster.start()
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture
+def valkey_cluster_url(shared_valkey_cluster: RedisCluster) -> str:
+    """The URL of a real Valkey Cluster without a key in it."""
+    shared_valkey_cluster.flush()
+    return shared_valkey_cluster.url
 
 
 @pytest.fixture(scope="session")

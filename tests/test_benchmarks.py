@@ -76,7 +76,7 @@ def test_the_spread_over_a_cluster_can_be_measured(shared_redis: RedisServer, sh
 
 
 def test_the_busiest_primary_counts() -> None:
-    assert spread.Spread("single ticks", 10_000, [3_000, 4_000, 2_000]).share == pytest.approx(0.4)
+    assert spread.Spread("single ticks", 10_000, [3_000, 4_000, 2_000], 1, 1).share == pytest.approx(0.4)
 
 
 def test_work_that_got_lost_is_no_figure() -> None:

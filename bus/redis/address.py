@@ -11,19 +11,20 @@ are asked for the others. ``buckets`` in the query is how many parts what the bu
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from pathlib import Path
+from typing import Any, ClassVar, Final, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
 from channels_redis.utils import create_pool
 from redis.asyncio import Connection, ConnectionPool
-from redis.asyncio.connection import SSLConnection, parse_url
+from redis.asyncio.connection import RedisSSLContext, SSLConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from bus.redis.connection import ESTABLISH_SECONDS
 
-__all__ = ["ClusterHost", "cluster_of", "make_pool", "parse"]
+__all__ = ["ClusterHost", "Secured", "cluster_of", "make_pool", "parse"]
 
 _SENTINEL_SECONDS: Final = 1.0
 """How long a Sentinel may take for each round trip before another one is asked."""
@@ -144,7 +145,31 @@ def _options(url: str) -> dict[str, Any]:
         kind(**settings)
     except (TypeError, RedisError) as error:
         raise ValueError(f"an option is unknown or has a value that it cannot have: {error}") from None
+    if kind is SSLConnection:
+        options["connection_class"] = Secured
     return options
+
+
+class Secured(SSLConnection):
+    """redis-py makes a TLS context for each connection, which takes tens of milliseconds, and the loop stands still
+    meanwhile. Here connections with the same settings share one, until one of its files changes.
+    """
+
+    _contexts: ClassVar[dict[tuple[object, ...], RedisSSLContext]] = {}
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        settings = [(name, str(value)) for name, value in sorted(options.items()) if name.startswith("ssl_")]
+        key = (*settings, *map(_changed, (self.keyfile, self.certfile, self.ca_certs)))
+        self.ssl_context = self._contexts.setdefault(key, self.ssl_context)
+
+
+def _changed(path: str | None) -> int:
+    """When a file was, in ns; 0 if there is none, which redis-py will complain of."""
+    try:
+        return Path(path).stat().st_mtime_ns if path else 0
+    except OSError:
+        return 0
 
 
 def _address(netloc: str, default_port: int) -> tuple[str, int]:

@@ -8,7 +8,20 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
-from bus.contract import BusUnavailable, Held, Idempotency, Limits, Losses, Packet, Position, Reason, Since, Tap, Wish
+from bus.contract import (
+    BusUnavailable,
+    Held,
+    Idempotency,
+    Limits,
+    Losses,
+    Packet,
+    Position,
+    Reason,
+    Refusal,
+    Since,
+    Tap,
+    Wish,
+)
 from bus.redis.membership import Membership, Names, beginning, names_of
 from bus.redis.packing import MAGIC, is_consecutive, unpack
 from bus.redis.places import Choose, News, places
@@ -227,19 +240,26 @@ class RedisBus:
             by_shard.setdefault(self._places.of(group), {})[group] = list(map(serialize, messages))
         if not by_shard and idempotency is not None:
             by_shard = {self._places.named(idempotency.key): {}}
-        # All at once, and a task for each even if it is one: so batches reach each host in the order of their calls.
-        parts = [
-            asyncio.ensure_future(self._publish(shard, groups, idempotency, note)) for shard, groups in by_shard.items()
-        ]
+        # All at once: so batches reach each host in the order of their calls.
+        parts = [self._publish(shard, groups, idempotency, note) for shard, groups in by_shard.items()]
+        if len(parts) == 1:
+            ((_, groups),) = by_shard.items()
+            parts[0].add_done_callback(partial(_named, groups))
+            return parts[0]
         return asyncio.ensure_future(_joined(list(by_shard.values()), parts))
 
-    async def _publish(
+    def _publish(
         self, shard: Shard, groups: Mapping[str, list[bytes]], idempotency: Idempotency | None, note: bytes
-    ) -> dict[str, Since] | None:
-        with shard.refusals.told():
-            if self._is_away(shard):
-                shard.check_open()
-            return await shard.publish_batch(groups, idempotency, note)
+    ) -> asyncio.Future[dict[str, Since] | None]:
+        try:
+            with shard.refusals.told():
+                if self._is_away(shard):
+                    shard.check_open()
+        except BusUnavailable as error:
+            refused: asyncio.Future[dict[str, Since] | None] = asyncio.get_running_loop().create_future()
+            refused.set_exception(error)
+            return refused
+        return shard.publish_batch(groups, idempotency, note)
 
     async def positions(self, groups: Sequence[str]) -> dict[str, Position]:
         found: dict[str, Position] = {}
@@ -411,6 +431,12 @@ async def _joined(
 ) -> dict[str, Since] | None:
     """What became of a batch, of which each host was given a part."""
     return published(groups, await asyncio.gather(*parts, return_exceptions=True))
+
+
+def _named(groups: Mapping[str, list[bytes]], part: asyncio.Future[dict[str, Since] | None]) -> None:
+    """What was refused of a batch that is on one host is all of it."""
+    if not part.cancelled() and isinstance(error := part.exception(), Refusal):
+        error.groups = list(groups)
 
 
 async def _told(shard: Shard, answer: Awaitable[T]) -> T:

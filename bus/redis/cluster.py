@@ -28,7 +28,7 @@ from bus.redis.node_reception import NodeReception
 from bus.redis.pipe import Pipe
 from bus.redis.publications import PUBLISH_SECONDS
 from bus.redis.reception import RawMessage
-from bus.redis.refusals import Refusals
+from bus.redis.refusals import Refusals, reason_of
 from bus.redis.route import Route
 from bus.redis.scripts import scripts
 from bus.redis.topology import Address, View, claims, tags
@@ -51,7 +51,6 @@ class Bucket:
     """The home of one bucket, wherever that is."""
 
     publish_command = "SPUBLISH"
-    is_patient = True
 
     def __init__(self, cluster: Cluster, number: int, prefix: str, slot: int) -> None:
         self._cluster = cluster
@@ -60,7 +59,12 @@ class Bucket:
         self.prefix = prefix
         self.slot = slot
         self.node: Node[NodeReception] | None = None
-        self.publishing = Route(PUBLISH_SECONDS, lambda: self._pipe("publishing"), cluster.news)
+        self.publishing = self.convoy = Route(
+            PUBLISH_SECONDS,
+            lambda: self._pipe("publishing"),
+            cluster.news,
+            lambda: None if self.node is None else self.node.traffic,
+        )
         self.asking = Route(ASK_SECONDS, lambda: self._pipe("asking"), cluster.news, is_ordered=False)
         self.sending = Route(SEND_SECONDS, lambda: self._pipe("sending"), cluster.news)
         self.listener = BucketListener(
@@ -128,6 +132,7 @@ class Cluster:
         self._wanted = asyncio.Event()
         self._waiting: list[asyncio.Future[None]] = []
         self._problem = self._failure = ""
+        self._reason = Reason.AWAY
 
     def start(self) -> None:
         if self._task is None:
@@ -153,8 +158,10 @@ class Cluster:
             waiting, self._waiting = self._waiting, []
             try:
                 await self._look()
-            except (RedisError, OSError, BusUnavailable) as error:
-                self._say(str(error))
+            except BusUnavailable as error:
+                self._say(str(error), error.reason)
+            except (RedisError, OSError) as error:
+                self._say(str(error), reason_of(error))
             except Exception:
                 logger.exception("Could not make out where the buckets of the cluster are, trying again.")
             for waiter in waiting:
@@ -165,7 +172,8 @@ class Cluster:
                 async with asyncio.timeout(_EVERY_SECONDS):
                     await self._wanted.wait()
 
-    def _say(self, problem: str) -> None:
+    def _say(self, problem: str, reason: Reason = Reason.AWAY) -> None:
+        self._reason = reason
         if problem != self._problem:
             self._problem = problem
             if problem:
@@ -182,9 +190,13 @@ class Cluster:
             raise ConnectionError(f"No node answers. {self._failure}")
         self._replicas.update(address for view in views for address in view.replicas)
         await self._agree(found.get(home))
+        down = {view.down for view in views}
         for bucket in self.buckets:
-            if bucket.slot in found:
-                self._place(bucket, found[bucket.slot])
+            address = found.get(bucket.slot)
+            if address in down:
+                bucket.move(None)
+            elif address is not None:
+                self._place(bucket, address)
         used = {bucket.node for bucket in self.buckets}
         for address, node in list(self._nodes.items()):
             if node not in used:
@@ -286,7 +298,7 @@ class Cluster:
         """Holds the conversation of bus/redis/entry.py with each primary."""
         await self.news()
         if self._problem:
-            raise BusUnavailable(f"{self.name}: {self._problem}")
+            raise BusUnavailable(f"{self.name}: {self._problem}", self._reason)
         away = sum(bucket.node is None for bucket in self.buckets)
         odd = [f"{self.name}: no node serves {away} of {len(self.buckets)} buckets."] if away else []
         homes = {bucket.node: bucket for bucket in self.buckets if bucket.node is not None}

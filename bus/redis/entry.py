@@ -33,7 +33,15 @@ _USED: Final = (
 )
 """Commands that the bus sends itself."""
 _USED_ALONE: Final = ("PUBLISH", "SUBSCRIBE", "UNSUBSCRIBE", "PSUBSCRIBE", "PUNSUBSCRIBE")
-_USED_IN_CLUSTER: Final = ("CLUSTER|SLOTS", "CLUSTER|NODES", "GET", "SPUBLISH", "SSUBSCRIBE", "SUNSUBSCRIBE")
+_USED_IN_CLUSTER: Final = (
+    "CLUSTER|SLOTS",
+    "CLUSTER|NODES",
+    "CLUSTER|INFO",
+    "GET",
+    "SPUBLISH",
+    "SSUBSCRIBE",
+    "SUNSUBSCRIBE",
+)
 """Those that it sends beside them, to a Redis that is alone and to a cluster."""
 
 _CALLED: Final = re.compile(r"\bcall\(\s*'([A-Z]+)'")

@@ -17,6 +17,7 @@ from bus.redis.pipe import Pipe
 from bus.redis.publications import PUBLISH_SECONDS
 from bus.redis.reception import Reception
 from bus.redis.scripts import Scripts
+from bus.redis.traffic import Traffic
 
 __all__ = ["ASK_SECONDS", "SEND_SECONDS", "Node"]
 
@@ -48,6 +49,7 @@ class Node(Generic[R]):
         self.asking = make_pipe(ASK_SECONDS, scripts.questions)
         self.sending = make_pipe(host.get("socket_timeout") or SEND_SECONDS, [])
         self._pipes = (self.publishing, self.asking, self.sending)
+        self.traffic = Traffic()
         self.listener = listen(self.pool)
 
     def pool(self) -> ConnectionPool:

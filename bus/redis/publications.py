@@ -4,8 +4,9 @@ Of what Redis does with a lone tick the call and its packet are most. So while a
 had several batches, what is to be published waits for the next turn of the loop, and goes with all that has come until
 then. A batch that finds nothing under way goes at once. Batches are sent in the order in which they came.
 
-A bucket of a cluster gets a part of what comes in a turn, which is few. So there a call is waited for, and what came
-meanwhile goes with the next one: as many buckets as there are, as many calls are under way.
+A bucket of a cluster gets a part of what comes in a turn, which is few. So there the calls to its node are waited for,
+and what came meanwhile for any of the node's buckets goes as the next convoy (traffic.py): a call for each bucket, all
+in one packet.
 
 In its call each batch stands for itself: it is published as a whole or not at all, and has its own idempotency key and
 its own answer. What they share is the time until which Redis may come to them, which begins when the call is made.
@@ -14,9 +15,9 @@ its own answer. What they share is the time until which Redis may come to them, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import hiredis
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -40,6 +41,17 @@ _MOST: Final = 256
 """Messages of several batches in one call: Redis does nothing else meanwhile. A batch may have more by itself."""
 
 Arguments = list[bytes | str | int]
+
+
+class Convoy(Protocol):
+    """What goes together to a node."""
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether there is something under way."""
+
+    def join(self, go: Callable[[], None]) -> None:
+        """Calls ``go`` when what is under way has been answered."""
 
 
 class _Batch:
@@ -151,11 +163,11 @@ class Publications:
         options: Sequence[bytes | str | int],
         refusals: Refusals,
         *,
-        is_patient: bool = False,
+        convoy: Convoy | None = None,
     ) -> None:
-        """``is_patient``: what comes while a call is under way waits for its end, not for the next turn."""
+        """``convoy``: what comes while something is under way waits for the end of that, not for the next turn."""
         self._way = way
-        self._is_patient = is_patient
+        self._convoy = convoy
         self._script = script
         self._head: Arguments = [prefix, *options]
         self._refusals = refusals
@@ -176,11 +188,15 @@ class Publications:
         not do it.
         """
         batch = _Batch(groups, idempotency, note)
-        if self._gathering or (batch.size < _MOST and (self._calls or self._is_crowded)):
+        if self._gathering or (batch.size < _MOST and self._is_busy):
             self._gather(batch)
         else:
             self._commit([batch])
         return batch.outcome
+
+    @property
+    def _is_busy(self) -> bool:
+        return bool(self._calls) or self._is_crowded or (self._convoy is not None and self._convoy.is_busy)
 
     def _gather(self, batch: _Batch) -> None:
         last = self._gathering[-1] if self._gathering else []
@@ -188,12 +204,10 @@ class Publications:
             last.append(batch)
             return
         self._gathering.append([batch])
-        if not self._is_patient or len(self._gathering) == 1:
-            self._commit_next()
-
-    def _commit_next(self) -> None:
-        if not (self._is_patient and self._calls):
+        if self._convoy is None:
             asyncio.get_running_loop().call_soon(self._commit_gathered)
+        elif len(self._gathering) == 1 and not self._calls:
+            self._convoy.join(self._commit_gathered)
 
     def _commit_gathered(self) -> None:
         batches = self._gathering.pop(0)
@@ -217,8 +231,8 @@ class Publications:
 
     def _ended(self) -> None:
         self._calls -= 1
-        if self._is_patient and self._gathering:
-            self._commit_next()
+        if self._convoy is not None and self._gathering and not self._calls:
+            self._convoy.join(self._commit_gathered)
 
     def _replied(self, batches: Sequence[_Batch], call: _Call, reply: asyncio.Future[Any]) -> None:
         self._ended()

@@ -12,6 +12,7 @@ import itertools
 import re
 from bisect import insort
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
@@ -21,6 +22,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from bus.redis.link import Link
 from bus.redis.pipe import Pipe
+from bus.redis.traffic import Traffic
 
 __all__ = ["Route", "is_elsewhere"]
 
@@ -38,7 +40,8 @@ def is_elsewhere(error: object) -> bool:
 
 class Route:
     """Does what a ``Pipe`` does. ``find`` has the bucket's pipe, if it is known where the bucket is, and ``news``
-    returns when the cluster has been asked for it. ``is_ordered``: an operation fails that a later one has overtaken.
+    returns when the cluster has been asked for it. ``traffic`` is that of its node, of which operations are a part.
+    ``is_ordered``: an operation fails that a later one has overtaken.
     """
 
     def __init__(
@@ -46,12 +49,14 @@ class Route:
         timeout: float,
         find: Callable[[], Pipe | None],
         news: Callable[[], Awaitable[None]],
+        traffic: Callable[[], Traffic | None] = lambda: None,
         *,
         is_ordered: bool = True,
     ) -> None:
         self._timeout = timeout
         self._find = find
         self._news = news
+        self._traffic = traffic
         self._is_ordered = is_ordered
         self._numbers = itertools.count()
         self._done = -1
@@ -67,6 +72,20 @@ class Route:
     def is_lost(self) -> bool:
         pipe = self._find()
         return pipe is None or pipe.is_lost
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether operations, of any bucket of its node, are under way."""
+        traffic = self._traffic()
+        return traffic is not None and traffic.is_busy
+
+    def join(self, go: Callable[[], None]) -> None:
+        """Calls ``go`` when none are, together with whoever else of the node waits for that."""
+        traffic = self._traffic()
+        if traffic is None:
+            asyncio.get_running_loop().call_soon(go)
+        else:
+            traffic.join(go)
 
     async def call(self, *command: Any) -> Any:
         return await self.perform(partial(_call, command))
@@ -95,7 +114,8 @@ class Route:
             attempt = _Attempt(operation)
             self._under_way += 1
             try:
-                answer = await pipe.perform(attempt, give_up)
+                with self._traffic() or nullcontext():
+                    answer = await pipe.perform(attempt, give_up)
             except ResponseError as error:
                 if not is_elsewhere(error):
                     raise

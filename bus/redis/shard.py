@@ -15,7 +15,7 @@ from bus.contract import Held, Idempotency, Limits, Since, Wish
 from bus.redis.link import Link, Script
 from bus.redis.membership import Ear
 from bus.redis.pipe import Way
-from bus.redis.publications import Publications
+from bus.redis.publications import Convoy, Publications
 from bus.redis.refusals import Refusals
 from bus.redis.scripts import Scripts
 
@@ -32,8 +32,10 @@ class Home(Protocol):
     """The connections over which a bucket is reached."""
 
     publish_command: str
-    is_patient: bool
-    """Whether what is published while a call is under way waits for its end (publications.py)."""
+
+    @property
+    def convoy(self) -> Convoy | None:
+        """With what goes what is published while something is under way (publications.py)."""
 
     @property
     def scripts(self) -> Scripts: ...
@@ -86,7 +88,7 @@ class Shard:
         self._retaining: asyncio.Task[None] | None = None
         self._scripts = home.scripts
         self._publications = Publications(
-            home.publishing, home.scripts.publish, prefix, options, home.refusals, is_patient=home.is_patient
+            home.publishing, home.scripts.publish, prefix, options, home.refusals, convoy=home.convoy
         )
         self._probes = Publications(home.publishing, home.scripts.publish, f"{prefix}:probe", options, home.refusals)
 

@@ -21,7 +21,7 @@ class Single:
     """The only home of its bucket. ``deliver``, ``lost`` and ``restored`` are the listener's."""
 
     publish_command = "PUBLISH"
-    is_patient = False
+    convoy = None
 
     def __init__(
         self,

@@ -1,7 +1,8 @@
 """Which node of a Redis Cluster serves a slot: what nodes say, and whom to believe; and the buckets' names.
 
 A node that was cut off goes on saying that it serves what it served. As in Redis itself, who has the higher epoch of
-configuration is right.
+configuration is right. Once it has found out that it is alone its cluster is down to it: it refuses what is published,
+and who listens there hears nothing of what the others go on with.
 """
 
 from __future__ import annotations
@@ -36,26 +37,34 @@ class View(NamedTuple):
 
     claims: Sequence[Claim]
     replicas: Sequence[Address]
+    down: Address | None = None
+    """Where it is itself, if it is a primary with slots and the cluster is down to it."""
 
 
-def read_view(asked: Address, slots: Any, nodes: Any) -> View:
-    """``slots`` and ``nodes`` are the replies to ``CLUSTER SLOTS`` and ``CLUSTER NODES`` of the node ``asked``.
+def read_view(asked: Address, slots: Any, nodes: Any, info: Any) -> View:
+    """The replies to ``CLUSTER SLOTS``, ``CLUSTER NODES`` and ``CLUSTER INFO`` of the node ``asked``.
 
-    The former has the addresses that are meant for clients, the latter the epochs.
+    The first has the addresses that are meant for clients, the second the epochs, the third whether all is well.
     """
-    epochs = {}
+    epochs, myself = {}, ""
     for line in nodes.decode().splitlines():
         fields = line.split()
         if len(fields) > 6:
             epochs[fields[0]] = int(fields[6])
+            if "myself" in fields[2].split(","):
+                myself = fields[0]
+    is_down = b"cluster_state:ok" not in info
+    down = None
     found: list[Claim] = []
     replicas: list[Address] = []
     for first, last, primary, *others in slots:
         address = _address(asked, primary)
         if address is not None:
             found.append(Claim(first, last, address, epochs.get(primary[2].decode(), 0)))
+            if is_down and primary[2].decode() == myself:
+                down = address
         replicas += filter(None, (_address(asked, other) for other in others))
-    return View(found, replicas)
+    return View(found, replicas, down)
 
 
 def _address(asked: Address, node: Sequence[Any]) -> Address | None:

@@ -29,11 +29,11 @@ class Witness:
     async def view(self) -> View:
         link = await self._connected()
         try:
-            slots, nodes = await asyncio.gather(link.call("CLUSTER", "SLOTS"), link.call("CLUSTER", "NODES"))
+            replies = await asyncio.gather(*(link.call("CLUSTER", word) for word in ("SLOTS", "NODES", "INFO")))
         except asyncio.CancelledError:
             link.abort()  # it was too slow, and may be dead
             raise
-        return read_view(self._address, slots, nodes)
+        return read_view(self._address, *replies)
 
     async def kept(self, key: str, value: str = "") -> str:
         """What is kept under a key of a slot that the node serves: ``value`` from now on, if there was nothing."""

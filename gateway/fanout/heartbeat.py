@@ -200,12 +200,15 @@ class Outage:
         """``hosts``: how many the bus has."""
         self._clients = subscriptions.clients
         self._streams = subscriptions.streams
+        self._limits = subscriptions.everything.limits
         self._hosts = hosts
         self.away: set[int] = set()
         """The hosts that are."""
         self._told: dict[Outbox, tuple[str, ...]] = {}
         self._everything: tuple[str, ...] | None = None
         """What who takes everything is told; None: to be made."""
+        self._newest = ""
+        """The last of the streams that this was made of."""
 
     @property
     def is_on(self) -> bool:
@@ -237,7 +240,7 @@ class Outage:
 
     def tell(self, outbox: Outbox) -> None:
         """Tells a client what is away of its symbols, unless it knows."""
-        concerned = self._concerned(self._clients[outbox])
+        concerned = self._concerned(outbox)
         if concerned == self._told.get(outbox):
             return
         if concerned is None:
@@ -247,16 +250,25 @@ class Outage:
             self._told[outbox] = concerned
             outbox.reply(bus_frame(False, concerned))
 
-    def _concerned(self, held: Mapping[str, float | None]) -> tuple[str, ...] | None:
+    def _concerned(self, outbox: Outbox) -> tuple[str, ...] | None:
         """Those of a client's symbols that are away: none of them by name if it may be all, None if it is none."""
         if not self.away:
             return None
+        held = self._clients[outbox]
         if len(self.away) == self._hosts:
             return ()
         if EVERYTHING not in held:
             return tuple(symbol for symbol in held if self._streams[symbol].host in self.away) or None
-        if self._everything is None:
+        everything, limit = self._all_that_is_away(), self._limits.get(outbox)
+        if limit is None or not everything:
+            return everything
+        return tuple(filter(limit.covers, everything)) or None
+
+    def _all_that_is_away(self) -> tuple[str, ...]:
+        newest = next(reversed(self._streams), "")
+        if self._everything is None or newest != self._newest:
             self._everything = tuple(symbol for symbol, stream in self._streams.items() if stream.host in self.away)
+            self._newest = newest
         return self._everything
 
     def forget(self, outbox: Outbox) -> None:

@@ -1,4 +1,6 @@
-"""What a tick costs the busiest primary of a Redis Cluster, beside what it costs one Redis, at the same load."""
+"""What a tick costs the busiest primary of a Redis Cluster, beside what it costs one Redis, at the same load, and how long
+publishers wait.
+"""
 
 from __future__ import annotations
 
@@ -32,11 +34,15 @@ LOADS: Final = {"single ticks": 1, "batches of ten": 10, "batches of a hundred":
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Nanoseconds of CPU a tick, of one Redis and of each primary."""
+    """Nanoseconds of CPU a tick, of one Redis and of each primary; and how long the median publisher waited, in ns."""
 
     load: str
     one: float
     primaries: Sequence[float]
+    wait: float
+    """With one Redis."""
+    waits: float
+    """With the cluster."""
 
     @property
     def share(self) -> float:
@@ -51,20 +57,24 @@ class Spread:
 def measure(load: str, redis: RedisServer, cluster: RedisCluster, effort: Effort) -> Spread:
     """Both run; with somebody who listens to all symbols."""
     ticks = LOADS[load]
-    (one,) = asyncio.run(_cost(redis.url, [cpu_clock(redis.pid)], ticks, effort))
-    primaries = asyncio.run(_cost(cluster.url, [cpu_clock(node.pid) for node in cluster.primaries], ticks, effort))
-    return Spread(load, one, primaries)
+    (one,), wait = asyncio.run(_cost(redis.url, [cpu_clock(redis.pid)], ticks, effort))
+    clocks = [cpu_clock(node.pid) for node in cluster.primaries]
+    primaries, waits = asyncio.run(_cost(cluster.url, clocks, ticks, effort))
+    return Spread(load, one, primaries, wait, waits)
 
 
-async def _cost(url: str, clocks: Sequence[Clock], ticks: int, effort: Effort) -> list[float]:
+async def _cost(url: str, clocks: Sequence[Clock], ticks: int, effort: Effort) -> tuple[list[float], float]:
     layer: Any = RedisLayer(hosts=[url])
     sink = Sink(layer)
     batches = itertools.cycle(_batches(ticks))
     rounds = effort.of(max(1, 100 // ticks))
+    waits: list[float] = []
 
     async def publish() -> None:
         for _ in range(rounds):
+            began = time.perf_counter()
             await layer.bus.publish(next(batches))
+            waits.append(time.perf_counter() - began)
 
     async def work() -> int:
         count = PUBLISHERS * rounds * ticks
@@ -76,10 +86,11 @@ async def _cost(url: str, clocks: Sequence[Clock], ticks: int, effort: Effort) -
     try:
         await layer.bus.join([group_name(tick.symbol) for tick in sample_ticks(SYMBOLS, SYMBOLS)])
         await work()
+        waits.clear()
         runs = [await _repetition(work, clocks, effort.seconds) for _ in range(effort.repeats)]
     finally:
         await layer.flush()
-    return [statistics.median(run) for run in zip(*runs, strict=True)]
+    return [statistics.median(run) for run in zip(*runs, strict=True)], statistics.median(waits) * 1e9
 
 
 async def _repetition(work: Any, clocks: Sequence[Clock], seconds: float) -> list[float]:
@@ -102,7 +113,7 @@ def table(effort: Effort) -> Table:
         title_justify="left",
     )
     table.add_column("load")
-    for heading in ("one Redis", "busiest primary", "share", "all primaries"):
+    for heading in ("one Redis", "busiest primary", "share", "all primaries", "p50, one", "p50, cluster"):
         table.add_column(heading, justify="right", no_wrap=True)
     return table
 
@@ -114,4 +125,6 @@ def row(spread: Spread) -> tuple[str, ...]:
         duration(max(spread.primaries)),
         f"{spread.share:.2f}",
         duration(sum(spread.primaries)),
+        duration(spread.wait),
+        duration(spread.waits),
     )

@@ -8,13 +8,17 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
-from bus.contract import BusUnavailable, Idempotency, Packet
+from bus.contract import BusUnavailable, Idempotency, Packet, Reason
 from bus.layers import RedisLayer
+from bus.redis.entry import rights
+from bus.redis.scripts import scripts
 from tests.cluster import ClusterNode, RedisCluster
+from tests.integration.tls import certificate_in
 from tests.servers import wait_until
 
 Layer = Any
@@ -171,6 +175,28 @@ async def test_one_node_is_enough_to_find_the_others(make_layer: MakeLayer, clus
         await publish_all(make_layer(cluster.url_of([node])), 1)
 
 
+async def test_what_comes_while_a_node_is_at_work_goes_to_it_together(layer: Layer, cluster: RedisCluster) -> None:
+    """Also for its other bucket, which is not: a packet is most of what a lone tick costs."""
+    await publish_all(layer, 1)
+    node = cluster.primaries[0]
+    groups = _groups_on(layer, node, cluster)
+    first = min(groups)
+    other = min(group for group in groups if layer.bus.host_of(group) != layer.bus.host_of(first))
+
+    def calls() -> int:
+        (line,) = (line for line in node.info("commandstats") if line.startswith("cmdstat_evalsha:"))
+        return int(line.partition("calls=")[2].partition(",")[0])
+
+    before = calls()
+    publishing = [layer.bus.publish({first: [tick(2)]})]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    publishing += [layer.bus.publish({other: [tick(number)]}) for number in range(2, 7)]
+    places = await asyncio.gather(*publishing)
+    assert [place[other].seq for place in places[1:]] == [2, 3, 4, 5, 6]
+    assert calls() - before == 2
+
+
 async def test_a_key_is_known_wherever_its_batch_was(layer: Layer) -> None:
     key = Idempotency("anonymous:1", "digest", 60)
     batch = {group: [tick(1)] for group in GROUPS}
@@ -210,6 +236,38 @@ async def test_what_everybody_would_get_is_published_while_somebody_wants_it(
 async def _settled(layer: Layer) -> bool:
     await asyncio.sleep(0.2)  # what was left is unsubscribed from in the background
     return True
+
+
+@pytest.mark.servers
+async def test_it_is_reached_over_tls_by_a_user_with_a_password(tmp_path: Path) -> None:
+    """Nodes say where their TLS is, and each of them asks for the user."""
+    certificate = certificate_in(tmp_path)
+    cluster = RedisCluster(tmp_path / "cluster", certificate=certificate, replicas=False)
+    cluster.start()
+    rule = rights((script.source for script in scripts(is_cluster=True)), is_cluster=True)
+    for node in cluster.nodes:
+        assert node.call(f"ACL SETUSER feed on >p/w ~marketmux.0:* &marketmux.0:* {rule}") == "+OK"
+        assert node.call("ACL SETUSER default off") == "+OK"
+    layer: Layer = RedisLayer(hosts=[cluster.tls_url("feed:p%2Fw")])
+    other: Layer = RedisLayer(hosts=[cluster.tls_url("feed:wrong")])
+
+    async def is_told_of_its_password() -> bool:
+        with pytest.raises(BusUnavailable) as refused:
+            await other.bus.check()
+        return refused.value.reason is Reason.UNAUTHORIZED
+
+    try:
+        tap = Tap(layer)
+        await until(lambda: not tap.lost)  # a busy machine takes seconds for so many handshakes
+        assert await layer.bus.check(["ticks.*"]) == []
+        await layer.bus.join(GROUPS)
+        places = await publish_all(layer, 1)
+        await until(lambda: all(tap.places(group)[-1:] == [tuple(places[group])] for group in GROUPS))
+        await until(is_told_of_its_password)
+    finally:
+        await layer.flush()
+        await other.flush()
+        cluster.stop()
 
 
 # Slots that move, primaries that change
@@ -309,6 +367,20 @@ async def test_a_primary_that_lost_its_memory_ends_the_epochs_of_its_buckets(
     await until(lambda: not tap.lost)
     lost = {group for group in GROUPS if layer.bus.host_of(group) in tap.ever_lost}
     assert lost == concerned
+
+
+async def test_a_primary_that_is_left_alone_is_away(layer: Layer, cluster: RedisCluster) -> None:
+    """It is there and says nothing: who listens to it would take old prices for the newest."""
+    tap = Tap(layer)
+    await layer.bus.join(GROUPS)
+    await publish_all(layer, 1)
+    lone, *others = cluster.primaries
+    theirs = {layer.bus.host_of(group) for group in _groups_on(layer, lone, cluster)}
+    with cluster.frozen(*others):
+        await until(lambda: tap.lost >= theirs)
+    await publish_all(layer, 2)
+    await until(lambda: not tap.lost)
+    await asyncio.to_thread(cluster.wait_until_well)
 
 
 async def test_a_node_that_joins_is_found_and_one_that_goes_is_let_go(layer: Layer, cluster: RedisCluster) -> None:

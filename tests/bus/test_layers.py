@@ -26,7 +26,7 @@ Layer = Any
 MakeLayer = Callable[..., Layer]
 
 
-@pytest.fixture(params=["memory", "redis", "valkey", "cluster"])
+@pytest.fixture(params=["memory", "redis", "valkey", "cluster", "valkey_cluster"])
 async def make_layer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[MakeLayer]:
     """Makes layers, which share the bus only if it is Redis. A busy machine does not make Redis unavailable."""
     made: list[Layer] = []

@@ -312,7 +312,7 @@ class Books:
         return " ".join(["beat", *(f"{symbol}{seq}" for symbol, seq in sorted(seqs.items()))])
 
     def _on_bus(self, message: dict[str, Any]) -> str:
-        return "bus back" if message["connected"] else "bus away"
+        return " ".join(["bus back" if message["connected"] else "bus away", *message.get("symbols", ())])
 
 
 class FakeClient:

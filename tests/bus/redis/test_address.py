@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import ssl
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +12,9 @@ from redis.asyncio.connection import SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.sentinel import SentinelConnectionPool, SentinelManagedSSLConnection
 
 from bus.layers import RedisLayer
-from bus.redis.address import cluster_of, make_pool, parse
+from bus.redis.address import Secured, cluster_of, make_pool, parse
 from bus.redis.names import default_namespace
+from tests.integration.tls import certificate_in
 
 
 @pytest.mark.parametrize(
@@ -21,7 +25,7 @@ from bus.redis.names import default_namespace
         ("redis://u:p%40@h:6380/3", {"username": "u", "password": "p@", "host": "h", "port": 6380, "db": 3}),
         (
             "rediss://h?ssl_check_hostname=0",
-            {"host": "h", "connection_class": SSLConnection, "ssl_check_hostname": False},
+            {"host": "h", "connection_class": Secured, "ssl_check_hostname": False},
         ),
         ("unix:///run/redis.sock", {"path": "/run/redis.sock", "connection_class": UnixDomainSocketConnection}),
     ],
@@ -64,7 +68,7 @@ def test_a_cluster_url_names_nodes_and_what_all_connections_share() -> None:
     assert host.options == {
         "username": "u",
         "password": "p/",
-        "connection_class": SSLConnection,
+        "connection_class": Secured,
         "ssl_ca_certs": "/ca.pem",
         "db": 0,
     }
@@ -127,3 +131,25 @@ def test_no_part_of_a_password_is_said(url: str) -> None:
         parse(url)
     assert "secr" not in str(raised.value)
     assert "cret" not in str(raised.value)
+
+
+def test_connections_over_tls_share_a_context_until_a_file_of_it_changes(tmp_path: Path) -> None:
+    """To make one takes tens of milliseconds, in which the loop stands still."""
+    certificate = certificate_in(tmp_path)
+    pools: list[Any] = [
+        make_pool({"address": f"rediss://{host}?ssl_ca_certs={certificate}"}) for host in ("one", "u:p@two:7")
+    ]
+    node = cluster_of({"address": f"rediss+cluster://three?ssl_ca_certs={certificate}"})
+    assert node is not None
+    pools.append(make_pool({**node.options, "host": "three", "port": 7_001}))
+
+    def contexts() -> set[int]:
+        return {id(pool.make_connection().ssl_context.get()) for pool in pools}
+
+    kept = contexts()
+    assert len(kept) == 1
+    assert contexts() == kept
+    os.utime(certificate, (1, 1))
+    assert contexts().isdisjoint(kept)
+    lax: Any = make_pool({"address": "rediss://one?ssl_cert_reqs=none"})
+    assert lax.make_connection().ssl_context.get().verify_mode is ssl.CERT_NONE

@@ -16,6 +16,8 @@ bb 10.0.0.2:7002@17002 master - 0 1795731280932 7 connected 101-16383 [5-<-aa]
 cc 10.0.0.3:7003@17003 slave bb 0 1795731280932 7 connected
 """
 
+WELL, DOWN = b"cluster_state:ok\r\ncluster_size:2\r\n", b"cluster_state:fail\r\ncluster_size:2\r\n"
+
 
 def node(host: str | None, port: int, name: str) -> list[Any]:
     return [None if host is None else host.encode(), port, name.encode(), []]
@@ -26,19 +28,26 @@ def test_a_view_has_the_addresses_for_clients_and_the_epochs_of_claims() -> None
         [0, 100, node("one.example", 7001, "aa")],
         [101, 16_383, node("10.0.0.2", 7002, "bb"), node("10.0.0.3", 7003, "cc")],
     ]
-    view = read_view(("asked", 1), slots, NODES)
+    view = read_view(("asked", 1), slots, NODES, WELL)
     assert view.claims == [Claim(0, 100, ("one.example", 7001), 4), Claim(101, 16_383, ("10.0.0.2", 7002), 7)]
     assert view.replicas == [("10.0.0.3", 7003)]
+    assert view.down is None
+
+
+def test_a_primary_to_which_the_cluster_is_down_says_so_of_itself_alone() -> None:
+    slots = [[0, 100, node("one.example", 7001, "aa")], [101, 16_383, node("10.0.0.2", 7002, "bb")]]
+    assert read_view(("asked", 1), slots, NODES, DOWN).down == ("one.example", 7001)
+    assert read_view(("asked", 1), slots[1:], NODES, DOWN).down is None
 
 
 @pytest.mark.parametrize("host", [None, ""])
 def test_a_node_without_a_host_is_at_that_of_the_one_that_was_asked(host: str | None) -> None:
-    view = read_view(("asked", 1), [[0, 16_383, node(host, 7001, "aa")]], NODES)
+    view = read_view(("asked", 1), [[0, 16_383, node(host, 7001, "aa")]], NODES, WELL)
     assert view.claims == [Claim(0, 16_383, ("asked", 7001), 4)]
 
 
 def test_a_node_of_which_nobody_knows_the_host_is_left_out() -> None:
-    view = read_view(("asked", 1), [[0, 16_383, node("?", 7001, "aa"), node("?", 7003, "cc")]], NODES)
+    view = read_view(("asked", 1), [[0, 16_383, node("?", 7001, "aa"), node("?", 7003, "cc")]], NODES, WELL)
     assert view == View([], [])
 
 

@@ -22,6 +22,7 @@ from gateway.fanout.heartbeat import ROUNDS
 from gateway.fanout.node import Node
 from tests.gateway.fakes import NEVER, Books, FakeClient, until
 from tests.worst import SLOWNESS
+from ticks.access.patterns import Patterns
 from ticks.tick import GROUP_PREFIX, Tick, group_name
 
 WHEN = "2026-05-12T15:04:05Z"
@@ -52,7 +53,8 @@ class FakeBus:
         self.taps.append(tap)
 
     def host_of(self, group: str) -> int:
-        return 0
+        """Of two, the second has those of which the symbol begins with B."""
+        return int(self.hosts == 2 and group.startswith(f"{GROUP_PREFIX}B"))
 
     async def check(self, patterns: Sequence[str] = ()) -> Sequence[str]:
         return ()
@@ -345,6 +347,31 @@ async def test_an_outage_is_told_and_what_was_missed_in_it(bus: FakeBus, node: N
     assert idle.news() == ["bus back", "B2"]
     assert none.news() == ["bus back"]
     assert node.counts()["bus_lost_total"] == 1
+
+
+async def test_who_takes_everything_is_told_of_what_is_away_now_and_of_nothing_that_it_may_not_see(
+    bus: FakeBus,
+) -> None:
+    bus.hosts = 2
+    node = Node(bus, leave_delay=0.01, patience=60)
+    everything, limited, blind = [await subscriber(node, "*") for _ in range(3)]
+    node.hub.limit(limited.outbox, Patterns(["B2*"]))
+    node.hub.limit(blind.outbox, Patterns(["A*"]))
+    bus.tick("A", "B1", "B2")
+    await until(lambda: "=B21" in limited.news())
+    node.bus_lost(1)
+    await until(lambda: node.hub.outage.is_on)
+    assert _told_of_the_bus(everything) == ["bus away B1 B2"]
+    assert _told_of_the_bus(limited) == ["bus away B2"]
+    assert _told_of_the_bus(blind) == []
+    await subscriber(node, "B3")
+    late = await subscriber(node, "*")
+    node.hub.outage.tell(late.outbox)
+    assert _told_of_the_bus(late) == ["bus away B1 B2 B3"]
+
+
+def _told_of_the_bus(client: FakeClient) -> list[str]:
+    return [told for told in client.news() if told.startswith("bus")]
 
 
 async def test_a_bus_that_comes_back_without_its_memory_is_a_new_epoch(bus: FakeBus, node: Node) -> None:
