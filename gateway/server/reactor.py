@@ -55,8 +55,8 @@ class GatewayConnection(tcp.Server):
     Twisted registers the socket with the selector first and unregisters it afterwards: two system calls and a turn of
     the loop for every response, though a socket on which nothing is waiting is nearly always writable.
 
-    It is read when the ``turns`` of its protocol say so (turns.py), and then as much as its ``appetite`` is, again while
-    the protocol ``goes_on``. While it waits for its turn the selector does not watch it.
+    It is read when the ``turns`` of its protocol say so (turns.py), and then as much as its ``appetite`` is, and again
+    while its protocol ``goes_on``. While it waits for its turn the selector does not watch it.
     """
 
     _address: Any = None
