@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from itertools import takewhile
 from time import perf_counter
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -152,28 +153,55 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
         self.hub.outage.tell(self.outbox)
 
     async def converse(self, receive: Receive) -> None:
-        """Carries out one command at a time until the client disconnects.
+        """Carries out commands in their order until the client disconnects.
 
         Those that have come together are answered in one write, which goes out before anything is awaited: no tick may
-        come in between. While answers wait for a client that is behind no command is carried out, since its answer
-        would too.
+        come in between. Plain subscriptions among them, one behind the other, are one to the hub. While answers wait
+        for a client that is behind no command is carried out, since its answer would too.
         """
         take = waiting(receive)
+        plain: list[str] = []
+        began = 0.0
         while True:
             event = None if self.outbox.behind else take()
             if event is None:
+                await self.subscribe_each(plain, began)
                 self.flush()
                 if self.outbox.behind:
                     await self.outbox.caught_up()
                 event = await receive()
             if event["type"] == "websocket.disconnect":
                 return
-            began = perf_counter()
+            began = began if plain else perf_counter()
             try:
-                await self.obey(self.command(event))
+                command = self.command(event)
+                if command.is_plain and not self.hub.traces:
+                    plain += command.symbols
+                    continue
+                await self.subscribe_each(plain, began)
+                await self.obey(command)
             except ProtocolError as error:
+                await self.subscribe_each(plain, began)
                 self.refuse(error)
             carried_out.add(perf_counter() - began)
+
+    async def subscribe_each(self, symbols: list[str], began: float) -> None:
+        """Carries out plain subscriptions, and empties the list: as one or, where that is refused, one by one.
+
+        Those at the front that need not wait for the bus do not wait with the others.
+        """
+        while symbols:
+            some = list(takewhile(self.hub.is_at_hand, symbols)) or symbols[:]
+            del symbols[: len(some)]
+            try:
+                await self.subscribe(Command(Action.SUBSCRIBE, tuple(dict.fromkeys(some)), None), some)
+            except ProtocolError as error:
+                if len(some) > 1:
+                    for symbol in some:
+                        await self.subscribe_each([symbol], began)
+                    continue
+                self.refuse(error)
+            carried_out.add(perf_counter() - began, len(some))
 
     def command(self, event: dict[str, Any]) -> Command:
         if not self.budget.spend():
@@ -207,7 +235,8 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
                 self.answer(subscriptions_frame(self.hub.symbols(self.outbox), command.request_id))
                 self.tell_outage()
 
-    async def subscribe(self, command: Command) -> None:
+    async def subscribe(self, command: Command, each: Sequence[str] = ()) -> None:
+        """``each``: the symbols of the plain subscriptions that the command stands for."""
         self.check_covered(command)
         held = self.hub.symbols(self.outbox)
         new = len([symbol for symbol in command.symbols if symbol not in held])
@@ -227,7 +256,7 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
                 ErrorCode.TOO_MANY_SYMBOLS, detail, command.request_id, retry_after=error.wait
             ) from None
         try:
-            await self.receive_ticks(command)
+            await self.receive_ticks(command, each)
         finally:
             self.give_back()
 
@@ -237,7 +266,22 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
             self.holding -= surplus
             shares.let_go(self.holder, "symbols", surplus)
 
-    async def receive_ticks(self, command: Command) -> None:
+    async def receive_ticks(self, command: Command, each: Sequence[str]) -> None:
+        # No await between subscription and answer: the ticks that follow the positions come next.
+        if each:
+            if not self.hub.subscribe_plainly(self.outbox, command.symbols):
+                self.flush()
+                await self.join(command)
+            self.reply(self.hub.answers(each))
+        else:
+            await self.receive_any(command)
+        self.tell_outage()
+        if self.is_idle:
+            self.is_idle = False
+            self.flush()
+            await stand(self.scope, self.base_send, Standing.GUEST, client_address(self.scope))
+
+    async def receive_any(self, command: Command) -> None:
         reception = None
         if not command.since:
             reception = self.hub.subscribe_at_once(
@@ -246,16 +290,10 @@ class TickConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
         if reception is None:
             self.flush()
             reception = await self.join(command)
-        # No await in between: the ticks that follow the positions come next.
         answer = subscribed_frame(command.symbols, reception.positions, command.request_id, command.rate)
         self.answer(answer, reception.frames)
         self.answered(reception.positions)
         self.budget.charge(reception.rest * _POSITION_BYTES)
-        self.tell_outage()
-        if self.is_idle:
-            self.is_idle = False
-            self.flush()
-            await stand(self.scope, self.base_send, Standing.GUEST, client_address(self.scope))
 
     async def join(self, command: Command) -> Reception:
         """Waits for the bus."""

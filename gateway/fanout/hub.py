@@ -185,6 +185,22 @@ class Hub:
             return None
         return self._take_in(outbox, wanted, snapshot, rate, trace)
 
+    def is_at_hand(self, symbol: str) -> bool:
+        """Whether who subscribes to it need not wait for the bus."""
+        return symbol in self._memberships.joined
+
+    def subscribe_plainly(self, outbox: Outbox, symbols: Collection[str]) -> bool:
+        """The same without what the client is to be told: see :meth:`answers`. ``symbols``: each once, by name."""
+        if outbox.behind or not self._memberships.acquire_at_once(symbols):
+            return False
+        self._subscribe(outbox, symbols, None, trace=False)
+        return True
+
+    def answers(self, symbols: Iterable[str]) -> bytes:
+        """What plain subscriptions to each of these are answered, by a client that has just subscribed to them."""
+        streams = self.subscriptions.streams
+        return b"".join([streams[symbol].answer for symbol in symbols])
+
     def _take_in(
         self,
         outbox: Outbox,
@@ -196,6 +212,12 @@ class Hub:
         since: Mapping[str, Since] = MappingProxyType({}),
         missed: Mapping[str, bytes] = MappingProxyType({}),
     ) -> Reception:
+        self._subscribe(outbox, wanted, rate, trace=trace)
+        told = self.introductions.first(outbox, wanted, since)
+        positions, frames = self.introductions.introduce(outbox, told, snapshot=snapshot, since=since, missed=missed)
+        return Reception(positions, b"".join(frames), self.introductions.rest(outbox, snapshot=snapshot))
+
+    def _subscribe(self, outbox: Outbox, wanted: Collection[str], rate: float | None, *, trace: bool) -> None:
         # Only now: it may have lost some of them meanwhile, as its grant was narrowed.
         held = self.symbols(outbox)
         if again := [symbol for symbol in wanted if symbol in held]:
@@ -203,9 +225,6 @@ class Hub:
         for symbol in wanted:
             self.subscriptions.set(outbox, symbol, rate)
         (self.traces.choose if trace else self.traces.end)(outbox, wanted)
-        told = self.introductions.first(outbox, wanted, since)
-        positions, frames = self.introductions.introduce(outbox, told, snapshot=snapshot, since=since, missed=missed)
-        return Reception(positions, b"".join(frames), self.introductions.rest(outbox, snapshot=snapshot))
 
     def unsubscribe(self, outbox: Outbox, symbols: Iterable[str]) -> list[str]:
         """Ends the client's subscriptions to those of ``symbols`` that it has; returns these."""

@@ -12,7 +12,7 @@ from gateway.fanout.outbox import Outbox
 from gateway.fanout.pace import Pace
 from gateway.fanout.recent import NO_ROOM, Recent, Room
 from gateway.fanout.writer import Crowd, Writer
-from gateway.protocol.messages import snapshot_frame, tick_frame
+from gateway.protocol.messages import Position, snapshot_frame, subscribed_frame, tick_frame
 
 __all__ = ["Resumption", "Stream"]
 
@@ -67,6 +67,7 @@ class Stream:
     """
 
     __slots__ = (
+        "_answer",
         "_followers",
         "_snapshot",
         "_writer",
@@ -120,7 +121,7 @@ class Stream:
         """The seq at the last round of heartbeats."""
         self.ticked = 0
         """The round of heartbeats before which it ticked last; 0 when it has come to rest, and all know where."""
-        self._snapshot = b""
+        self._snapshot = self._answer = b""
 
     def advance(self, bodies: Sequence[str]) -> list[bytes]:
         """Takes the next ticks in; returns their frames."""
@@ -129,7 +130,7 @@ class Stream:
         self.recent.add(monotonic(), seq + 1, frames)
         self.seq = seq + len(bodies)
         self.body = bodies[-1]
-        self._snapshot = b""
+        self._snapshot = self._answer = b""
         return frames
 
     def place(self, epoch: str, seq: int, body: str | None) -> None:
@@ -141,7 +142,7 @@ class Stream:
         """Goes on from another place."""
         self.epoch, self.seq, self.body = epoch, seq, body
         self.recent.clear()
-        self._snapshot = b""
+        self._snapshot = self._answer = b""
 
     def jump(self, epoch: str, seq: int, body: str | None) -> None:
         """Moves past ticks that did not come, so that those who resume cannot be given all of them."""
@@ -159,6 +160,14 @@ class Stream:
         if not self._snapshot and self.body is not None:
             self._snapshot = snapshot_frame(self.body, self.seq, self.epoch)
         return self._snapshot
+
+    @property
+    def answer(self) -> bytes:
+        """The frames that answer a plain subscription to this symbol alone: where it is, and the last tick."""
+        if not self._answer:
+            positions = {self.symbol: Position(self.seq, self.epoch)}
+            self._answer = subscribed_frame((self.symbol,), positions) + self.snapshot
+        return self._answer
 
     @property
     def at(self) -> Since:

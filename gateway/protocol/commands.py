@@ -180,6 +180,19 @@ class Command(NamedTuple):
     token: str = ""
     trace: bool = False
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it asks for every tick of one symbol, and for nothing else."""
+        return (
+            self.action is Action.SUBSCRIBE
+            and self[2:] == _NOTHING_ELSE
+            and len(self.symbols) == 1
+            and self.symbols[0] != EVERYTHING
+        )
+
+
+_NOTHING_ELSE: Final = Command(Action.SUBSCRIBE, (), None)[2:]
+
 
 def checked_text(text: str | None, limit: int, request_id: RequestId | None = None) -> str:
     """``text`` itself if it is a message's text of at most ``limit`` bytes of UTF-8; None is a binary message."""

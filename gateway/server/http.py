@@ -54,6 +54,7 @@ class GatewayHTTPConnection(HTTPChannel):
 
     abortTimeout = 5  # noqa: N815 - Twisted's name
     transport: Any
+    goes_on = False
     _deadline = math.inf
 
     def __init__(self) -> None:

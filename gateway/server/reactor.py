@@ -55,8 +55,8 @@ class GatewayConnection(tcp.Server):
     Twisted registers the socket with the selector first and unregisters it afterwards: two system calls and a turn of
     the loop for every response, though a socket on which nothing is waiting is nearly always writable.
 
-    It is read when the ``turns`` of its protocol say so (turns.py), and then as much as its ``appetite`` is. While it
-    waits for its turn the selector does not watch it.
+    It is read when the ``turns`` of its protocol say so (turns.py), and then as much as its ``appetite`` is, and again
+    while its protocol ``goes_on``. While it waits for its turn the selector does not watch it.
     """
 
     _address: Any = None
@@ -90,7 +90,11 @@ class GatewayConnection(tcp.Server):
             return super().doRead()
         if self.is_in_line or turns.at_once():
             self.bufferSize = self.protocol.appetite
-            return super().doRead()
+            reason = super().doRead()
+            while reason is None and self._is_wanted and self.protocol.goes_on:
+                self.protocol.goes_on = False  # there may be nothing more
+                reason = super().doRead()
+            return reason
         super().stopReading()
         self.is_in_line = True
         turns.add(self._read_in_turn)
@@ -109,13 +113,14 @@ class GatewayConnection(tcp.Server):
             self.reactor.soon(self._write_due)
 
     def stopWriting(self) -> None:  # noqa: N802 - Twisted's name
+        self._is_due = False
         if self._is_waiting:
             self._is_waiting = False
             super().stopWriting()
 
     def _write_due(self) -> None:
-        self._is_due = False
-        if self.connected:
+        is_due, self._is_due = self._is_due, False
+        if is_due and self.connected:  # not if everything was written meanwhile
             self.reactor._readOrWrite(self, False)  # what it does when the selector says that the socket takes more
         if self.connected and not self._aborting and (self.dataBuffer or self._tempDataBuffer):
             self._is_waiting = True

@@ -97,6 +97,8 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
     current_frame: Any = None
     data = b""
     """What came and was not looked at yet."""
+    goes_on = False
+    """Whether there is more to read, behind short messages of which the inbox takes some more."""
     _begun: float | None = None
     """When the message, or frame, began of which not all has come yet."""
     _frames: Budget | None = None
@@ -155,7 +157,6 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
         self.transport, self.connected = transport, 1
         self._opened = self._heard = time.monotonic()
         self._state = self.STATE_CONNECTING
-        transport.setTcpNoDelay(True)
         self.factory.countConnections += 1
         self.server.protocol_connected(self)
         self.client_addr, server_addr = addresses_of(transport)
@@ -287,6 +288,7 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
         self._heard = time.monotonic()
+        self.goes_on = False
         if self._is_flooding:
             return
         if self._is_undecided:
@@ -298,8 +300,8 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
                 return
             is_cut = len(data) >= _READ_BYTES
             data, self.data = self._take_short(self.data + data), b""
-            if is_cut and begins_short(data):  # by us: the rest is read next
-                data, self.data = b"", data
+            if is_cut and (not data or begins_short(data)):  # by us: the rest is read next
+                data, self.data, self.goes_on = b"", data, True
         if data:
             self._dataReceived(data)  # Autobahn's, without what its Twisted side writes to the log
         self._after_reading()

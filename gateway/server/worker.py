@@ -59,6 +59,9 @@ EXTENSIONS: Final[dict[str, dict[str, Any]]] = {"websocket.http.response": {}, S
 
 HTTP_EXTENSIONS: Final[dict[str, dict[str, Any]]] = {STANDING: {}}
 
+_GONE: Final = {"disconnected": 0.0}
+"""What is known of a connection that has ended."""
+
 MOST_IDLE: Final = 10_000
 
 Job = Callable[[], Coroutine[Any, Any, None]]
@@ -274,6 +277,10 @@ class GatewayServer(Server):  # type: ignore[misc]  # Daphne ships no types
 
     async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
         """Daphne's; a part of a file returns when there is room for the next."""
+        if message["type"] == STANDING:
+            if "disconnected" not in self.connections.get(protocol, _GONE):
+                protocol.handle_reply(message)
+            return
         await super().handle_reply(protocol, message)
         if message.get("more_body") and getattr(protocol, "download", None) is not None:
             await protocol.download.room()

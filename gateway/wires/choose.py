@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import socket
 
 from daphne.http_protocol import WebRequest
@@ -67,5 +66,6 @@ def _daphne_protocol(send: SendEvent) -> WebSocketProtocol | None:
 
 def _behind(send: SendEvent) -> object:
     """Daphne hands an application ``partial(server.handle_reply, protocol)``; middleware may have wrapped it."""
-    send = inspect.unwrap(send)
+    while hasattr(send, "__wrapped__"):
+        send = send.__wrapped__
     return send.args[0] if isinstance(send, functools.partial) and send.args else None

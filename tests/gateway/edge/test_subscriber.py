@@ -150,8 +150,35 @@ async def test_commands_that_come_together_are_answered_in_one_write(layer: Any)
         async with Crowded({"action": "subscribe", "symbol": name} for name in names) as crowded:
             await until(lambda: len(crowded.wire.texts) == 41)
             assert [json.loads(text).get("symbols") for text in crowded.wire.texts[1:]] == [[name] for name in names]
-            # The welcome; the first answer, behind which the server is told who it is; the others.
-            assert len(crowded.wire.writes) == 3
+            assert len(crowded.wire.writes) == 2, "the welcome, and the answers"
+
+
+async def test_subscriptions_that_come_together_wait_for_the_bus_together(layer: Any) -> None:
+    names = [f"S{number}" for number in range(40)]
+    async with Crowded({"action": "subscribe", "symbol": name} for name in [*names, "S7"]) as crowded:
+        await until(lambda: len(crowded.wire.texts) == 42)
+        assert [json.loads(text).get("symbols") for text in crowded.wire.texts[1:]] == [
+            [name] for name in [*names, "S7"]
+        ]
+        assert len(crowded.wire.writes) == 2, "the welcome, and the answers"
+        await publish.publish([tick("S7", 1)])
+        await until(lambda: len(crowded.wire.texts) == 43)
+        assert json.loads(crowded.wire.texts[-1])["seq"] == 1
+
+
+async def test_subscriptions_that_come_together_are_refused_one_by_one(layer: Any, settings: Any) -> None:
+    settings.MARKETMUX_MAX_SYMBOLS = 3
+    names = ["S1", "S2", "\n", "S3", "S1", "S4", "S2"]
+    async with Client() as other:
+        await other.subscribe("S1", "S2")
+        await publish.publish([tick("S2", 1)])
+        async with Crowded({"action": "subscribe", "symbol": name} for name in names) as crowded:
+            await until(lambda: len(crowded.wire.texts) == 1 + len(names) + 2)
+            answers = [json.loads(text) for text in crowded.wire.texts[1:]]
+    said = [answer.get("code") or answer.get("symbols") or answer["type"] for answer in answers]
+    assert said == [
+        *(["S1"], ["S2"], "snapshot", "invalid_symbol", ["S3"], ["S1"], "too_many_symbols", ["S2"], "snapshot"),
+    ]
 
 
 async def test_an_answer_goes_out_before_the_next_command_waits_for_the_bus(layer: Any) -> None:

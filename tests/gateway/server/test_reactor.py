@@ -114,6 +114,53 @@ async def test_the_selector_is_not_asked_for_what_the_socket_takes(pair: Pair, r
     asked.assert_not_called()
 
 
+async def test_what_was_written_meanwhile_is_not_written_again(pair: Pair) -> None:
+    pair.ours.write(b"x")
+    pair.ours.doWrite()
+    with mock.patch.object(pair.ours, "writeSomeData") as again:
+        await asyncio.sleep(0)
+    again.assert_not_called()
+    pair.ours.write(b"y")
+    await asyncio.sleep(0)
+    assert pair.theirs.recv(100) == b"xy"
+
+
+async def test_a_protocol_that_goes_on_is_given_all_that_is_there_and_no_more(pair: Pair) -> None:
+    ours: Any = pair.ours
+    ours.protocol = protocol = Eager()
+    pair.theirs.send(bytes(3 * Eager.appetite))
+    await until(lambda: protocol.reads)
+    assert protocol.reads == [Eager.appetite] * 3
+    pair.theirs.send(b"x")
+    await until(lambda: len(protocol.reads) == 4)
+    assert protocol.turns.asked == 2
+
+
+class Eager(Talk):
+    """Goes on after a read that was as long as it may be."""
+
+    appetite = 512
+    goes_on = False
+
+    def __init__(self) -> None:
+        self.reads: list[int] = []
+        self.turns = Asked()
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
+        self.reads.append(len(data))
+        self.goes_on = len(data) == self.appetite
+
+
+class Asked:
+    """Gives every turn at once."""
+
+    asked = 0
+
+    def at_once(self) -> bool:
+        self.asked += 1
+        return True
+
+
 async def test_what_the_socket_does_not_take_follows_when_the_client_reads(pair: Pair) -> None:
     data = os.urandom(10_000_000)
     pair.ours.write(data)
