@@ -10,11 +10,11 @@ module is imported first (gateway/apps.py). Where Daphne came before it, as with
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import sys
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -39,9 +39,29 @@ class GatewayReactor(AsyncioSelectorReactor):
 
     seconds = staticmethod(time.monotonic)
 
-    def soon(self, work: Callable[[], object]) -> None:
-        """Has ``work`` done at the end of this turn of the loop."""
-        self._asyncioEventloop.call_soon(work)
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._due: list[GatewayConnection] = []
+
+    def addReader(self, reader: Any) -> None:  # noqa: N802 - Twisted's name
+        """Twisted's; a connection of ours is read without a context for Twisted's log around it."""
+        if not isinstance(reader, GatewayConnection):
+            super().addReader(reader)
+        elif reader not in self._readers:
+            descriptor = reader.fileno()
+            self._asyncioEventloop.add_reader(descriptor, self._readOrWrite, reader, True)
+            self._readers[reader] = descriptor
+
+    def write_soon(self, connection: GatewayConnection) -> None:
+        """Has it write what is due at the end of this turn of the loop."""
+        if not self._due:
+            self._asyncioEventloop.call_soon(self._write_all)
+        self._due.append(connection)
+
+    def _write_all(self) -> None:
+        due, self._due = self._due, []
+        for connection in due:
+            connection.write_due()
 
     def adoptStreamPort(self, fileDescriptor: int, addressFamily: Any, factory: Any) -> Any:  # noqa: N802, N803
         port = GatewayPort._fromListeningDescriptor(self, fileDescriptor, addressFamily, factory)
@@ -60,6 +80,7 @@ class GatewayConnection(tcp.Server):
     """
 
     _address: Any = None
+    _peer: Any = None
     _is_due = False
     _is_waiting = False
     """Whether the socket is registered with the selector, to be written to."""
@@ -73,6 +94,11 @@ class GatewayConnection(tcp.Server):
         if self._address is None:
             self._address = super().getHost()
         return self._address
+
+    def getPeer(self) -> Any:  # noqa: N802 - Twisted's name
+        if self._peer is None:
+            self._peer = super().getPeer()
+        return self._peer
 
     def startReading(self) -> None:  # noqa: N802 - Twisted's name
         self._is_wanted = True
@@ -88,7 +114,7 @@ class GatewayConnection(tcp.Server):
         turns: Turns | None = getattr(self.protocol, "turns", None)
         if turns is None:
             return super().doRead()
-        if self.is_in_line or turns.at_once():
+        if self.is_in_line or getattr(self.protocol, "has_own_turns", False) or turns.at_once():
             self.bufferSize = self.protocol.appetite
             return super().doRead()
         super().stopReading()
@@ -106,14 +132,14 @@ class GatewayConnection(tcp.Server):
     def startWriting(self) -> None:  # noqa: N802 - Twisted's name
         if not self._is_due and not self._is_waiting:
             self._is_due = True
-            self.reactor.soon(self._write_due)
+            self.reactor.write_soon(self)
 
     def stopWriting(self) -> None:  # noqa: N802 - Twisted's name
         if self._is_waiting:
             self._is_waiting = False
             super().stopWriting()
 
-    def _write_due(self) -> None:
+    def write_due(self) -> None:
         self._is_due = False
         if self.connected:
             self.reactor._readOrWrite(self, False)  # what it does when the selector says that the socket takes more

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.server import http, short
 from gateway.server.http import NO_ANSWER, TIMED_OUT
-from gateway.server.short import Answer, ShortWay, encoded, read_head
+from gateway.server.short import Answer, Begin, ShortWay, encoded, read_head
 from gateway.server.timeouts import Timeouts
 from gateway.server.worker import GatewayServer
 from tests.gateway.server.memory import Client, Clock, idle_server, until
@@ -44,9 +44,12 @@ class Application:
         self.may_answer = asyncio.Event()
         self.may_answer.set()
 
-    def begin(self, scope: dict[str, Any], body: bytes, done: Callable[[Any], None]) -> bool:
-        self.begun.append(body)
+    def reader(self, scope: dict[str, Any]) -> Begin:
         self.scopes.append(scope)
+        return self.begin
+
+    def begin(self, body: bytes, done: Callable[[Any], None]) -> bool:
+        self.begun.append(body)
         if body.startswith(b"raise"):
             raise RuntimeError("at once")
         if body.startswith(b"leave"):
