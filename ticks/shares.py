@@ -27,7 +27,19 @@ from ticks.address import share_of
 from ticks.conf import conf
 from ticks.tick import Tick, group_name
 
-__all__ = ["Held", "Shares", "check_new", "get_shares", "hold", "is_limited", "knows", "let_go", "most", "rate_limit", "take"]
+__all__ = [
+    "Held",
+    "Shares",
+    "check_new",
+    "get_shares",
+    "hold",
+    "is_limited",
+    "knows",
+    "let_go",
+    "most",
+    "rate_limit",
+    "take",
+]
 
 logger = logging.getLogger(__name__)
 

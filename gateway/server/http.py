@@ -81,10 +81,11 @@ class GatewayHTTPConnection(HTTPChannel):
 
     @property
     def has_own_turns(self) -> bool:
-        """Whether what is read now takes its turn later, as a whole request (short.py): reading some bytes costs no more
-        than waiting to be read.
+        """Whether what is read now takes its turn as a whole request (short.py), and not for being read.
+
+        To read a little costs no more than to wait for it.
         """
-        return self._short is not None and self._stage is not Stage.BODY and self._is_short
+        return self._stage is not Stage.BODY and self._is_short
 
     @property
     def appetite(self) -> int:
@@ -157,8 +158,9 @@ class GatewayHTTPConnection(HTTPChannel):
 
     @property
     def _is_short(self) -> bool:
-        """Whether what comes now is not Twisted's, if there were short requests."""
-        return not self._is_parsing and (self._stage is Stage.IDLE or self._short.is_open)
+        """Whether what comes now is behind short requests, and not Twisted's."""
+        short = self._short
+        return short is not None and not self._is_parsing and (self._stage is Stage.IDLE or short.is_open)
 
     def pass_on(self, data: bytes) -> None:
         """Gives what was read to Twisted."""

@@ -47,10 +47,12 @@ class GatewayReactor(AsyncioSelectorReactor):
         """Twisted's; a connection of ours is read without a context for Twisted's log around it."""
         if not isinstance(reader, GatewayConnection):
             super().addReader(reader)
-        elif reader not in self._readers:
+            return
+        readers: dict[Any, int] = self._readers
+        if reader not in readers:
             descriptor = reader.fileno()
             self._asyncioEventloop.add_reader(descriptor, self._readOrWrite, reader, True)
-            self._readers[reader] = descriptor
+            readers[reader] = descriptor
 
     def write_soon(self, connection: GatewayConnection) -> None:
         """Has it write what is due at the end of this turn of the loop."""

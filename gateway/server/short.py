@@ -215,7 +215,7 @@ class ShortRequests:
         self._size = 0
 
     def read(self, data: bytes, is_its_turn: bool) -> None:
-        """Takes what has come in. ``is_its_turn``: to be done in this turn of the loop, or else a request waits for one."""
+        """Takes what has come in. ``is_its_turn``: now; otherwise a request waits for a turn of its own."""
         if self._is_over:
             return
         self._unread.append(data)
