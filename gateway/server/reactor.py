@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import os
 import sys
 import time
@@ -26,6 +27,8 @@ from gateway.server.resolver import ResolvingLoop
 from gateway.server.turns import Turns
 
 __all__ = ["GatewayConnection", "GatewayPort", "GatewayReactor", "install"]
+
+logger = logging.getLogger(__name__)
 
 PAUSE_SECONDS: Final = 0.25
 _ACCEPTED: Final = 8
@@ -63,7 +66,10 @@ class GatewayReactor(AsyncioSelectorReactor):
     def _write_all(self) -> None:
         due, self._due = self._due, []
         for connection in due:
-            connection.write_due()
+            try:
+                connection.write_due()
+            except Exception:
+                logger.exception("A connection could not be written to")
 
     def adoptStreamPort(self, fileDescriptor: int, addressFamily: Any, factory: Any) -> Any:  # noqa: N802, N803
         port = GatewayPort._fromListeningDescriptor(self, fileDescriptor, addressFamily, factory)
