@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from types import MappingProxyType
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from channels.layers import InMemoryChannelLayer, get_channel_layer
 from channels_redis.pubsub import RedisPubSubChannelLayer, RedisPubSubLoopLayer
@@ -34,7 +34,8 @@ _expected: dict[str, str] = {}
 
 def get_bus() -> Bus:
     """The bus beside the default channel layer, for the event loop that runs."""
-    return cast(Bus, get_channel_layer().bus)
+    bus: Bus = get_channel_layer().bus
+    return bus
 
 
 def is_shared() -> bool:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from itertools import islice
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
-from msgspec.structs import astuple
 from rest_framework.exceptions import ParseError
 
 from ticks import exact
@@ -51,7 +51,8 @@ _LINE = re.compile(rb"[^ \t\r\n][^\n]*")
 """A line that is not empty."""
 
 _symbol, _price, _timestamp = (field.rule for field in FIELDS[:3])
-_NOTHING: Final = [UNSET] * len(OPTIONAL)
+_optional_of: Final = attrgetter(*(field.name for field in OPTIONAL))
+_NOTHING: Final = (UNSET,) * len(OPTIONAL)
 
 
 def decode(body: bytes, lines: bool = False, received: str | None = None) -> list[Tick]:
@@ -100,18 +101,23 @@ def _compact(text: bytes) -> bytes:
 def _ticks(items: Sequence[Any], received: str | None) -> list[Tick]:
     if len(items) > MAX_BATCH:
         raise _too_many()
-    ticks = []
+    ticks: list[Tick] = []
+    before = when = ""
     for item in items:
-        symbol, price, timestamp, *optional = astuple(item)
-        if timestamp is UNSET or timestamp is None:
-            when = received = received or now()  # the same for the whole batch
+        text = item.timestamp
+        if text is UNSET or text is None:
+            stamp = received = received or now()  # the same for the whole batch
         else:
-            when = _timestamp(timestamp)
-        symbol, price = _symbol(symbol), _price(_digits(str(price, "utf-8")))
+            if text != before:  # as most are not
+                before, when = text, _timestamp(text)
+            stamp = when
+        digits = str(item.price, "utf-8")
+        symbol, price = _symbol(item.symbol), _price(digits if digits[0] != '"' else digits[1:-1])
+        optional = _optional_of(item)
         if optional == _NOTHING:
-            ticks.append(Tick(symbol, price, when))
+            ticks.append(Tick(symbol, price, stamp))
         else:
-            ticks.append(Tick(symbol, price, when, *map(_optional, OPTIONAL, optional)))
+            ticks.append(Tick(symbol, price, stamp, *map(_optional, OPTIONAL, optional)))
     return ticks
 
 

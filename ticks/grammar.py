@@ -73,8 +73,9 @@ def is_symbol(text: str) -> bool:
     return len(text) <= MAX_SYMBOL_LENGTH and not text.isascii() and not _fault(text)
 
 
+@lru_cache(maxsize=65_536)
 def check_symbol(text: str) -> str:
-    """``text`` itself if it is a symbol, else ``ValueError``. Every tick comes here, so ASCII is looked at first."""
+    """``text`` itself if it is a symbol, else ``ValueError``. Every tick comes here, so those seen are remembered."""
     if _ASCII_SYMBOL.fullmatch(text) is None and not is_symbol(text):
         raise ValueError(f"{text[:_SHOWN]!r} is not a symbol: {_fault(text)}.")
     return text

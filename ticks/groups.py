@@ -51,6 +51,7 @@ _learned: dict[str, str] = {}
 """Symbols by the names that do not go back."""
 
 
+@lru_cache(maxsize=_MOST)
 def group_name(symbol: str) -> str:
     """The group that carries the ticks of ``symbol``."""
     return GROUP_PREFIX + _escape(check_symbol(symbol))
@@ -111,11 +112,10 @@ async def learn(bus: Bus, groups: Sequence[str]) -> None:
 def forget() -> None:
     """Forgets all that was learned; a name that is made again is learned again."""
     _learned.clear()
-    _escape.cache_clear()
+    group_name.cache_clear()
     symbol_of.cache_clear()
 
 
-@lru_cache(maxsize=_MOST)
 def _escape(symbol: str) -> str:
     codes = [_code(character) for character in symbol]
     name = "".join(codes)

@@ -43,12 +43,14 @@ __all__ = [
 MAX_KEY_LENGTH: Final = 255
 _PAGE: Final = 1_000
 
+Way = Literal["http", "websocket", "feed"]
+
 
 async def publish(
     ticks: Sequence[Tick],
     idempotency: Idempotency | None = None,
     grant: Grant | None = None,
-    way: Literal["http", "websocket", "feed"] = "feed",
+    way: Way = "feed",
     origin: Origin | None = None,
 ) -> bool:
     """Publishes the batch in one round trip; false if it is a repeat, of which nothing is published.
@@ -62,7 +64,7 @@ async def place(
     ticks: Sequence[Tick],
     idempotency: Idempotency | None = None,
     grant: Grant | None = None,
-    way: Literal["http", "websocket", "feed"] = "feed",
+    way: Way = "feed",
     origin: Origin | None = None,
 ) -> Mapping[str, Since] | None:
     """Publishes the batch: where the last tick of each group stands now; None if it is a repeat.
@@ -74,17 +76,14 @@ async def place(
     :class:`~bus.contract.IdempotencyConflict` if the key was used for other ticks. On a bus of several hosts either
     may be about some of the symbols (:func:`concerned`), and the others are published.
     """
-    if ticks:
-        intake.arrived(ticks[-1])
     origin, spans = origin or Origin(received_now()), publication_spans()
-    result = "refused"
-    try:
-        with nullcontext(origin) if spans is None else spans.publication(origin, way, len(ticks)) as own:
-            places = await _place(ticks, idempotency, grant, own)
-        result = "repeated" if places is None else "published"
-    finally:
-        intake.ticks[f"{way}|{result}"] += len(ticks)
-    return places
+    publication = _Publication(ticks, grant, way)
+    with nullcontext(origin) if spans is None else spans.publication(origin, way, len(ticks)) as own:
+        outcome = publication.begin(idempotency, own)
+        try:
+            return await outcome
+        finally:
+            publication.ended(outcome)
 
 
 def begin(
@@ -98,44 +97,66 @@ def begin(
 
     What begins first is placed first. Raises what :func:`publish` raises, if that is known at once.
     """
-    if ticks:
-        intake.arrived(ticks[-1])
-    try:
-        batch = _batch(ticks)
-    except BusUnavailable:
-        intake.ticks["http|refused"] += len(ticks)
-        raise
+    publication = _Publication(ticks, grant, "http")
 
-    def ended(publication: asyncio.Future[Mapping[str, Since] | None]) -> None:
-        outcome: bool | Exception
+    def ended(outcome: asyncio.Future[Mapping[str, Since] | None]) -> None:
+        publication.ended(outcome)
+        error = None if outcome.cancelled() else outcome.exception()
+        if isinstance(error, Exception):
+            done(error)
+        elif not outcome.cancelled():
+            done(outcome.result() is not None)
+
+    publication.begin(idempotency, origin).add_done_callback(ended)
+
+
+class _Publication:
+    """A batch on its way to the bus: whatever becomes of it is counted, and what is published of it recorded."""
+
+    __slots__ = ("_batch", "_grant", "_ticks", "_way")
+
+    def __init__(self, ticks: Sequence[Tick], grant: Grant | None, way: Way) -> None:
+        self._ticks = ticks
+        self._grant = grant
+        self._way = way
+        self._batch: Mapping[str, list[TickMessage]]
+        if ticks:
+            intake.arrived(ticks[-1])
+
+    def begin(self, idempotency: Idempotency | None, origin: Origin) -> asyncio.Future[Mapping[str, Since] | None]:
+        """What becomes of it, for :meth:`ended`. :class:`~bus.contract.BusUnavailable` if that is known at once."""
         try:
-            places = publication.result()
-        except Exception as error:
+            self._batch = _batch(self._ticks)
+        except BusUnavailable:
+            self._count("refused")
+            raise
+        return asyncio.ensure_future(get_bus().publish(self._batch, idempotency, origin.note()))
+
+    def ended(self, outcome: asyncio.Future[Mapping[str, Since] | None]) -> None:
+        error = None if outcome.cancelled() else outcome.exception()
+        if outcome.cancelled() or error is not None:
             if isinstance(error, Refusal):
-                recorder.offer(_placed(ticks, batch, error.places))
-            outcome, result = error, "refused"
-        else:
-            if places is not None:
-                _published(ticks, batch, grant, places)
-            outcome, result = places is not None, "repeated" if places is None else "published"
-        intake.ticks[f"http|{result}"] += len(ticks)
-        done(outcome)
+                self._record(error.places)
+            self._count("refused")
+            return
+        places = outcome.result()
+        if places is not None:
+            self._record(places)
+            if conf.MARKETMUX_JOURNAL:
+                self._tell(places)
+        self._count("repeated" if places is None else "published")
 
-    asyncio.ensure_future(get_bus().publish(batch, idempotency, origin.note())).add_done_callback(ended)
+    def _count(self, result: str) -> None:
+        intake.ticks[f"{self._way}|{result}"] += len(self._ticks)
 
+    def _record(self, places: Mapping[str, Since]) -> None:
+        recorder.offer(_placed(self._ticks, self._batch, places))
 
-async def _place(
-    ticks: Sequence[Tick], idempotency: Idempotency | None, grant: Grant | None, origin: Origin
-) -> Mapping[str, Since] | None:
-    batch = _batch(ticks)
-    try:
-        places = await get_bus().publish(batch, idempotency, origin.note())
-    except Refusal as error:
-        recorder.offer(_placed(ticks, batch, error.places))
-        raise
-    if places is not None:
-        _published(ticks, batch, grant, places)
-    return places
+    def _tell(self, places: Mapping[str, Since]) -> None:
+        """Who has begun a stream."""
+        began = [group for group, end in places.items() if end.seq == len(self._batch[group])]
+        if began:
+            journal.began(self._grant, [self._batch[group][0]["symbol"] for group in began])
 
 
 def _batch(ticks: Iterable[Tick]) -> dict[str, list[TickMessage]]:
@@ -150,16 +171,6 @@ def _batch(ticks: Iterable[Tick]) -> dict[str, list[TickMessage]]:
         else:
             batch[group] = [tick.message()]
     return batch
-
-
-def _published(
-    ticks: Sequence[Tick], batch: Mapping[str, list[TickMessage]], grant: Grant | None, places: Mapping[str, Since]
-) -> None:
-    recorder.offer(_placed(ticks, batch, places))
-    if conf.MARKETMUX_JOURNAL:
-        began = [group for group, end in places.items() if end.seq == len(batch[group])]
-        if began:
-            journal.began(grant, [batch[group][0]["symbol"] for group in began])
 
 
 def _placed(ticks: Iterable[Tick], batch: Mapping[str, Sized], ends: Mapping[str, Since]) -> Iterator[Placed]:

@@ -27,7 +27,19 @@ from ticks.address import share_of
 from ticks.conf import conf
 from ticks.tick import Tick, group_name
 
-__all__ = ["Held", "Shares", "check_new", "get_shares", "hold", "knows", "let_go", "most", "rate_limit", "take"]
+__all__ = [
+    "Held",
+    "Shares",
+    "check_new",
+    "get_shares",
+    "hold",
+    "is_limited",
+    "knows",
+    "let_go",
+    "most",
+    "rate_limit",
+    "take",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -200,6 +212,11 @@ class Shares:
 def get_shares() -> Shares:
     """Those of the running event loop."""
     return Shares()
+
+
+def is_limited(grant: Grant) -> bool:
+    """Whether its owner publishes within limits."""
+    return most(grant, "ticks_per_second") is not None or most(grant, "new_symbols") is not None
 
 
 def take(grant: Grant, count: int) -> Mapping[str, str]:

@@ -19,7 +19,7 @@ from django.core.handlers.asgi import ASGIRequest
 from bus.contract import Idempotency
 from ticks import intake, publish, shares
 from ticks.access import door
-from ticks.access.grant import Grant
+from ticks.access.grant import NOBODY, Grant
 from ticks.address import client_address
 from ticks.decode import decode_fast
 from ticks.endpoint import Headers, Middleware
@@ -30,7 +30,7 @@ from ticks.origin import Origin, checked_traceparent, received_now
 from ticks.spans import publication_spans
 from ticks.tick import MAX_BODY_BYTES, Tick
 
-__all__ = ["Answered", "Shortcut"]
+__all__ = ["Answered", "Poster", "Shortcut"]
 
 _JSON: Final = b"application/json"
 _PLAIN: Final = {
@@ -55,21 +55,17 @@ class Answered(NamedTuple):
     body: bytes
 
 
-class _Post(NamedTuple):
-    """A request, as far as it can be told without knowing whose it is."""
+class _Head(NamedTuple):
+    """What the head of a request says."""
 
-    heads: Heads
+    shown: bytes | None
+    """Authorization."""
+    key: str | None
+    """Idempotency-Key."""
+    traceparent: str
+    length: bytes | None
     more: Headers
     """What Django's middleware adds to the answer."""
-    origin: Origin
-
-
-class _Publication(NamedTuple):
-    """What is to be published."""
-
-    ticks: list[Tick]
-    idempotency: Idempotency | None
-    grant: Grant
 
 
 class Shortcut:
@@ -89,58 +85,40 @@ class Shortcut:
 
         Raises what publishing raises, and :class:`~ticks.access.shares.OverShare`.
         """
-        post = self._read(scope, body)
-        grant = None if post is None else await _grant(scope, post.heads)
-        if post is None or grant is None or (publication := _publication(post, grant, body)) is None:
+        received = received_now()
+        head = self._head(scope)
+        if head is None or not _fits(body) or head.length not in (None, b"%d" % len(body)):
             return None
-        ticks = publication.ticks
+        grant = await _grant(scope, head)
+        if grant is None or (ticks := _ticks(body, grant, received)) is None:
+            return None
         headers = _encoded(shares.take(grant, len(ticks)))
         await shares.check_new(grant, ticks)
-        return _answered(post, len(ticks), headers, await publish.publish(*publication, "http", post.origin))
+        origin, idempotency = Origin(received, head.traceparent), _idempotency(head, grant, ticks, received)
+        return _answered(head, len(ticks), headers, await publish.publish(ticks, idempotency, grant, "http", origin))
 
-    def begin(self, scope: dict[str, Any], body: bytes, done: Callable[[Answered | Exception], None]) -> bool:
-        """The same without waiting: ``done`` is told the answer later, or what publishing raised.
+    def poster(self, scope: dict[str, Any]) -> Poster | None:
+        """What publishes requests of this connection that have this head; None if they are left to the view."""
+        head = None if publication_spans() is not None else self._head(scope)
+        return None if head is None else Poster(head, door.anonymous(client_address(scope)))
 
-        False if the request is left to others, which it is too if anybody must be asked first.
-        """
-        if publication_spans() is not None or (post := self._read(scope, body)) is None:
-            return False
-        grant = _grant_at_hand(scope, post.heads)
-        if grant is None or (publication := _publication(post, grant, body)) is None:
-            return False
-        ticks = publication.ticks
-        if not shares.knows(grant, ticks):
-            return False
-        headers = _encoded(shares.take(grant, len(ticks)))
-
-        def published(outcome: bool | Exception) -> None:
-            done(outcome if isinstance(outcome, Exception) else _answered(post, len(ticks), headers, outcome))
-
-        publish.begin(*publication, post.origin, published)
-        return True
-
-    def _read(self, scope: dict[str, Any], body: bytes) -> _Post | None:
-        received = received_now()
-        heads = self._heads(scope["headers"], body)
-        more = None if heads is None else self._more(scope, heads)
-        if heads is None or more is None:
-            return None
-        return _Post(heads, more, Origin(received, _traceparent(heads)))
-
-    def _heads(self, headers: Headers, body: bytes) -> Heads | None:
-        """The headers that matter, if nothing about them is out of the ordinary."""
+    def _head(self, scope: dict[str, Any]) -> _Head | None:
+        """None if anything about it is out of the ordinary."""
         heads: Heads = {}
-        for name, value in headers:
+        for name, value in scope["headers"]:
             if name in self._names:
                 if name in heads:
                     return None
                 heads[name] = value
         if any(heads.get(name) not in values for name, values in _PLAIN.items()):
             return None
-        size = len(body)
-        if not 0 < size <= MAX_BODY_BYTES or heads.get(b"content-length", b"%d" % size) != b"%d" % size:
+        sent, trace = heads.get(b"idempotency-key"), heads.get(b"traceparent")
+        key = None if sent is None else publish.key_of(sent.decode("latin1"))
+        more = self._more(scope, heads)
+        if more is None or (key is None and sent is not None):
             return None
-        return heads
+        traceparent = "" if trace is None else checked_traceparent(trace.decode("latin1"))
+        return _Head(heads.get(b"authorization"), key, traceparent, heads.get(b"content-length"), more)
 
     def _more(self, scope: dict[str, Any], heads: Heads) -> Headers | None:
         """What Django's middleware adds to answers; None if it answers itself, or the host is not allowed."""
@@ -160,27 +138,60 @@ class Shortcut:
         return self._addressed[address]
 
 
-async def _grant(scope: dict[str, Any], heads: Heads) -> Grant | None:
+class Poster:
+    """Publishes requests of one connection that have the same head, without waiting.
+
+    What the head says was read once. What its credential allows is asked for each request, and by whom it is.
+    """
+
+    def __init__(self, head: _Head, anonymous: Grant) -> None:
+        self._head = head
+        self._anonymous = anonymous
+        self.grant = NOBODY
+        """Of the last request."""
+        self._is_limited = False
+
+    def begin(self, body: bytes, done: Callable[[Answered | Exception], None]) -> bool:
+        """As :meth:`Shortcut.publish`: ``done`` is told the answer later, or what publishing raised.
+
+        False if the request is left to others, which it is too if anybody must be asked first.
+        """
+        received, head = received_now(), self._head
+        grant = self._grant_at_hand()
+        if grant is None or not _fits(body) or (ticks := _ticks(body, grant, received)) is None:
+            return False
+        headers: Headers = []
+        if self._is_limited:
+            if not shares.knows(grant, ticks):
+                return False
+            headers = _encoded(shares.take(grant, len(ticks)))
+
+        def published(outcome: bool | Exception) -> None:
+            done(outcome if isinstance(outcome, Exception) else _answered(head, len(ticks), headers, outcome))
+
+        idempotency = _idempotency(head, grant, ticks, received)
+        publish.begin(ticks, idempotency, grant, Origin(received, head.traceparent), published)
+        return True
+
+    def _grant_at_hand(self) -> Grant | None:
+        """As :func:`_grant`, without asking anybody."""
+        shown = self._head.shown
+        try:
+            grant = self._anonymous if shown is None else door.at_hand(shown) or self._anonymous
+        except (door.InvalidCredential, door.NotAtHand, DatabaseUnavailable):
+            return None
+        if grant is not self.grant:
+            self.grant = grant
+            self._is_limited = shares.is_limited(grant)
+        return grant if grant.publish else None
+
+
+async def _grant(scope: dict[str, Any], head: _Head) -> Grant | None:
     """What the publisher may do; None if it may not publish, or nobody can tell."""
-    shown = heads.get(b"authorization")
     try:
-        grant = None if shown is None else await door.shown(shown)
+        grant = None if head.shown is None else await door.shown(head.shown)
     except (door.InvalidCredential, DatabaseUnavailable):
         return None
-    return _publishing(scope, grant)
-
-
-def _grant_at_hand(scope: dict[str, Any], heads: Heads) -> Grant | None:
-    """The same without asking anybody."""
-    shown = heads.get(b"authorization")
-    try:
-        grant = None if shown is None else door.at_hand(shown)
-    except (door.InvalidCredential, door.NotAtHand, DatabaseUnavailable):
-        return None
-    return _publishing(scope, grant)
-
-
-def _publishing(scope: dict[str, Any], grant: Grant | None) -> Grant | None:
     if grant is None:
         grant = door.anonymous(client_address(scope))
     else:
@@ -188,39 +199,34 @@ def _publishing(scope: dict[str, Any], grant: Grant | None) -> Grant | None:
     return grant if grant.publish else None
 
 
-def _publication(post: _Post, grant: Grant, body: bytes) -> _Publication | None:
-    """None if the view is to say what is wrong with it."""
-    key = post.heads.get(b"idempotency-key")
-    name = None if key is None else publish.key_of(key.decode("latin1"))
-    if key is not None and name is None:
-        return None
-    when = moment(post.origin.received)
+def _fits(body: bytes) -> bool:
+    return 0 < len(body) <= MAX_BODY_BYTES
+
+
+def _ticks(body: bytes, grant: Grant, received: int) -> list[Tick] | None:
+    """None if the view is to say what is wrong with them."""
     try:
-        ticks = decode_fast(body, received=when)
+        ticks = decode_fast(body, received=moment(received))
     except (msgspec.DecodeError, InvalidTicks, ValueError, RecursionError):
         return None
-    if publish.denied_symbols(grant, ticks):
-        return None
-    idempotency = None if name is None else publish.idempotency(name, grant.owner, ticks, when)
-    return _Publication(ticks, idempotency, grant)
+    return None if publish.denied_symbols(grant, ticks) else ticks
 
 
-def _traceparent(heads: Heads) -> str:
-    sent = heads.get(b"traceparent")
-    return "" if sent is None else checked_traceparent(sent.decode("latin1"))
+def _idempotency(head: _Head, grant: Grant, ticks: list[Tick], received: int) -> Idempotency | None:
+    return None if head.key is None else publish.idempotency(head.key, grant.owner, ticks, moment(received))
 
 
 def _encoded(headers: Any) -> Headers:
     return [(name.lower().encode("ascii"), value.encode("latin1")) for name, value in headers.items()]
 
 
-def _answered(post: _Post, accepted: int, headers: Headers, is_published: bool) -> Answered:
+def _answered(head: _Head, accepted: int, headers: Headers, is_published: bool) -> Answered:
     """``headers``: what is left to the publisher."""
     intake.publications["http|published" if is_published else "http|repeated"] += 1
     body = b'{"accepted":%d}\n' % accepted
     length = (b"content-length", b"%d" % len(body))
     repeat = () if is_published else (_REPEAT,)
-    return Answered([_TYPE, *headers, *repeat, *_ALWAYS, length, *post.more], body)
+    return Answered([_TYPE, *headers, *repeat, *_ALWAYS, length, *head.more], body)
 
 
 _TYPE: Final = (b"content-type", _JSON)

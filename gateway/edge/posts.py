@@ -7,25 +7,21 @@ request. A short one is no ASGI event, so the steps of that middleware that conc
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from contextvars import copy_context
 from typing import Any
 
 from gateway.edge.forwarded import OnlyFromProxies
-from gateway.edge.requests import REQUEST_ID, Exchanged, identify, note
+from gateway.edge.requests import REQUEST_ID, Exchanged, called, given_id, note
 from gateway.edge.watch import get_watch
-from gateway.server.short import Answer
+from gateway.server.short import Answer, Begin, Done
 from ticks import intake
-from ticks.access.grant import NOBODY
 from ticks.conf import conf
 from ticks.endpoint import FAILURE
-from ticks.shortcut import Answered, Shortcut
+from ticks.shortcut import Answered, Poster, Shortcut
 
 __all__ = ["Posts"]
 
 _ACCEPTED = 202
-
-Done = Callable[[Answer | Exception], None]
 
 
 class Posts:
@@ -37,19 +33,37 @@ class Posts:
         self._proxies = proxies
         self._has_log = conf.MARKETMUX_ACCESS_LOG
 
-    def begin(self, scope: dict[str, Any], body: bytes, done: Done) -> bool:
-        """As :meth:`~gateway.server.short.ShortApplication.begin`."""
-        return copy_context().run(self._begin, scope, body, done)
+    def reader(self, scope: dict[str, Any]) -> Begin:
+        """As :meth:`~gateway.server.short.ShortApplication.reader`."""
+        get_watch()
+        self._proxies.sift(scope)
+        poster = self._shortcut.poster(scope)
+        return _declined if poster is None else _Alike(scope, poster, self._has_log).begin
 
     def note_failure(self, scope: dict[str, Any], failure: Exception) -> None:
         """As :meth:`~gateway.server.short.ShortApplication.note_failure`."""
         scope[FAILURE] = failure
 
-    def _begin(self, scope: dict[str, Any], body: bytes, done: Done) -> bool:
+
+def _declined(_body: bytes, _done: Done) -> bool:
+    return False
+
+
+class _Alike:
+    """Requests of one connection that have the same head."""
+
+    def __init__(self, scope: dict[str, Any], poster: Poster, has_log: bool) -> None:
+        self._scope = scope
+        self._poster = poster
+        self._has_log = has_log
+        self._given_id = given_id(scope["headers"])
+
+    def begin(self, body: bytes, done: Done) -> bool:
+        return copy_context().run(self._begin, body, done)
+
+    def _begin(self, body: bytes, done: Done) -> bool:
         began = time.monotonic() if self._has_log else 0.0
-        get_watch()
-        self._proxies.sift(scope)
-        request_id = identify(scope)
+        request_id = called(self._given_id)
 
         def answered(outcome: Answered | Exception) -> None:
             if isinstance(outcome, Exception):
@@ -57,8 +71,8 @@ class Posts:
                 return
             intake.received_bytes["http"] += len(body)
             if self._has_log:
-                note(scope, Exchanged(_ACCEPTED, len(outcome.body)), time.monotonic() - began)
+                note(self._scope, Exchanged(_ACCEPTED, len(outcome.body)), time.monotonic() - began)
             headers = [*outcome.headers, (REQUEST_ID, request_id)]
-            done(Answer(_ACCEPTED, headers, outcome.body, bool(scope.get("grant", NOBODY).stands_on)))
+            done(Answer(_ACCEPTED, headers, outcome.body, bool(self._poster.grant.stands_on)))
 
-        return self._shortcut.begin(scope, body, answered)
+        return self._poster.begin(body, answered)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
-import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
 from structlog.contextvars import bind_contextvars, get_contextvars
@@ -14,7 +14,7 @@ from structlog.contextvars import bind_contextvars, get_contextvars
 from ticks.address import client_address
 from ticks.origin import trace_id
 
-__all__ = ["REQUEST_ID", "AccessLog", "Exchanged", "Identified", "identify", "note", "sent_past"]
+__all__ = ["REQUEST_ID", "AccessLog", "Exchanged", "Identified", "called", "given_id", "identify", "note", "sent_past"]
 
 Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 
@@ -55,10 +55,22 @@ class Identified:
 
 def identify(scope: dict[str, Any]) -> bytes:
     """The id of a request or handshake, which lines of the log have from now on in this context."""
-    given = next((value for name, value in scope["headers"] if name == REQUEST_ID), b"")
-    value = given if _WELL_FORMED.match(given) else secrets.token_hex(8).encode()
-    bind_contextvars(request_id=value.decode())
-    return value
+    return called(given_id(scope["headers"]))
+
+
+def given_id(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """The well-formed id that a client has given a request; empty if there is none."""
+    for name, value in headers:
+        if name == REQUEST_ID:
+            return value if _WELL_FORMED.match(value) else b""
+    return b""
+
+
+def called(given: bytes) -> bytes:
+    """The id of a request that was given this one, or an own one if none; lines of the log have it in this context."""
+    value = given.decode() or os.urandom(8).hex()
+    bind_contextvars(request_id=value)
+    return value.encode()
 
 
 class AccessLog:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import socket
 import time
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Final
 
 from daphne.http_protocol import HTTPFactory
@@ -70,7 +70,7 @@ class GatewayHTTPConnection(HTTPChannel):
         self.failure: Exception | None = None
         """What became of the request that comes next, where that is known already."""
 
-    @property
+    @cached_property
     def _server(self) -> Any:
         return self.factory.server
 
@@ -79,6 +79,14 @@ class GatewayHTTPConnection(HTTPChannel):
         """In which it is read: a first request, or a handshake, does not hold up those who were there before."""
         turns: Turns = self._server.requests if self._has_been_served else self._server.newcomers
         return turns
+
+    @property
+    def has_own_turns(self) -> bool:
+        """Whether what is read now takes its turn as a whole request (short.py), and not for being read.
+
+        To read a little costs no more than to wait for it.
+        """
+        return self._stage is not Stage.BODY and self._is_short
 
     @property
     def appetite(self) -> int:
@@ -142,10 +150,18 @@ class GatewayHTTPConnection(HTTPChannel):
             way = self._server.short
             if way is not None and data.startswith(way.line):
                 short = self._short = ShortRequests(self, way, self._scope(way.application.path))
-        if short is not None and not self._is_parsing and (self._stage is Stage.IDLE or short.is_open):
-            short.read(data)
+                short.read(data, is_its_turn=True)
+                return
+        if short is not None and self._is_short:
+            short.read(data, is_its_turn=self._stage is Stage.BODY)
         else:
             self.pass_on(data)
+
+    @property
+    def _is_short(self) -> bool:
+        """Whether what comes now is behind short requests, and not Twisted's."""
+        short = self._short
+        return short is not None and not self._is_parsing and (self._stage is Stage.IDLE or short.is_open)
 
     def pass_on(self, data: bytes) -> None:
         """Gives what was read to Twisted."""
@@ -212,7 +228,9 @@ class GatewayHTTPConnection(HTTPChannel):
             self.setTimeout(None)
         else:
             seconds = self._server.timeouts
-            self.setTimeout({Stage.IDLE: seconds.idle, Stage.HEAD: seconds.head, Stage.BODY: seconds.body}[stage])
+            self.setTimeout(
+                seconds.idle if stage is Stage.IDLE else seconds.head if stage is Stage.HEAD else seconds.body
+            )
         self._timed = stage
         if self.is_known:
             return

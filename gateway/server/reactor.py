@@ -10,11 +10,12 @@ module is imported first (gateway/apps.py). Where Daphne came before it, as with
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import logging
 import os
 import sys
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -26,6 +27,8 @@ from gateway.server.resolver import ResolvingLoop
 from gateway.server.turns import Turns
 
 __all__ = ["GatewayConnection", "GatewayPort", "GatewayReactor", "install"]
+
+logger = logging.getLogger(__name__)
 
 PAUSE_SECONDS: Final = 0.25
 _ACCEPTED: Final = 8
@@ -39,9 +42,34 @@ class GatewayReactor(AsyncioSelectorReactor):
 
     seconds = staticmethod(time.monotonic)
 
-    def soon(self, work: Callable[[], object]) -> None:
-        """Has ``work`` done at the end of this turn of the loop."""
-        self._asyncioEventloop.call_soon(work)
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._due: list[GatewayConnection] = []
+
+    def addReader(self, reader: Any) -> None:  # noqa: N802 - Twisted's name
+        """Twisted's; a connection of ours is read without a context for Twisted's log around it."""
+        if not isinstance(reader, GatewayConnection):
+            super().addReader(reader)
+            return
+        readers: dict[Any, int] = self._readers
+        if reader not in readers:
+            descriptor = reader.fileno()
+            self._asyncioEventloop.add_reader(descriptor, self._readOrWrite, reader, True)
+            readers[reader] = descriptor
+
+    def write_soon(self, connection: GatewayConnection) -> None:
+        """Has it write what is due at the end of this turn of the loop."""
+        if not self._due:
+            self._asyncioEventloop.call_soon(self._write_all)
+        self._due.append(connection)
+
+    def _write_all(self) -> None:
+        due, self._due = self._due, []
+        for connection in due:
+            try:
+                connection.write_due()
+            except Exception:
+                logger.exception("A connection could not be written to")
 
     def adoptStreamPort(self, fileDescriptor: int, addressFamily: Any, factory: Any) -> Any:  # noqa: N802, N803
         port = GatewayPort._fromListeningDescriptor(self, fileDescriptor, addressFamily, factory)
@@ -60,6 +88,7 @@ class GatewayConnection(tcp.Server):
     """
 
     _address: Any = None
+    _peer: Any = None
     _is_due = False
     _is_waiting = False
     """Whether the socket is registered with the selector, to be written to."""
@@ -73,6 +102,11 @@ class GatewayConnection(tcp.Server):
         if self._address is None:
             self._address = super().getHost()
         return self._address
+
+    def getPeer(self) -> Any:  # noqa: N802 - Twisted's name
+        if self._peer is None:
+            self._peer = super().getPeer()
+        return self._peer
 
     def startReading(self) -> None:  # noqa: N802 - Twisted's name
         self._is_wanted = True
@@ -88,7 +122,7 @@ class GatewayConnection(tcp.Server):
         turns: Turns | None = getattr(self.protocol, "turns", None)
         if turns is None:
             return super().doRead()
-        if self.is_in_line or turns.at_once():
+        if self.is_in_line or getattr(self.protocol, "has_own_turns", False) or turns.at_once():
             self.bufferSize = self.protocol.appetite
             reason = super().doRead()
             while reason is None and self._is_wanted and self.protocol.goes_on:
@@ -110,7 +144,7 @@ class GatewayConnection(tcp.Server):
     def startWriting(self) -> None:  # noqa: N802 - Twisted's name
         if not self._is_due and not self._is_waiting:
             self._is_due = True
-            self.reactor.soon(self._write_due)
+            self.reactor.write_soon(self)
 
     def stopWriting(self) -> None:  # noqa: N802 - Twisted's name
         self._is_due = False
@@ -118,7 +152,7 @@ class GatewayConnection(tcp.Server):
             self._is_waiting = False
             super().stopWriting()
 
-    def _write_due(self) -> None:
+    def write_due(self) -> None:
         is_due, self._is_due = self._is_due, False
         if is_due and self.connected:  # not if everything was written meanwhile
             self.reactor._readOrWrite(self, False)  # what it does when the selector says that the socket takes more

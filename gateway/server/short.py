@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -34,6 +34,9 @@ _MOST_BYTES: Final = 131_072
 _MOST_UNREAD: Final = 16_384
 """What waits of a connection before it is not read any more, as with Twisted."""
 _MOST_REMEMBERED: Final = 64
+_MOST_DIGITS: Final = 9
+"""Of Content-Length."""
+_ZERO: Final = ord("0")
 
 _PRINTABLE: Final = bytes(range(0x20, 0x7F))
 _NAME: Final = re.compile(rb"[!#$%&'*+.^`|~0-9A-Za-z-]+")
@@ -45,10 +48,16 @@ _ELSEWHERE: Final = frozenset(
 
 
 class Head(NamedTuple):
-    """The head of a short request: its headers, with names in lower case, and how long its body is."""
+    """The head of a short request: its headers, with names in lower case, and how long its body is.
+
+    ``before`` and ``behind`` are its bytes around the digits of Content-Length: a head that differs in these alone says
+    the same.
+    """
 
     headers: list[tuple[bytes, bytes]]
     length: int
+    before: bytes
+    behind: bytes
 
 
 class Answer(NamedTuple):
@@ -61,6 +70,12 @@ class Answer(NamedTuple):
 
 
 Done = Callable[[Answer | Exception], None]
+Begin = Callable[[bytes, Done], bool]
+"""Begins a request, by its body; False if it is left to the ASGI application, and nothing was done.
+
+It is told the answer, or the exception that there is instead, in a later turn of the loop. What is raised here is such
+an exception too.
+"""
 
 
 class ShortApplication(Protocol):
@@ -68,12 +83,8 @@ class ShortApplication(Protocol):
 
     path: str
 
-    def begin(self, scope: dict[str, Any], body: bytes, done: Done) -> bool:
-        """Begins a request; False if it is left to the ASGI application, and nothing was done.
-
-        ``done`` is told the answer, or the exception that there is instead, in a later turn of the loop. What is raised
-        here is such an exception too.
-        """
+    def reader(self, scope: dict[str, Any]) -> Begin:
+        """What begins the requests of a connection that have the head in ``scope``, apart from Content-Length."""
 
     def note_failure(self, scope: dict[str, Any], failure: Exception) -> None:
         """Tells the ASGI application, which answers the request, what it ended with."""
@@ -85,7 +96,7 @@ class ShortWay:
     def __init__(self, application: ShortApplication, most_bytes: int) -> None:
         self.application = application
         self.line = b"POST %b HTTP/1.1\r\n" % application.path.encode()
-        self._most_bytes = most_bytes
+        self.most_bytes = most_bytes
         self._heads: dict[bytes, Head | None] = {}
 
     def head(self, text: bytes) -> Head | None:
@@ -94,7 +105,7 @@ class ShortWay:
             if len(self._heads) >= _MOST_REMEMBERED:
                 self._heads.clear()
             head = read_head(text)
-            self._heads[text] = head if head is not None and head.length <= self._most_bytes else None
+            self._heads[text] = head if head is not None and head.length <= self.most_bytes else None
         return self._heads[text]
 
 
@@ -103,12 +114,16 @@ def read_head(text: bytes) -> Head | None:
     lines = text[:-4].split(b"\r\n")
     if len(lines) > _MOST_HEADERS or text.translate(None, _PRINTABLE) != b"\r\n" * (len(lines) + 1):
         return None
-    headers = {}
+    headers, at, before = {}, 0, 0
     for line in lines:
         name, _, value = line.partition(b":")
         if _NAME.fullmatch(name) is None or b":" not in line:
             return None
-        headers[name.lower()] = value.strip(b" ")
+        name = name.lower()
+        headers[name] = value.strip(b" ")
+        if name == b"content-length":
+            before = at + len(line) - len(value.lstrip(b" "))
+        at += len(line) + 2
     length = headers.get(b"content-length", b"")
     if (
         len(headers) != len(lines)
@@ -117,10 +132,10 @@ def read_head(text: bytes) -> Head | None:
         or headers.get(b"connection", b"keep-alive").lower() != b"keep-alive"
         or not length.isdigit()
         or length.startswith(b"0")
-        or len(length) > 9
+        or len(length) > _MOST_DIGITS
     ):
         return None
-    return Head(list(headers.items()), int(length))
+    return Head(list(headers.items()), int(length), text[:before], text[before + len(length) :])
 
 
 class Unfinished(Exception):
@@ -134,17 +149,21 @@ class Unfinished(Exception):
 class _Request:
     """A short request under way; ``outcome`` is None until it has one, and False if it is left to the application."""
 
-    __slots__ = ("began", "body", "head", "headers", "outcome")
+    __slots__ = ("_requests", "began", "body", "head", "outcome", "size", "text")
 
-    def __init__(self, headers: list[tuple[bytes, bytes]], head: bytes, body: bytes) -> None:
-        self.headers = headers
+    def __init__(self, requests: ShortRequests, head: Head, text: bytes, body: bytes) -> None:
+        self._requests = requests
         self.head = head
+        self.text = text
+        """Of the head, with its first line."""
         self.body = body
+        self.size = len(text) + len(body)
         self.outcome: Answer | Exception | bool | None = None
         self.began = time.monotonic()
 
-    def __len__(self) -> int:
-        return len(self.head) + len(self.body)
+    def done(self, outcome: Answer | Exception) -> None:
+        self.outcome = outcome
+        self._requests.settled(self)
 
 
 class ShortRequests:
@@ -157,6 +176,9 @@ class ShortRequests:
         self._connection = connection
         self._way = way
         self._scope = scope
+        self._head: Head | None = None
+        """The last one; what it says is the same for all requests that have it."""
+        self._reader: Begin
         self._unread: list[bytes] = []
         self._size = 0
         """Bytes that have come and belong to no request under way."""
@@ -192,14 +214,19 @@ class ShortRequests:
         self._unread.clear()
         self._size = 0
 
-    def read(self, data: bytes) -> None:
-        """Takes what has come in, in its turn."""
+    def read(self, data: bytes, is_its_turn: bool) -> None:
+        """Takes what has come in. ``is_its_turn``: now; otherwise a request waits for a turn of its own."""
         if self._is_over:
             return
         self._unread.append(data)
         self._size += len(data)
         if self._size >= self._needed:
-            self._go_on(is_its_turn=True)
+            self._go_on(is_its_turn, has_come=True)
+
+    def settled(self, request: _Request) -> None:
+        """It has an outcome."""
+        if not self._is_over and request is self._under_way[0]:
+            self._go_on()
 
     def came_back(self) -> None:
         """The request that went Twisted's way is answered."""
@@ -210,18 +237,30 @@ class ShortRequests:
     def _in_turn(self) -> None:
         self._is_in_line = False
         if not self._is_over:
-            self._go_on(is_its_turn=True)
+            self._go_on(is_its_turn=True, has_come=True)
 
-    def _go_on(self, is_its_turn: bool = False) -> None:
+    def _go_on(self, is_its_turn: bool = False, has_come: bool = False) -> None:
         """Answers what can be answered, begins what can be begun of what has come in."""
         self._settle()
-        if self._is_over:
-            return
+        if self._size and not self._is_over:
+            if not self._begin_all(is_its_turn, has_come):
+                return
+            self._settle()  # what was left at once
+        if not self._is_away and not self._is_over:
+            self._connection.at_stage(self._stage)
+
+    def _begin_all(self, is_its_turn: bool, has_come: bool) -> bool:
+        """False if what has come in is Twisted's from here on."""
         unread = self._unread[0] if len(self._unread) == 1 else b"".join(self._unread)
-        has_come, at = is_its_turn, 0
+        at = 0
         if len(unread) >= self._needed:
             self._needed = 0
             while at < len(unread) and not self._is_held():
+                if not is_its_turn and not self._connection.turns.at_once():
+                    self._is_in_line = True
+                    self._connection.turns.add(self._in_turn)
+                    break
+                is_its_turn = False
                 try:
                     request = self._next(unread, at)
                 except Unfinished as unfinished:
@@ -229,23 +268,17 @@ class ShortRequests:
                     if self._needed or at or self._under_way or not has_come:
                         break  # a head that the end of a read has cut is whole in the next one, or it is not short
                     request = None
-                if request is None:
-                    if not self._under_way:
-                        self._keep(b"")
-                        self._connection.hand_over(unread[at:])
-                        return
+                if request is not None:
+                    at += request.size
+                    self._begin(request)
+                    continue
+                if self._under_way:
                     break
-                if not is_its_turn and not self._connection.turns.at_once():
-                    self._is_in_line = True
-                    self._connection.turns.add(self._in_turn)
-                    break
-                is_its_turn = False
-                at += len(request)
-                self._begin(request)
-            self._keep(unread[at:])
-        self._settle()  # what was left at once
-        if not self._is_away and not self._is_over:
-            self._connection.at_stage(self._stage)
+                self._keep(b"")
+                self._connection.hand_over(unread[at:])
+                return False
+        self._keep(unread[at:])
+        return True
 
     def _keep(self, unread: bytes) -> None:
         self._unread = [unread] if unread else []
@@ -276,41 +309,56 @@ class ShortRequests:
                 raise Unfinished(0)
             return None
         start = at + len(line)
-        end = unread.find(b"\r\n\r\n", start, at + _MOST_HEAD_BYTES) + 4
-        if end < 4:
-            if len(unread) - at < _MOST_HEAD_BYTES:
-                raise Unfinished(0)
-            return None
-        head = self._way.head(unread[start:end])
+        end, length, head = self._again(unread, start)
         if head is None:
-            return None
-        if len(unread) < end + head.length:
-            raise Unfinished(end + head.length - at)
-        return _Request(head.headers, unread[at:end], unread[end : end + head.length])
+            end = unread.find(b"\r\n\r\n", start, at + _MOST_HEAD_BYTES) + 4
+            if end < 4:
+                if len(unread) - at < _MOST_HEAD_BYTES:
+                    raise Unfinished(0)
+                return None
+            head = self._way.head(unread[start:end])
+            if head is None:
+                return None
+            length = head.length
+        if len(unread) < end + length:
+            raise Unfinished(end + length - at)
+        return _Request(self, head, unread[at:end], unread[end : end + length])
+
+    def _again(self, unread: bytes, start: int) -> tuple[int, int, Head | None]:
+        """Where the head ends, and its length, if it is the last one again, in which only the length may differ."""
+        head = self._head
+        if head is not None and unread.startswith(head.before, start):
+            first = start + len(head.before)
+            digits = unread[first : unread.find(b"\r", first, first + _MOST_DIGITS + 1)]
+            end = first + len(digits)
+            if digits.isdigit() and digits[0] != _ZERO and unread.startswith(head.behind, end):
+                length = int(digits)
+                if length <= self._way.most_bytes:
+                    return end + len(head.behind), length, head
+        return 0, 0, None
 
     def _begin(self, request: _Request) -> None:
         self._under_way.append(request)
-        self._bytes += len(request)
-        scope = {**self._scope, "headers": request.headers}
-
-        def done(outcome: Answer | Exception) -> None:
-            request.outcome = outcome
-            if not self._is_over and request is self._under_way[0]:
-                self._go_on()
-
+        self._bytes += request.size
         try:
-            if not self._way.application.begin(scope, request.body, done):
+            if request.head is not self._head:
+                scope = {**self._scope, "headers": request.head.headers}
+                self._reader = self._way.application.reader(scope)
+                self._head = request.head
+            if not self._reader(request.body, request.done):
                 request.outcome = False
         except Exception as error:  # the application tells it
             request.outcome = error
 
     def _settle(self) -> None:
         """Answers those that have an outcome and none before them that has not."""
+        if self._is_away or not self._under_way or self._under_way[0].outcome is None:
+            return
         answers, is_known, is_last = [], False, False
         left: _Request | None = None
-        while self._under_way and left is None and not self._is_away and self._under_way[0].outcome is not None:
+        while self._under_way and left is None and self._under_way[0].outcome is not None:
             request = self._under_way.pop(0)
-            self._bytes -= len(request)
+            self._bytes -= request.size
             if isinstance(request.outcome, Answer):
                 is_last = self._connection.is_draining and not self.is_open
                 is_known = is_known or request.outcome.is_known
@@ -321,11 +369,11 @@ class ShortRequests:
             self._connection.answer(b"".join(answers), is_known, is_last)
         if left is not None:
             self._is_away = True
-            self._connection.replay(left.head + left.body, left.outcome or None)
+            self._connection.replay(left.text + left.body, left.outcome or None)
 
     @property
     def _stage(self) -> Stage:
-        if self._under_way:
+        if self._under_way or self._is_in_line:
             return Stage.ANSWER
         if self._size:
             return Stage.BODY if self._needed else Stage.HEAD
@@ -334,19 +382,30 @@ class ShortRequests:
 
 def encoded(answer: Answer, server: bytes, is_last: bool) -> bytes:
     """The response as Twisted and Daphne would write it."""
-    lines = {b"connection": b"Connection: close\r\n"} if is_last else {}
-    for name, value in (*answer.headers, (b"server", server)):
-        lines[name] = lines.get(name, b"") + _canonical(name) + value + b"\r\n"
-    return b"%b%b\r\n%b" % (_first_line(answer.status), b"".join(lines.values()), answer.body)
+    names, values = zip(*answer.headers, (b"server", server), strict=True)
+    template, order = _written(answer.status, names, is_last)
+    if order is not None:
+        values = tuple(values[place] for place in order)
+    return template % values + answer.body
 
 
 @lru_cache(maxsize=128)
+def _written(status: int, names: Sequence[bytes], is_last: bool) -> tuple[bytes, Sequence[int] | None]:
+    """A response's head with places for the values of its headers, and their order if it is not that of the names.
+
+    Those of one name are written together.
+    """
+    lines = {b"connection": b"Connection: close\r\n"} if is_last else {}
+    order: dict[bytes, list[int]] = {}
+    for place, name in enumerate(names):
+        lines[name] = lines.get(name, b"") + _canonical(name).replace(b"%", b"%%") + b"%b\r\n"
+        order.setdefault(name, []).append(place)
+    first_line = b"HTTP/1.1 %d %b\r\n" % (status, RESPONSES[status])
+    places = [place for name in lines for place in order.get(name, ())]
+    return first_line + b"".join(lines.values()) + b"\r\n", None if places == sorted(places) else places
+
+
 def _canonical(name: bytes) -> bytes:
     """The name as it is written, with its colon."""
     [(written, _)] = Headers({name: [b""]}).getAllRawHeaders()
     return written + b": "
-
-
-@lru_cache(maxsize=8)
-def _first_line(status: int) -> bytes:
-    return b"HTTP/1.1 %d %b\r\n" % (status, RESPONSES[status])

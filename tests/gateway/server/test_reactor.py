@@ -18,6 +18,7 @@ from twisted.internet.protocol import Factory, Protocol
 
 from gateway.server import reactor as module
 from gateway.server.reactor import MOST_IN_LINE, GatewayConnection, GatewayPort, install
+from gateway.server.turns import Turns
 from tests.gateway.server.conftest import GuestReactor, dispose
 from tests.gateway.server.memory import until
 
@@ -175,6 +176,32 @@ async def test_a_connection_that_is_cut_before_it_writes_sends_nothing(pair: Pai
     await until(lambda: not pair.ours.connected)
     with pytest.raises(ConnectionResetError):
         pair.theirs.recv(100)
+
+
+async def test_who_takes_turns_itself_is_read_at_once_and_stays_with_the_selector(
+    pair: Pair, listening: Listening
+) -> None:
+    received, turns = list[bytes](), mock.Mock(spec=Turns)
+    turns.at_once.return_value = False
+    talk: Any = listening.protocols[0]
+    talk.turns, talk.appetite, talk.dataReceived = turns, 100, received.append
+    talk.has_own_turns = True
+    pair.theirs.send(b"x")
+    await until(lambda: received)
+    turns.add.assert_not_called()
+    talk.has_own_turns = False
+    pair.theirs.send(b"y")
+    await until(lambda: turns.add.called)
+    assert received == [b"x"]
+    turns.add.call_args.args[0]()
+    assert received == [b"x", b"y"]
+
+
+async def test_an_error_in_a_read_loses_the_connection(pair: Pair, listening: Listening) -> None:
+    talk: Any = listening.protocols[0]
+    talk.dataReceived = mock.Mock(side_effect=RuntimeError)
+    pair.theirs.send(b"x")
+    await until(lambda: not pair.ours.connected)
 
 
 async def test_an_error_in_a_write_loses_the_connection(pair: Pair) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.server import http, short
 from gateway.server.http import NO_ANSWER, TIMED_OUT
-from gateway.server.short import Answer, ShortWay, encoded, read_head
+from gateway.server.short import Answer, Begin, ShortWay, encoded, read_head
 from gateway.server.timeouts import Timeouts
 from gateway.server.worker import GatewayServer
 from tests.gateway.server.memory import Client, Clock, idle_server, until
@@ -44,9 +44,12 @@ class Application:
         self.may_answer = asyncio.Event()
         self.may_answer.set()
 
-    def begin(self, scope: dict[str, Any], body: bytes, done: Callable[[Any], None]) -> bool:
-        self.begun.append(body)
+    def reader(self, scope: dict[str, Any]) -> Begin:
         self.scopes.append(scope)
+        return self.begin
+
+    def begin(self, body: bytes, done: Callable[[Any], None]) -> bool:
+        self.begun.append(body)
         if body.startswith(b"raise"):
             raise RuntimeError("at once")
         if body.startswith(b"leave"):
@@ -140,6 +143,7 @@ def test_a_plain_head_is_read(headers: bytes) -> None:
     assert head is not None
     assert dict(head.headers)[b"host"] == b"localhost"
     assert head.length in {1, 123_456_789}
+    assert b"%b%d%b" % (head.before, head.length, head.behind) == HOST + headers + b"\r\n"
 
 
 @pytest.mark.parametrize(
@@ -231,6 +235,89 @@ async def test_a_short_request_has_the_scope_that_daphne_would_make(client: Clie
     [mine] = application.scopes
     theirs = {name: value for name, value in seen[0].items() if name not in {"asgi", "extensions"}}
     assert mine == theirs
+
+
+async def test_a_head_that_differs_in_its_length_alone_is_not_read_again(
+    client: Client, application: Application
+) -> None:
+    requests = [post(b"a"), post(b"b" * 400), post(b"c" * 30), post(b"d", b"X: 1\r\n"), post(b"e")]
+    client.send(requests[0])
+    received = await quiet(client)
+    client.send(b"".join(requests[1:]))
+    assert bodies(received + await quiet(client)) == [b"a", b"b" * 400, b"c" * 30, b"d", b"e"]
+    assert [len(scope["headers"]) for scope in application.scopes] == [2, 3, 2]
+
+
+@pytest.mark.parametrize(
+    ("length", "status"),
+    [(b"0", 200), (b"01", 200), (b"+1", 400), (b"1,1", 400), (b"", 400), (b"-1", 400), (b"1x", 400), (b"\xb2", 400)],
+)
+async def test_a_length_in_a_head_like_the_last_one_is_held_to_the_same_rules(
+    client: Client, application: Application, length: bytes, status: int
+) -> None:
+    client.send(post(b"a"))
+    await quiet(client)
+    client.send(post(b"b").replace(b"Content-Length: 1\r", b"Content-Length: %b\r" % length))
+    assert b"HTTP/1.1 %d " % status in await quiet(client)
+    assert application.begun == [b"a"]
+
+
+async def test_a_body_that_is_too_long_behind_a_head_like_the_last_one_is_the_applications(
+    client: Client, application: Application
+) -> None:
+    client.send(post(b"a"))
+    await quiet(client)
+    client.send(post(b"b" * 1_001))
+    await quiet(client)
+    assert application.begun == [b"a"]
+    assert len(application.long) == 1
+
+
+# Turns
+
+
+async def test_a_request_for_which_there_is_no_turn_waits_and_is_not_timed(
+    client: Client, application: Application, server: GatewayServer, clock: Clock
+) -> None:
+    client.send(post(b"a"))
+    await quiet(client)
+    while server.requests.at_once():
+        pass
+    assert client.http.has_own_turns  # it is read nevertheless
+    client.send(post(b"b"))
+    client.send(post(b"c"))
+    assert application.begun == [b"a"]
+    pass_time(clock, client, 100)
+    assert not client.has_ended
+    assert bodies(await quiet(client)) == [b"b", b"c"]
+
+
+async def test_what_is_not_short_waits_for_a_turn_too(client: Client, server: GatewayServer) -> None:
+    client.send(post(b"a"))
+    await quiet(client)
+    while server.requests.at_once():
+        pass
+    client.send(get(b"/x"))
+    assert not client.http.requests
+    assert bodies(await quiet(client)) == [b"/x|"]
+
+
+async def test_a_long_body_is_read_in_turns(client: Client) -> None:
+    client.send(post(b"a"))
+    await quiet(client)
+    client.send(post(b"b" * 900)[:-1])
+    assert not client.http.has_own_turns
+    client.send(b"b")
+    assert bodies(await quiet(client)) == [b"b" * 900]
+
+
+async def test_twisted_reads_in_turns(client: Client) -> None:
+    client.send(post(b"a"))
+    await quiet(client)
+    client.send(b"GET /x HTTP/1.1\r\n")
+    assert not client.http.has_own_turns
+    client.send(HOST + b"\r\n")
+    assert bodies(await quiet(client)) == [b"/x|"]
 
 
 # Answers
