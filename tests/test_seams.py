@@ -69,6 +69,7 @@ SEAMS: Final = [
     Seam(PORT, "_fromListeningDescriptor", "listen on the supervisor's socket with ports of our own class"),
     Seam(REACTOR, "_readOrWrite", "write at the end of a turn of the loop, with the reactor's handling of errors"),
     Seam(REACTOR, "_asyncioEventloop", "schedule that on asyncio's loop"),
+    Seam(REACTOR, "_readers", "have our connections read without the context of Twisted's log"),
     Seam(CONNECTION, "_tempDataBuffer", "know whether Twisted holds bytes that must go first"),
     Seam(CONNECTION, "dataBuffer", "the same, for what was tried already"),
     Seam(CONNECTION, "_aborting", "not ask the selector about a connection that is being cut"),
