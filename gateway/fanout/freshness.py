@@ -59,9 +59,9 @@ class Freshness:
 
     def ask(self, outboxes: Iterable[Outbox]) -> None:
         """Asks those of ``outboxes`` whose turn it is whether they have read what was just written to them."""
-        if self._rest is not None:
-            self._rest.set_result(None)
-            self._rest, self._now = None, self._rest.get_loop().time()
+        if (rest := self._rest) is not None:
+            rest.set_result(None)
+            self._rest, self._now = None, rest.get_loop().time()
         now, room = self._now, self._room
         if room <= 0:
             return

@@ -49,10 +49,12 @@ class GatewayReactor(AsyncioSelectorReactor):
         """Twisted's; ours are called without the context for its log, which is a good part of a short read."""
         if not isinstance(reader, GatewayConnection):
             super().addReader(reader)
-        elif reader not in self._readers:
+            return
+        readers: dict[Any, int] = self._readers
+        if reader not in readers:
             descriptor = reader.fileno()
             self._asyncioEventloop.add_reader(descriptor, reader.on_readable)
-            self._readers[reader] = descriptor
+            readers[reader] = descriptor
 
     def adoptStreamPort(self, fileDescriptor: int, addressFamily: Any, factory: Any) -> Any:  # noqa: N802, N803
         port = GatewayPort._fromListeningDescriptor(self, fileDescriptor, addressFamily, factory)

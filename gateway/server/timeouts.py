@@ -21,7 +21,7 @@ class Stage(Enum):
 class Timeouts:
     """All in seconds, on the monotonic clock."""
 
-    ping: float = 20.5
+    ping: float = 21.0
     """Silence of a WebSocket client after which it is pinged. Most are before: every 20 seconds a heartbeat takes a
     ping along (gateway/fanout/heartbeat.py), at a fraction of what one of its own costs.
     """

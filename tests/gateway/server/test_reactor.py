@@ -123,12 +123,19 @@ async def test_timers_do_not_follow_the_wall_clock(reactor: GuestReactor, monkey
 # Connections
 
 
+def wait_for_an_answer(pair: Pair) -> Asked:
+    asked = Asked()
+    ours: Any = pair.ours
+    ours.protocol = asked
+    return asked
+
+
 async def test_a_connection_that_is_accepted_is_one_of_ours(pair: Pair) -> None:
     assert isinstance(pair.ours, GatewayConnection)
 
 
 async def test_an_answer_that_is_due_takes_no_turn(pair: Pair) -> None:
-    pair.ours.protocol = asked = Asked()
+    asked = wait_for_an_answer(pair)
     pair.theirs.send(b"answer")
     await until(lambda: asked.answers)
     assert asked.answers == [b"answer"]
@@ -141,7 +148,7 @@ async def test_an_answer_that_is_due_takes_no_turn(pair: Pair) -> None:
 async def test_whatever_else_comes_from_who_owes_an_answer_is_read_whole_and_in_its_turn(
     data: bytes, pair: Pair
 ) -> None:
-    pair.ours.protocol = asked = Asked()
+    asked = wait_for_an_answer(pair)
     pair.theirs.send(data)
     await until(lambda: asked.read)
     assert b"".join(asked.read) == data
@@ -149,7 +156,7 @@ async def test_whatever_else_comes_from_who_owes_an_answer_is_read_whole_and_in_
 
 
 async def test_the_end_of_a_connection_that_owes_an_answer_is_noticed(pair: Pair) -> None:
-    pair.ours.protocol = Asked()
+    wait_for_an_answer(pair)
     pair.theirs.close()
     await until(lambda: not pair.ours.connected)
 
