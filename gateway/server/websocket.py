@@ -497,11 +497,13 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
             self._pinged = now
             self._asked_again = False
             self.ask()
-        elif now - self._pinged >= timeouts.pong:
+        elif self._asked_again and now - self._pinged >= timeouts.pong:
             self.onAutoPingTimeout()
         elif not self._asked_again and now - self._pinged >= timeouts.pong / 2:
             # A client may not be ready to answer the first one, such as one that is still opening its connections.
             self._asked_again = True
+            if now - self._pinged >= timeouts.pong:  # it was asked along, and not looked at since
+                self._pinged = now - timeouts.pong / 2
             self.ask()
         return self._pinged + (timeouts.pong if self._asked_again else timeouts.pong / 2) - now
 

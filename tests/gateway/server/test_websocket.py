@@ -149,6 +149,17 @@ async def test_a_ping_that_goes_along_is_answered_or_the_client_is_dropped(clien
     assert client.transport.aborted
 
 
+async def test_who_is_asked_along_and_looked_at_late_is_asked_again_all_the_same(client: Client, clock: Clock) -> None:
+    clock.now += 1
+    assert client.websocket.ask_along()
+    assert check_after(clock, client, 15) == 4
+    assert client.received() == PING
+    check_after(clock, client, 3)
+    assert not client.has_ended
+    check_after(clock, client, 1)
+    assert client.transport.aborted
+
+
 async def test_the_pong_to_a_ping_that_went_along_is_not_counted(client: Client, outbox: Outbox) -> None:
     for _ in range(2 * FRAMES_AT_ONCE):
         assert client.websocket.ask_along()
