@@ -11,6 +11,7 @@ from django.core.management import get_commands, load_command_class
 
 from bus.contract import Reason
 from gateway.edge import metrics, publisher
+from gateway.fanout.heartbeat import ASK_SECONDS
 from gateway.protocol import budget
 from gateway.protocol import codes as errors
 from gateway.protocol.codes import CLOSURES, ERRORS, Closure, ErrorCode, close_codes, error_codes, table
@@ -146,9 +147,11 @@ OPERATE, ADDRESS, PROTOCOL, API, CLIENT = (
 @pytest.mark.parametrize(
     ("document", "sentence"),
     [
-        (OPERATE, f"| a silent WebSocket client, before it is pinged | {TIMEOUTS.ping:g} |"),
+        (OPERATE, f"| a WebSocket client, until a heartbeat takes a ping along | {ASK_SECONDS:g} |"),
+        (OPERATE, f"that gets no heartbeats, a publisher's, before it is pinged | {TIMEOUTS.ping:g} |"),
         (OPERATE, f"anything else from the client | {TIMEOUTS.pong:g}: a half-open connection"),
-        (OPERATE, f"a half-open connection is found within {TIMEOUTS.ping + TIMEOUTS.pong + 2 * TIMEOUTS.round:g} |"),
+        (OPERATE, f"a half-open connection is found within {ASK_SECONDS + TIMEOUTS.pong + TIMEOUTS.round:g}"),
+        (OPERATE, f"without heartbeats within {TIMEOUTS.ping + TIMEOUTS.pong + 2 * TIMEOUTS.round:g} |"),
         (OPERATE, f"| the answer to a close frame | {TIMEOUTS.closing:g} |"),
         (OPERATE, f"| a WebSocket's handshake | {TIMEOUTS.handshake:g} |"),
         (OPERATE, f"from its first byte | {TIMEOUTS.message:g}, then it is closed"),
@@ -165,6 +168,7 @@ OPERATE, ADDRESS, PROTOCOL, API, CLIENT = (
         (OPERATE, f"a worker keeps {worker.SPARE_FILES} (a quarter"),
         (OPERATE, f"--ping-interval {TIMEOUTS.ping:g} --ping-timeout {TIMEOUTS.pong:g}"),
         (ADDRESS, f"through the {TIMEOUTS.ping:g} s between pings"),
+        (PROTOCOL, f"one in {ASK_SECONDS:g} s, has a ping"),
         (PROTOCOL, f"for every {budget.TOKEN_BYTES // 1_024} KB of its answer"),
         (PROTOCOL, f"nothing came for {TIMEOUTS.ping:g} s is sent one"),
         (PROTOCOL, f"nothing comes for {TIMEOUTS.pong:g} s"),

@@ -204,17 +204,20 @@ class Reporter:
 
     async def _connections(self) -> tuple[int, list[Slow]]:
         """How many publish, and the slowest of those that are behind."""
-        publishers, now = 0, time.monotonic()
+        watch, now = self._watch, time.monotonic()
         behind: dict[Connection, float] = {}
-        for number, connection in enumerate(list(self._watch.connections)):
-            publishers += connection.is_publisher
+        # Most often no subscriber is behind, and there are thousands of them.
+        has_slow = self._node.hub.subscriptions.behind > 0
+        for number, connection in enumerate(list(watch.connections if has_slow else watch.publishers)):
             if connection.outbox.behind:
                 behind[connection] = self._behind_since.get(connection, now)
             if number % _SLICE == _SLICE - 1:
                 await asyncio.sleep(0)
         self._behind_since = behind
         slowest = nlargest(MOST_SLOW, behind, key=lambda one: one.outbox.waiting.skipped)
-        return publishers, [slow for one in slowest if (slow := self._slow(one, now - behind[one])) is not None]
+        return len(watch.publishers), [
+            slow for one in slowest if (slow := self._slow(one, now - behind[one])) is not None
+        ]
 
     def _slow(self, connection: Connection, seconds: float) -> Slow | None:
         standing = self._watch.connections.get(connection)

@@ -85,6 +85,8 @@ class Watch:
     def __init__(self) -> None:
         self.name = secrets.token_hex(4)
         self.connections: dict[Connection, Standing] = {}
+        self.publishers: dict[Connection, None] = {}
+        """Those of them that publish."""
         self._numbers = count(1)
         self._by_subject: dict[str, dict[Connection, None]] = defaultdict(dict)
         self._recent: dict[str, float] = {}
@@ -105,6 +107,8 @@ class Watch:
         """Watches over a connection."""
         standing = self.connections[connection] = Standing(next(self._numbers), time.time())
         bind_contextvars(connection_id=f"{self.name}:{standing.number}")  # as the list of connections names it
+        if connection.is_publisher:
+            self.publishers[connection] = None
         self._index(connection)
         if not connection.grant.stands_on.isdisjoint(self._recent):  # it may have changed between the lookup and now
             self._due[connection] = None
@@ -113,6 +117,7 @@ class Watch:
     def discard(self, connection: Connection) -> None:
         """The connection has ended."""
         self.connections.pop(connection, None)
+        self.publishers.pop(connection, None)
         self._due.pop(connection, None)
         self._unindex(connection)
 

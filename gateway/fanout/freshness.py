@@ -52,11 +52,16 @@ class Freshness:
         self._now = 0.0
         self._room = 0
         self._delivered = 0
+        self._rest: asyncio.Future[None] | None = None
+        """Ends with the next who asks: no turns pass while nothing is sent and nobody owes an answer."""
         self._owing: dict[Outbox, tuple[float, int] | None] = {}
         """Who owes an answer; when its line was looked at, and what it had taken by then."""
 
     def ask(self, outboxes: Iterable[Outbox]) -> None:
         """Asks those of ``outboxes`` whose turn it is whether they have read what was just written to them."""
+        if (rest := self._rest) is not None:
+            rest.set_result(None)
+            self._rest, self._now = None, rest.get_loop().time()
         now, room = self._now, self._room
         if room <= 0:
             return
@@ -84,8 +89,16 @@ class Freshness:
     async def run(self, delivered: Callable[[], int]) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            self.next_turn(loop.time(), delivered())
-            await asyncio.sleep(self.staleness / _TURNS)
+            before, count = self._delivered, delivered()
+            self.next_turn(loop.time(), count)
+            if count == before and not self._owing:
+                self._rest = loop.create_future()
+                try:
+                    await self._rest
+                finally:
+                    self._rest = None
+            else:
+                await asyncio.sleep(self.staleness / _TURNS)
 
     def _look_at(self, outbox: Outbox) -> None:
         owing = self._now - outbox.since

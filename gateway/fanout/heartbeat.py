@@ -10,14 +10,19 @@ from gateway.fanout.outbox import Outbox
 from gateway.fanout.stream import Stream
 from gateway.fanout.subscriptions import Subscriptions
 from gateway.fanout.writer import Writer
+from gateway.protocol.frames import PING
 from gateway.protocol.messages import bus_frame, heartbeat_frame
 from gateway.protocol.values import EVERYTHING
 from ticks.grammar import now as timestamp_now
 
-__all__ = ["ROUNDS", "Heartbeat", "Outage"]
+__all__ = ["ASK_SECONDS", "ROUNDS", "SPREAD", "Heartbeat", "Outage"]
 
 ROUNDS: Final = 5
 """In a period. A client hears nothing for a period and a round at most."""
+ASK_SECONDS: Final = 20.0
+"""Between two heartbeats that take a ping along: a little less than the silence after which the server itself asks."""
+SPREAD: Final = 3
+"""Over how many heartbeats the first pings of a crowd are spread; the last comes before the server itself asks."""
 _SLICE: Final = 500
 """Clients written to in one go where it is not urgent: two milliseconds."""
 _MOST: Final = 500
@@ -40,6 +45,8 @@ class Heartbeat:
         self._everything = subscriptions.everything
         self._writer = writer
         self._round = ROUNDS
+        self._beats = 1
+        """Heartbeats of a client of which one takes a ping along."""
         self.sent = 0
 
     def beat(self, period: float) -> Iterator[None]:
@@ -48,6 +55,7 @@ class Heartbeat:
         May be laid aside between the slices.
         """
         self._round += 1
+        self._beats = max(1, int(ASK_SECONDS / period))
         active, resting = yield from self._sort_streams()
         silent = yield from self._find_silent()
         now = timestamp_now()
@@ -64,16 +72,22 @@ class Heartbeat:
                 held = clients.get(outbox)
                 if held is None or outbox.behind or outbox.silent < ROUNDS:
                     continue
-                outbox.silent = self._rounds_since_a_tick(outbox, held, active, period)
+                if active:
+                    outbox.silent = self._rounds_since_a_tick(outbox, held, active, period)
                 if outbox.silent >= ROUNDS:
                     outboxes.append(outbox)
             self._tell(outboxes, [plain] * len(outboxes))
 
-    def _tell(self, outboxes: Sequence[Outbox], frames: Sequence[bytes]) -> None:
+    def _tell(self, outboxes: Sequence[Outbox], frames: list[bytes]) -> None:
+        for index, outbox in enumerate(outboxes):
+            outbox.silent = 0
+            outbox.beats -= 1
+            if outbox.beats < 0:
+                outbox.beats = self._beats - 1
+                if outbox.ask_along():
+                    frames[index] = PING + frames[index]
         self._writer.write_each(outboxes, frames)
         self.sent += len(outboxes)
-        for outbox in outboxes:
-            outbox.silent = 0
 
     def _sort_streams(self) -> Generator[None, None, tuple[Sequence[Stream], Sequence[Stream]]]:
         """A few streams that have ticked within the period, and all that have come to rest."""

@@ -20,7 +20,7 @@ from bus.contract import Packet, Since
 from bus.histogram import Histogram
 from gateway.fanout.delivery import Delivery
 from gateway.fanout.doubts import Positions
-from gateway.fanout.heartbeat import Heartbeat, Outage
+from gateway.fanout.heartbeat import SPREAD, Heartbeat, Outage
 from gateway.fanout.introductions import Introductions
 from gateway.fanout.memberships import Memberships
 from gateway.fanout.outbox import Outbox
@@ -109,6 +109,7 @@ class Hub:
 
     def add(self, outbox: Outbox) -> None:
         """Takes in a client, with no subscription yet, that may see everything."""
+        outbox.beats = self.connections % SPREAD
         self.subscriptions.clients[outbox] = {}
 
     def remove(self, outbox: Outbox) -> None:

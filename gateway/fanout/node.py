@@ -121,8 +121,11 @@ class Node:
             self._looking = None
 
     async def _beat(self) -> None:
+        loop, step = asyncio.get_running_loop(), self._heartbeat / ROUNDS
+        due = loop.time()
         while True:
-            await asyncio.sleep(self._heartbeat / ROUNDS)
+            due = max(due + step, loop.time())
+            await asyncio.sleep(due - loop.time())
             try:
                 await _in_slices(self.hub.heartbeat.beat(self._heartbeat))
             except Exception:

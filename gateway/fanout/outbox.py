@@ -47,6 +47,7 @@ class Outbox:
         "_staleness",
         "_window",
         "_wire",
+        "beats",
         "behind",
         "descriptor",
         "due",
@@ -81,6 +82,8 @@ class Outbox:
         self.behind = False
         self.silent = 0
         """Rounds of heartbeats since it was sent something; ticks are not looked at before there were some."""
+        self.beats = 0
+        """Heartbeats until one takes a ping along."""
         self.stuffed = False
         """Whether the wire has something to finish."""
         self._staleness = staleness
@@ -233,6 +236,15 @@ class Outbox:
         return waiting
 
     # How far the client has read
+
+    def ask_along(self) -> bool:
+        """Whether a ping, to which its server waits for the answer, is to stand before what is written next."""
+        return self._wire.ask_along()
+
+    @property
+    def owes(self) -> bool:
+        """Whether the client has been asked how far it has read, and has not answered."""
+        return self._window is not None and not self._window.is_idle
 
     @property
     def since(self) -> float:

@@ -52,7 +52,11 @@ class Subscriptions:
         self.everything = Everything(self.clients)
         self.keeps_all = False
         """Whether a client takes everything, so that symbols matter that were not asked for by name."""
+        self._slow: dict[Outbox, None] = {}
+        """The clients that have ever fallen behind."""
         self._skipped = 0
+        self._held = 0
+        """Subscriptions of all clients."""
 
     # Streams
 
@@ -116,6 +120,7 @@ class Subscriptions:
     def set(self, outbox: Outbox, symbol: str, rate: float | None) -> None:
         """Subscribes a client, or changes its rate. Of everything it gets a stream when it was told of it."""
         held = self.clients[outbox]
+        self._held += symbol not in held
         if symbol == EVERYTHING:
             self.everything.begin(outbox, rate, held.get(EVERYTHING, NOTHING), self._number)
             held[EVERYTHING] = rate
@@ -133,6 +138,7 @@ class Subscriptions:
         """Ends a subscription, and drops what waits of it."""
         held = self.clients[outbox]
         rate = held.pop(symbol)
+        self._held -= 1
         if symbol == EVERYTHING:
             self.everything.end(outbox)
             outbox.waiting.keep(held)
@@ -158,6 +164,8 @@ class Subscriptions:
             if symbol != EVERYTHING:
                 self.streams[symbol].detach(outbox, rate)
         del self.clients[outbox]
+        self._held -= len(held)
+        self._slow.pop(outbox, None)
         self._skipped += outbox.waiting.skipped
         return list(held)
 
@@ -169,7 +177,11 @@ class Subscriptions:
 
     def move(self, outbox: Outbox) -> None:
         """A client has fallen behind, or is back."""
-        for symbol, rate in self.clients.get(outbox, {}).items():
+        held = self.clients.get(outbox)
+        if held is None:
+            return  # it is gone
+        self._slow[outbox] = None
+        for symbol, rate in held.items():
             if rate is None and symbol != EVERYTHING:
                 self.streams[symbol].move_subscriber(outbox)
 
@@ -181,11 +193,16 @@ class Subscriptions:
         for crowd in crowds:
             crowd.add(outbox)
 
+    @property
+    def behind(self) -> int:
+        """How many clients do not keep up."""
+        return sum(outbox.behind for outbox in self._slow)
+
     def counts(self) -> dict[str, int]:
         return {
             "connections": len(self.clients),
-            "subscriptions": sum(map(len, self.clients.values())),
+            "subscriptions": self._held,
             "symbols": len(self.streams),
-            "behind": sum(outbox.behind for outbox in self.clients),
-            "skipped_total": self._skipped + sum(outbox.waiting.skipped for outbox in self.clients),
+            "behind": self.behind,
+            "skipped_total": self._skipped + sum(outbox.waiting.skipped for outbox in self._slow),
         }

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 __all__ = [
+    "ANSWER_BYTES",
     "NUMBER_BYTES",
     "PING",
     "begins_short",
@@ -25,6 +26,9 @@ PING: Final = b"\x89\x00"
 
 NUMBER_BYTES: Final = 4
 """Of a ping that has a number."""
+
+ANSWER_BYTES: Final = 6 + NUMBER_BYTES
+"""Of the longest pong that answers a ping of ours: a head, a mask and the number."""
 
 _TEXT = 0x81  # FIN and opcode 1
 _PING = 0x89

@@ -47,7 +47,8 @@ class Schedule(Generic[T]):
 
     def put(self, item: T, seconds: float) -> None:
         """Makes it due in the first round that is so many seconds away, and in the next one if that is now."""
-        self.remove(item)
+        if item in self._round_of:
+            self.remove(item)
         due = self._now + max(1, math.ceil(seconds / self._round_seconds))
         self._round_of[item] = due
         self._rounds.setdefault(due, {})[item] = None
@@ -60,8 +61,9 @@ class Schedule(Generic[T]):
     def turn(self) -> Iterator[T]:
         """Goes on to the next round: what is due, and then no longer on the schedule. What is removed first is not."""
         self._now += 1
-        for item in _present(self._rounds.get(self._now, {})):
-            self.remove(item)
+        due = self._rounds.get(self._now, {})
+        for item in _present(due):
+            del self._round_of[item], due[item]
             yield item
         self._rounds.pop(self._now, None)
 

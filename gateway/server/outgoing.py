@@ -29,6 +29,10 @@ class Outgoing(Protocol):
     def write(self, frames: bytes) -> None:
         """Sends frames to a client whose socket is not full."""
 
+    @property
+    def owes(self) -> bool:
+        """Whether the client has been asked how far it has read, and has not answered."""
+
     def answered(self, number: int) -> bool:
         """The client has read up to the ping of that number; says whether it had been asked."""
 

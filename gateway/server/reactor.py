@@ -14,6 +14,7 @@ import asyncio
 import errno
 import logging
 import os
+import socket
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ from twisted.internet import tcp
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.main import installReactor
 
+from gateway.protocol.frames import ANSWER_BYTES
 from gateway.server.resolver import ResolvingLoop
 from gateway.server.turns import Turns
 
@@ -46,17 +48,6 @@ class GatewayReactor(AsyncioSelectorReactor):
         super().__init__(loop)
         self._due: list[GatewayConnection] = []
 
-    def addReader(self, reader: Any) -> None:  # noqa: N802 - Twisted's name
-        """Twisted's; a connection of ours is read without a context for Twisted's log around it."""
-        if not isinstance(reader, GatewayConnection):
-            super().addReader(reader)
-            return
-        readers: dict[Any, int] = self._readers
-        if reader not in readers:
-            descriptor = reader.fileno()
-            self._asyncioEventloop.add_reader(descriptor, self._readOrWrite, reader, True)
-            readers[reader] = descriptor
-
     def write_soon(self, connection: GatewayConnection) -> None:
         """Has it write what is due at the end of this turn of the loop."""
         if not self._due:
@@ -70,6 +61,17 @@ class GatewayReactor(AsyncioSelectorReactor):
                 connection.write_due()
             except Exception:
                 logger.exception("A connection could not be written to")
+
+    def addReader(self, reader: Any) -> None:  # noqa: N802 - Twisted's name
+        """Twisted's; ours are called without the context for its log, which is a good part of a short read."""
+        if not isinstance(reader, GatewayConnection):
+            super().addReader(reader)
+            return
+        readers: dict[Any, int] = self._readers
+        if reader not in readers:
+            descriptor = reader.fileno()
+            self._asyncioEventloop.add_reader(descriptor, reader.on_readable)
+            readers[reader] = descriptor
 
     def adoptStreamPort(self, fileDescriptor: int, addressFamily: Any, factory: Any) -> Any:  # noqa: N802, N803
         port = GatewayPort._fromListeningDescriptor(self, fileDescriptor, addressFamily, factory)
@@ -118,6 +120,11 @@ class GatewayConnection(tcp.Server):
         if not self.is_in_line:
             super().stopReading()
 
+    def on_readable(self) -> None:
+        """The selector says that something came."""
+        if not (getattr(self.protocol, "owes", False) and self._takes_answer()):
+            self.reactor._readOrWrite(self, True)
+
     def doRead(self) -> Any:  # noqa: N802 - Twisted's name
         turns: Turns | None = getattr(self.protocol, "turns", None)
         if turns is None:
@@ -133,6 +140,17 @@ class GatewayConnection(tcp.Server):
         self.is_in_line = True
         turns.add(self._read_in_turn)
         return None
+
+    def _takes_answer(self) -> bool:
+        """Reads a pong that comes by itself, which takes no turn: there are no more of them than pings of ours.
+
+        Before one is taken it is only looked at, so that whatever else has come is read in its turn.
+        """
+        try:
+            data = self.socket.recv(ANSWER_BYTES + 1, socket.MSG_PEEK)
+            return self.protocol.take_answer(data) and bool(self.socket.recv(len(data)))
+        except OSError:
+            return False  # the ordinary way finds out what it is
 
     def _read_in_turn(self) -> None:
         if self._is_wanted and self.connected:

@@ -21,12 +21,14 @@ class Stage(Enum):
 class Timeouts:
     """All in seconds, on the monotonic clock."""
 
-    ping: float = 18.0
-    """Silence of a WebSocket client after which it is pinged."""
+    ping: float = 21.0
+    """Silence of a WebSocket client after which it is pinged. Most are before: every 20 seconds a heartbeat takes a
+    ping along (gateway/fanout/heartbeat.py), at a fraction of what one of its own costs.
+    """
 
-    pong: float = 7.0
-    """Silence after the ping, after which the client is taken for gone. Both are checked in whole rounds, so a
-    half-open connection is found at the latest after ``ping + pong + 2 * round``: 27 seconds.
+    pong: float = 6.0
+    """Silence after the ping, after which the client is taken for gone. It is checked in whole rounds, so a half-open
+    connection is found within 27 seconds where it gets heartbeats, and else within ``ping + pong + 2 * round``: 29.
     """
 
     handshake: float = 20.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -286,6 +287,18 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
         rest: int = self.current_frame.length - self.current_frame_masker.pointer()
         return max(_READ_BYTES, min(rest, _LONG_READ_BYTES))
 
+    @property
+    def owes(self) -> bool:
+        """Whether what comes next may well be a pong that we wait for."""
+        return self.owed > 0 or (self.outbox is not None and self.outbox.owes)
+
+    def take_answer(self, data: bytes) -> bool:
+        """Takes all that has come, if that is such a pong and nothing else."""
+        if not self._is_between_messages or self.data or not self._is_answer(data):
+            return False
+        self._heard = time.monotonic()
+        return True
+
     def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
         self._heard = time.monotonic()
         self.goes_on = False
@@ -316,7 +329,7 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
         """Whether what comes next begins a message, or is a control frame, and is to be looked at."""
         if self.held or self.inside_message or self.current_frame is not None:
             return False
-        return self.state == int(self.STATE_OPEN) and not self.muted
+        return self._state == self.STATE_OPEN and not self.muted
 
     def _is_answer(self, data: bytes) -> bool:
         """Takes a pong that answers us and comes by itself, at a fraction of what Autobahn's way costs."""
@@ -391,6 +404,15 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
         self.owed += 1
         self.sendData(PING)
 
+    def ask_along(self) -> bool:
+        """Whether a ping is to go out with what is sent next; it need not be if the client owes an answer already."""
+        if self._pinged > self._heard or self._state != self.STATE_OPEN:
+            return False
+        self._pinged = time.monotonic()
+        self._asked_again = False
+        self.owed += 1
+        return True
+
     def processData(self) -> bool:  # noqa: N802 - Autobahn's name
         """One step through what was read; False if that is all, or all there is room for."""
         return not self.held and not self._is_flooding and bool(super().processData())
@@ -441,7 +463,7 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
         old, too.
         """
         timeouts = self.server.timeouts
-        if self.state == self.STATE_OPEN:
+        if self._state == self.STATE_OPEN:
             return min(self._check_silence(time.monotonic()), self._check_message(time.monotonic()))
         if self.state == self.STATE_CONNECTING:
             left: float = timeouts.handshake - self.duration()
@@ -453,8 +475,10 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
 
     def _check_message(self, now: float) -> float:
         """Closes a client whose message has taken too long; not while it is us who do not read it."""
+        if self._begun is None:
+            return math.inf
         message: float = self.server.timeouts.message
-        if self._begun is None or self.held or (self.outbox is not None and self.outbox.behind):
+        if self.held or (self.outbox is not None and self.outbox.behind):
             return message
         if now - self._begun >= message:
             self._is_flooding = True
@@ -475,11 +499,13 @@ class GatewayProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne ships n
             self._pinged = now
             self._asked_again = False
             self.ask()
-        elif now - self._pinged >= timeouts.pong:
+        elif self._asked_again and now - self._pinged >= timeouts.pong:
             self.onAutoPingTimeout()
         elif not self._asked_again and now - self._pinged >= timeouts.pong / 2:
             # A client may not be ready to answer the first one, such as one that is still opening its connections.
             self._asked_again = True
+            if now - self._pinged >= timeouts.pong:  # it was asked along, and not looked at since
+                self._pinged = now - timeouts.pong / 2
             self.ask()
         return self._pinged + (timeouts.pong if self._asked_again else timeouts.pong / 2) - now
 

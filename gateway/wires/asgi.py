@@ -46,6 +46,9 @@ class AsgiWire:
     def queue(self) -> None:
         """Its server knows."""
 
+    def ask_along(self) -> bool:
+        return False
+
     def send(self, frames: bytes) -> int:
         if self._size > _FULL:
             return 0

@@ -39,6 +39,9 @@ class DaphneWire:
     def queue(self) -> Queue | None:
         return None
 
+    def ask_along(self) -> bool:
+        return False  # Daphne pings as it likes
+
     def close(self, closure: Closure) -> None:
         # Autobahn's sendClose refuses 1008 and 1009 to applications; Daphne itself closes this way.
         self._protocol.sendCloseFrame(code=closure.code, reasonUtf8=closure.reason.encode())

@@ -79,6 +79,9 @@ class EventWire:
     def queue(self) -> Queue | None:
         return None if self._wire is None else self._wire.queue()
 
+    def ask_along(self) -> bool:
+        return False
+
     def send(self, frames: bytes) -> int:
         text = b"".join([self._text(event) for event in events(frames)])
         if self._wire is None:

@@ -52,6 +52,10 @@ class OwnWire(DirectWire):
     def queue(self) -> Queue | None:
         return queue_of(self._transport.socket)
 
+    def ask_along(self) -> bool:
+        along: bool = self._protocol.ask_along()
+        return along
+
     def release(self) -> None:
         super().release()
         self._protocol.outbox = None

@@ -32,6 +32,9 @@ class RewritingWire:
     def queue(self) -> Queue | None:
         return self.wire.queue()
 
+    def ask_along(self) -> bool:
+        return self.wire.ask_along()
+
     def send(self, frames: bytes) -> int:
         data = self._rewrite(frames)
         try:

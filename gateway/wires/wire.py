@@ -44,6 +44,10 @@ class Sender(Protocol):
     def close(self, closure: Closure) -> None:
         """Closes the connection, behind all that was delivered to it."""
 
+    @property
+    def owes(self) -> bool:
+        """Whether the client has been asked how far it has read, and has not answered."""
+
     def answered(self, number: int) -> bool:
         """The client has read up to the ping of that number; says whether it had been asked."""
 
@@ -79,6 +83,9 @@ class Wire(Protocol):
 
     def queue(self) -> Queue | None:
         """What the system holds for the client, where it tells."""
+
+    def ask_along(self) -> bool:
+        """Whether a ping is to stand before what is sent next: its server then waits for the answer."""
 
     def open(self, sender: Sender, /) -> None:
         """Tells the wire what to call."""

@@ -52,6 +52,9 @@ class CountingWire:
 
     def queue(self) -> None: ...
 
+    def ask_along(self) -> bool:
+        return False
+
     def send(self, frames: bytes) -> int:
         if self.full:
             return 0

@@ -54,6 +54,8 @@ class FakeWire:
         self.state: Queue | None = None
         """What its system says of it."""
         self._answered = 0
+        self.asks_along = False
+        """Whether its server wants pings that go along with heartbeats."""
         self.writes: list[bytes] = []
         self.full = False
         self.closure: Closure | None = None
@@ -77,6 +79,9 @@ class FakeWire:
 
     def queue(self) -> Queue | None:
         return self.state
+
+    def ask_along(self) -> bool:
+        return self.asks_along
 
     def _take(self, frames: bytes) -> int:
         """A full socket takes half of what it is given, and ``finish`` the other half."""

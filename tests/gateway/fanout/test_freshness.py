@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gateway.fanout.freshness import Freshness
 from gateway.fanout.heartbeat import ROUNDS
 from gateway.fanout.outbox import Outbox
 from gateway.protocol.codes import SLOW_CONSUMER
@@ -271,3 +272,28 @@ async def test_nobody_is_asked_where_it_is_switched_off() -> None:
     client = await bus.subscriber("A")
     bus.publish("A")
     assert client.wire.pings == []
+
+
+async def has_come_to_rest(freshness: Freshness) -> bool:
+    """Whether no turn passes in fifty times as long as one takes."""
+    before = freshness.turn
+    await asyncio.sleep(0.05)
+    return freshness.turn == before
+
+
+async def test_no_turns_pass_while_nothing_is_sent_and_nobody_owes_an_answer(bus: FakeBus) -> None:
+    freshness = bus.hub.freshness
+    freshness.staleness = 0.016
+    client = await bus.subscriber("A")
+    looking = asyncio.create_task(bus.hub.look_after_freshness())
+    await asyncio.sleep(0)
+    for count in (1, 2):
+        assert await has_come_to_rest(freshness)
+        turn = freshness.turn
+        bus.publish("A")
+        assert client.wire.pings == list(range(1, count + 1))
+        await until(lambda turn=turn: freshness.turn > turn + 3)  # type: ignore[misc] # it owes an answer
+        while client.wire.answer() or not await has_come_to_rest(freshness):
+            pass
+    looking.cancel()
+    await asyncio.wait([looking])

@@ -15,6 +15,7 @@ from bus.contract import Packet, Position, Since
 from gateway.fanout.heartbeat import ROUNDS
 from gateway.fanout.recent import Room
 from gateway.fanout.stream import Resumption
+from gateway.protocol.frames import PING
 from gateway.protocol.messages import pong_frame
 from tests.gateway.fakes import NEVER, FakeBus, FakeClient, FakeRing, until
 
@@ -34,6 +35,12 @@ def run(steps: Iterator[None]) -> None:
 def beat(bus: FakeBus, rounds: int = ROUNDS) -> None:
     for _ in range(rounds):
         run(bus.hub.heartbeat.beat(1.0))
+
+
+def beat_slowly(bus: FakeBus) -> None:
+    """A period as it is by default."""
+    for _ in range(ROUNDS):
+        run(bus.hub.heartbeat.beat(5.0))
 
 
 def totals(bus: FakeBus, *names: str) -> tuple[int, ...]:
@@ -1368,6 +1375,38 @@ async def test_among_many_busy_symbols_the_clients_of_idle_ones_are_found(bus: F
         beat(bus)
         assert idle.news() == ["beat"]
         assert all(client.news() == [] for client in (*crowd, *of_one))
+
+
+async def test_every_twenty_seconds_a_heartbeat_takes_a_ping_along_to_whom_the_server_waits_for(bus: FakeBus) -> None:
+    asked, other = await bus.subscriber("A"), await bus.subscriber("A")
+    asked.wire.asks_along = True
+    for _ in range(12):
+        beat_slowly(bus)
+    begin = [write[:2] == PING for write in asked.wire.writes if b"heartbeat" in write]
+    assert len(begin) == 12
+    assert [place for place, has_ping in enumerate(begin) if has_ping] == [0, 4, 8]
+    assert PING not in b"".join(other.wire.writes)
+
+
+async def test_clients_that_came_at_once_are_not_pinged_at_once(bus: FakeBus) -> None:
+    clients = [await bus.subscriber("A") for _ in range(12)]
+    for client in clients:
+        client.wire.asks_along = True
+    pinged = []
+    for _ in range(4):
+        beat_slowly(bus)
+        pinged.append(sum(client.wire.writes[-1].startswith(PING) for client in clients))
+    assert pinged == [4, 4, 4, 0]
+
+
+async def test_a_ping_goes_along_behind_a_stream_that_has_come_to_rest_too(bus: FakeBus) -> None:
+    client = await bus.subscriber("A")
+    client.wire.asks_along = True
+    bus.publish("A")
+    for _ in range(2):
+        beat_slowly(bus)
+    assert client.news() == ["A1", "beat A1"]
+    assert client.wire.writes[-1].startswith(PING)
 
 
 async def test_a_client_behind_gets_no_heartbeat(bus: FakeBus) -> None:

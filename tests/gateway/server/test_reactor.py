@@ -58,6 +58,34 @@ async def listening(reactor: GuestReactor) -> AsyncIterator[Listening]:
         await port.stopListening().asFuture(asyncio.get_running_loop())
 
 
+class Given(Turns):
+    """All turns at once have been given."""
+
+    def at_once(self) -> bool:
+        return False
+
+
+class Asked(Talk):
+    """Waits for an answer, and may read nothing else for now."""
+
+    appetite = 512
+
+    def __init__(self) -> None:
+        self.owes = True
+        self.turns = Given()
+        self.answers: list[bytes] = []
+        self.read: list[bytes] = []
+
+    def take_answer(self, data: bytes) -> bool:
+        is_answer = data == b"answer"
+        if is_answer:
+            self.answers.append(data)
+        return is_answer
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
+        self.read.append(data)
+
+
 class Pair(NamedTuple):
     ours: GatewayConnection
     theirs: socket.socket
@@ -95,8 +123,42 @@ async def test_timers_do_not_follow_the_wall_clock(reactor: GuestReactor, monkey
 # Connections
 
 
+def wait_for_an_answer(pair: Pair) -> Asked:
+    asked = Asked()
+    ours: Any = pair.ours
+    ours.protocol = asked
+    return asked
+
+
 async def test_a_connection_that_is_accepted_is_one_of_ours(pair: Pair) -> None:
     assert isinstance(pair.ours, GatewayConnection)
+
+
+async def test_an_answer_that_is_due_takes_no_turn(pair: Pair) -> None:
+    asked = wait_for_an_answer(pair)
+    pair.theirs.send(b"answer")
+    await until(lambda: asked.answers)
+    assert asked.answers == [b"answer"]
+    assert not len(asked.turns)
+    assert not pair.ours.is_in_line
+    assert asked.read == []
+
+
+@pytest.mark.parametrize("data", [b"command", b"answeranswer", b"answer" * 50], ids=["other", "two", "many"])
+async def test_whatever_else_comes_from_who_owes_an_answer_is_read_whole_and_in_its_turn(
+    data: bytes, pair: Pair
+) -> None:
+    asked = wait_for_an_answer(pair)
+    pair.theirs.send(data)
+    await until(lambda: asked.read)
+    assert b"".join(asked.read) == data
+    assert asked.answers == []
+
+
+async def test_the_end_of_a_connection_that_owes_an_answer_is_noticed(pair: Pair) -> None:
+    wait_for_an_answer(pair)
+    pair.theirs.close()
+    await until(lambda: not pair.ours.connected)
 
 
 async def test_what_is_written_in_one_turn_is_sent_at_its_end(pair: Pair) -> None:

@@ -12,6 +12,7 @@ from unittest import mock
 import pytest
 from websockets.frames import Frame, Opcode
 
+from gateway.fanout.heartbeat import ASK_SECONDS
 from gateway.protocol.codes import FLOODING, SERVICE_RESTART, Closure
 from gateway.protocol.frames import PING
 from gateway.server import websocket
@@ -59,7 +60,7 @@ class Outbox:
     """Keeps what it is asked to do."""
 
     def __init__(self) -> None:
-        self.behind = self.stuffed = False
+        self.behind = self.stuffed = self.owes = False
         self.heard: list[int] = []
         self.is_let_go = False
         self.written = b""
@@ -130,6 +131,52 @@ async def test_a_silent_client_is_asked_twice_and_then_dropped(client: Client, c
     check_after(clock, client, 1)
     assert client.transport.aborted
     assert client.received() == b""
+
+
+async def test_a_ping_that_goes_along_is_answered_or_the_client_is_dropped(client: Client, clock: Clock) -> None:
+    check_after(clock, client, 15)
+    assert client.websocket.ask_along()
+    client.send(frame(ANSWER))
+    assert check_after(clock, client, 15) == 5
+    assert client.websocket.ask_along()
+    clock.now += 3
+    assert not client.websocket.ask_along(), "it owes an answer, and has no more time for it than before"
+    assert check_after(clock, client, 1) == 4
+    assert client.received() == PING
+    check_after(clock, client, 3)
+    assert not client.has_ended
+    check_after(clock, client, 1)
+    assert client.transport.aborted
+
+
+async def test_who_is_asked_along_and_looked_at_late_is_asked_again_all_the_same(client: Client, clock: Clock) -> None:
+    clock.now += 1
+    assert client.websocket.ask_along()
+    assert check_after(clock, client, 15) == 4
+    assert client.received() == PING
+    check_after(clock, client, 3)
+    assert not client.has_ended
+    check_after(clock, client, 1)
+    assert client.transport.aborted
+
+
+async def test_the_pong_to_a_ping_that_went_along_is_not_counted(client: Client, outbox: Outbox) -> None:
+    for _ in range(2 * FRAMES_AT_ONCE):
+        assert client.websocket.ask_along()
+        client.send(frame(ANSWER))
+    assert outbox.closures == []
+
+
+async def test_who_is_closing_is_asked_nothing(client: Client) -> None:
+    client.websocket.close_with(SERVICE_RESTART)
+    assert not client.websocket.ask_along()
+
+
+def test_heartbeats_ask_before_the_server_does_and_who_is_gone_is_found_within_half_a_minute() -> None:
+    timeouts = Timeouts()
+    assert timeouts.ping > ASK_SECONDS
+    assert ASK_SECONDS + timeouts.pong + timeouts.round <= 27
+    assert timeouts.ping + timeouts.pong + 2 * timeouts.round < 30
 
 
 @pytest.mark.parametrize("data", [frame(ANSWER), frame(TEXT, b"x"), b"\x81"], ids=["pong", "message", "one byte"])
