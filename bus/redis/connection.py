@@ -64,10 +64,13 @@ class Incoming(asyncio.Protocol):
     protocol, which is told of all the rest.
     """
 
-    def __init__(self, connection: Connection, take: Callable[[bytes], None]) -> None:
+    def __init__(self, connection: Connection, take: Callable[[bytes], None], *, is_polite: bool = False) -> None:
+        """``is_polite``: what comes on other connections in the same turn goes first."""
         self._connection = connection
         self._take = take
-        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._is_polite = is_polite
+        self._loop = asyncio.get_running_loop()
+        self._ended: asyncio.Future[None] = self._loop.create_future()
 
     async def read(self) -> None:
         """Returns when Redis has closed the connection; raises what ended it, or what ``take`` raised."""
@@ -83,6 +86,12 @@ class Incoming(asyncio.Protocol):
         await self._ended
 
     def data_received(self, data: bytes) -> None:
+        if self._is_polite:
+            self._loop.call_soon(self._hand_over, data)
+        else:
+            self._hand_over(data)
+
+    def _hand_over(self, data: bytes) -> None:
         if self._ended.done():
             return
         try:

@@ -267,7 +267,8 @@ class Link:
 
     async def _receive(self) -> None:
         try:
-            await Incoming(self._connection, self._read).read()
+            # What Redis published arrives with its answer to who published it: clients are to get it first.
+            await Incoming(self._connection, self._read, is_polite=True).read()
         except OSError as error:
             self.reason = RedisConnectionError(str(error))
         finally:

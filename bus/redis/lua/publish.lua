@@ -51,6 +51,27 @@ local function keep(key, packet, before, newest, sent)
   end
 end
 
+-- Most calls bring a tick alone: one batch without a key, of one message. If its stream has begun it goes this way, since
+-- the tables and functions that all other calls need cost it half as much again.
+if #ARGV == 16 and ARGV[9] == '' then
+  local note, group = ARGV[12], ARGV[15]
+  local epoch, known = place(ARGV, 15, 15)
+  local last = known[2]
+  if last then
+    local sent, before = struct.unpack('>I8I8', last, TIME)
+    local own, newest = string.sub(last, OWN, OWN_END), before + 1
+    local places = struct.pack('>I8I8I4I2B', now, newest, 1, time[2] % 1000, #note)
+    local packet = '\193\2' .. own .. places .. note .. ARGV[16]
+    if history_ticks > 0 then
+      keep(prefix .. ':history:' .. own .. ':' .. group, packet, before, newest, sent)
+    end
+    send(channels, group, packet)
+    call('HSET', streams, group, packet)
+    send_rest()
+    return {now, own == epoch and {epoch, newest} or {epoch, newest, 0, own}}
+  end
+end
+
 -- The last packet of each group, false if it has none: as Redis has it, and then as the batches leave it.
 local known, groups = {}, {}
 local begins, at = {}, 9

@@ -37,6 +37,16 @@ async def test_no_task_stands_between_what_comes_and_who_takes_it(connection: Co
     reading.cancel()
 
 
+async def test_an_answer_lets_what_comes_in_the_same_turn_go_first(connection: Connection) -> None:
+    came: list[bytes] = []
+    answers, ticks = Incoming(connection, came.append, is_polite=True), Incoming(connection, came.append)
+    answers.data_received(b"an answer")
+    answers.data_received(b"the next")
+    ticks.data_received(b"a tick")
+    await asyncio.sleep(0)
+    assert came == [b"a tick", b"an answer", b"the next"]
+
+
 async def test_what_was_read_ahead_is_handed_over_first(connection: Connection) -> None:
     assert connection._reader is not None
     connection._reader.feed_data(b"+before\r\n")
@@ -48,14 +58,15 @@ async def test_what_was_read_ahead_is_handed_over_first(connection: Connection) 
     assert came == [b"+before\r\n", b"+OK\r\n"]
 
 
-async def test_who_takes_it_may_end_the_connection(connection: Connection) -> None:
+@pytest.mark.parametrize("is_polite", [False, True])
+async def test_who_takes_it_may_end_the_connection(connection: Connection, is_polite: bool) -> None:
     def take(_: bytes) -> None:
         raise ValueError("enough")
 
     send(connection, "PING")
     async with asyncio.timeout(30):
         with pytest.raises(ValueError, match="enough"):
-            await Incoming(connection, take).read()
+            await Incoming(connection, take, is_polite=is_polite).read()
     assert connection._writer is not None
     assert connection._writer.transport.is_closing()
 

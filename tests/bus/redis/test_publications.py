@@ -80,6 +80,34 @@ async def test_each_batch_has_its_own_key_answer_and_refusal(layer: Any) -> None
     assert [(packet.seq, len(packet.messages)) for packet in missed] == [(1, 1), (2, 1), (3, 1), (4, 2)]
 
 
+async def test_a_tick_alone_leaves_what_one_in_company_does(layer: Any, redis_url: str) -> None:
+    """The script has a way of its own for it, where the stream has begun."""
+    note = b"a note"
+    for _ in range(2):
+        await layer.bus.publish({"ticks.B": [MESSAGE], "ticks.C": [MESSAGE]}, None, note)
+    alone = await layer.bus.publish({"ticks.B": [MESSAGE]}, None, note)
+    company = await layer.bus.publish({"ticks.C": [MESSAGE], "ticks.D": [MESSAGE]}, None, note)
+    assert alone["ticks.B"] == company["ticks.C"] == Since(alone["ticks.B"].epoch, 3)
+    since = Since(alone["ticks.B"].epoch, 1)
+    one, other = (await layer.bus.history({"ticks.B": since, "ticks.C": since})).values()
+    assert [packet._replace(group="", at=0) for packet in one] == [packet._replace(group="", at=0) for packet in other]
+    assert [packet.note for packet in one] == [note] * 2
+    async with Redis.from_url(redis_url) as redis:
+        lives = [await redis.pttl(f"marketmux.0:{{0}}:history:{since.epoch}:{group}") for group in alone | company]
+    assert min(lives) > 0
+
+
+async def test_a_stream_of_an_older_epoch_stays_in_it_when_its_tick_comes_alone(layer: Any, redis_url: str) -> None:
+    own = (await layer.bus.publish({"ticks.A": [MESSAGE]}))["ticks.A"]
+    async with Redis.from_url(redis_url) as redis:
+        streams = "marketmux.0:{0}:streams"
+        begun = await redis.hget(streams, "")
+        assert isinstance(begun, bytes)
+        await redis.hset(streams, "", b"f" * 13 + begun[13:])  # as after others were dropped
+    assert await layer.bus.publish({"ticks.A": [MESSAGE]}) == {"ticks.A": Since(own.epoch, own.seq + 1)}
+    assert await layer.bus.publish({"ticks.B": [MESSAGE]}) == {"ticks.B": Since("f" * 13, 1)}
+
+
 async def test_what_redis_cannot_do_of_one_batch_it_does_of_the_others(layer: Any, redis_url: str) -> None:
     epoch = (await layer.bus.publish({"ticks.A": [MESSAGE]}))["ticks.A"].epoch
     async with Redis.from_url(redis_url) as redis:
