@@ -65,10 +65,11 @@ class Given(Turns):
         return False
 
 
-class Asked(Talk):
+class Owing(Talk):
     """Waits for an answer, and may read nothing else for now."""
 
     appetite = 512
+    goes_on = False
 
     def __init__(self) -> None:
         self.owes = True
@@ -123,8 +124,8 @@ async def test_timers_do_not_follow_the_wall_clock(reactor: GuestReactor, monkey
 # Connections
 
 
-def wait_for_an_answer(pair: Pair) -> Asked:
-    asked = Asked()
+def wait_for_an_answer(pair: Pair) -> Owing:
+    asked = Owing()
     ours: Any = pair.ours
     ours.protocol = asked
     return asked
