@@ -27,6 +27,7 @@ class Talk(Protocol):
     """A connection's protocol; it does nothing by itself."""
 
     transport: Any
+    goes_on = False
 
 
 class Listening(NamedTuple):
@@ -69,7 +70,6 @@ class Owing(Talk):
     """Waits for an answer, and may read nothing else for now."""
 
     appetite = 512
-    goes_on = False
 
     def __init__(self) -> None:
         self.owes = True
@@ -204,7 +204,6 @@ class Eager(Talk):
     """Goes on after a read that was as long as it may be."""
 
     appetite = 512
-    goes_on = False
 
     def __init__(self) -> None:
         self.reads: list[int] = []
