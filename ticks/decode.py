@@ -102,7 +102,7 @@ def _ticks(items: Sequence[Any], received: str | None) -> list[Tick]:
     if len(items) > MAX_BATCH:
         raise _too_many()
     ticks: list[Tick] = []
-    before = when = ""
+    before, when = None, ""
     for item in items:
         text = item.timestamp
         if text is UNSET or text is None:

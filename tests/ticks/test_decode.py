@@ -22,6 +22,8 @@ from ticks.tick import Tick
 
 WHEN = "2026-05-12T15:04:05Z"
 
+WHOLE = {"symbol": "A", "price": "1", "timestamp": WHEN, "bid": "1", "size": "2"}
+
 
 def errors_of(body: bytes) -> list[tuple[int, str, str]]:
     with pytest.raises(InvalidTicks) as caught:
@@ -79,6 +81,13 @@ def test_each_bad_item_is_named_with_its_field() -> None:
         (4, "size", "invalid"),
         (4, "symbol", "null"),
     ]
+
+
+@pytest.mark.parametrize("field", ["symbol", "price", "timestamp", "bid", "size"])
+@pytest.mark.parametrize("before", [[], [WHOLE], [WHOLE, WHOLE]], ids=["first", "second", "third"])
+def test_an_empty_text_is_none_of_these(field: str, before: list[dict[str, str]]) -> None:
+    body = json.dumps([*before, {**WHOLE, field: ""}, {**WHOLE, field: ""}]).encode()
+    assert sorted(errors_of(body)) == [(len(before), field, "invalid"), (len(before) + 1, field, "invalid")]
 
 
 @pytest.mark.parametrize(
