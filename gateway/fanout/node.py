@@ -127,7 +127,7 @@ class Node:
             due = max(due + step, loop.time())
             await asyncio.sleep(due - loop.time())
             try:
-                await _in_slices(self.hub.heartbeat.beat(self._heartbeat))
+                await _in_slices(self.hub.heartbeat.beat(self._heartbeat), self.hub.heartbeat.pause(step), step)
             except Exception:
                 logger.exception("A heartbeat failed.")
 
@@ -339,10 +339,12 @@ class Node:
         }
 
 
-async def _in_slices(steps: Iterable[None]) -> None:
-    """Goes through ``steps`` and lets everything else on the loop come in between."""
+async def _in_slices(steps: Iterable[None], pause: float = 0.0, most: float = 0.0) -> None:
+    """Goes through ``steps`` and lets everything else on the loop come in between: for ``pause`` seconds each time, and
+    ``most`` in all."""
     for _ in steps:
-        await asyncio.sleep(0)
+        most -= pause
+        await asyncio.sleep(pause if most > 0 else 0)
 
 
 def _group(symbol: str) -> str:

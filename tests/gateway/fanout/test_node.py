@@ -606,6 +606,24 @@ async def test_heartbeats_come_while_there_are_clients_and_no_longer(bus: FakeBu
         await until(lambda: asyncio.all_tasks() == {asyncio.current_task()})
 
 
+async def test_a_crowds_heartbeats_are_spread_over_their_round(bus: FakeBus) -> None:
+    node = Node(bus, leave_delay=0.0, patience=60, heartbeat=1.0)
+    clients = [await subscriber(node) for _ in range(3_000)]
+    loop, sent, times = asyncio.get_running_loop(), [0], [0.0]
+
+    def look() -> None:
+        if node.hub.heartbeat.sent > sent[-1]:
+            sent.append(node.hub.heartbeat.sent)
+            times.append(loop.time())
+
+    async with turns(look):
+        await until(lambda: node.hub.heartbeat.sent >= len(clients))
+    assert max(after - before for before, after in pairwise(sent)) <= 500
+    assert times[-1] - times[1] > 0.05
+    for client in clients:
+        node.close(client.outbox)
+
+
 async def test_without_heartbeats_nothing_runs(bus: FakeBus, node: Node) -> None:
     await subscriber(node, "A")
     await until(lambda: asyncio.all_tasks() == {asyncio.current_task()})
