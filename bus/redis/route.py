@@ -80,7 +80,7 @@ class Route:
         return traffic is not None and traffic.is_busy
 
     def join(self, go: Callable[[], None]) -> None:
-        """Calls ``go`` when none are, together with whoever else of the node waits for that."""
+        """Calls ``go`` when none are, together with all others of the node that wait for it."""
         traffic = self._traffic()
         if traffic is None:
             asyncio.get_running_loop().call_soon(go)
